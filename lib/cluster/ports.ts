@@ -1,0 +1,27 @@
+/**
+ * What the cluster layer needs of the data plane, said by the one who needs it. @pure
+ * `proxy/plane` implements it; cluster knows nothing of threads or sockets.
+ */
+import type { TableData } from './table.ts'
+
+export interface DataPlanePort {
+  /** Posts the table to every thread; resolves when all have acknowledged its generation. */
+  publish(table: TableData): Promise<void>
+  /**
+   * Asks every thread to end this member's tunnels: a WebSocket gets a Close frame with `code` on a frame boundary, anything
+   * else is ended. Returns at once; the board's `tunnels` tells when they are gone.
+   */
+  closeTunnels(slot: number, epoch: number, code: 1001 | 1012, reason: string): void
+  /** Asks every thread to cut this member's exchanges and tunnels now. */
+  cut(slot: number, epoch: number): void
+}
+
+/** A session that a thread saw: an authenticated affinity cookie, with the end of its life. */
+export interface SessionSighting {
+  readonly slot: number
+  readonly epoch: number
+  /** The session's random id, base64url. */
+  readonly session: string
+  /** Wall clock, milliseconds. */
+  readonly expiresAtMs: number
+}

@@ -1,0 +1,43 @@
+/**
+ * The routing state of one generation, as plain data that can be posted to a thread. @pure
+ *
+ * Control compiles it whole, numbers it, posts it to every thread; each thread builds its lookup structures from it, swaps
+ * them in by one assignment and acknowledges. An exchange reads the table once. Whom a member admits (health, drain) is
+ * *not* in the table: it changes faster than membership and lives on the board.
+ */
+import type { AffinityConfig, BalanceKind, RouteConfig, TimeoutsConfig } from '../config/config.ts'
+
+export interface TableData {
+  readonly generation: number
+  readonly clusters: readonly TableCluster[]
+  /** Newest first: the first signs, all verify. 32-byte keys. */
+  readonly affinityKeys: readonly AffinityKey[]
+}
+
+export interface TableCluster {
+  readonly id: string
+  readonly routes: readonly RouteConfig[]
+  readonly balance: BalanceKind
+  readonly affinity: AffinityConfig
+  readonly timeouts: TimeoutsConfig
+  readonly members: readonly TableMember[]
+}
+
+export interface TableMember {
+  /** The backend's id: unique within its cluster. */
+  readonly id: string
+  /** Names this life of the backend: a new instance at an old address has another. Sessions are bound to it. */
+  readonly incarnation: string
+  readonly host: string
+  readonly port: number
+  readonly weight: number
+  /** Where its live facts are on the board. */
+  readonly slot: number
+  readonly epoch: number
+}
+
+export interface AffinityKey {
+  /** 1 … 255, in the clear in each cookie so that the right key is tried. */
+  readonly id: number
+  readonly key: Uint8Array
+}

@@ -1,0 +1,44 @@
+/**
+ * What can be asked of Tidegate, as data. @pure
+ * The admin API, the CLI, schedules and the autoscaler all produce these; `control.ts` is the one place that carries them out.
+ */
+export type Command =
+  | ScaleCommand
+  | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
+  | { readonly kind: 'cancel_operation'; readonly operation: string }
+  | {
+      readonly kind: 'drain_backend'
+      readonly cluster: string
+      readonly backend: string
+      /** Null: the cluster's own drain settings. */
+      readonly gracePeriodMs: number | null
+      readonly waitForConnections: boolean | null
+      readonly notifyClients: boolean | null
+    }
+  | { readonly kind: 'ready_backend'; readonly cluster: string; readonly backend: string }
+  | { readonly kind: 'maint_backend'; readonly cluster: string; readonly backend: string }
+  | {
+      readonly kind: 'register_backend'
+      readonly cluster: string
+      readonly backend: string
+      readonly host: string
+      readonly port: number
+      readonly weight: number
+    }
+  | { readonly kind: 'deregister_backend'; readonly cluster: string; readonly backend: string }
+
+export interface ScaleCommand {
+  readonly kind: 'scale'
+  readonly cluster: string
+  /** Null: whichever direction leads to the target. Given and contradicting the target: `invalid_request`. */
+  readonly direction: 'scale_out' | 'scale_in' | null
+  /** 1 … 100 and within the policy's bounds. */
+  readonly targetCount: number
+  /** Skips cooldowns and grace periods: clients of leaving instances are told at once. */
+  readonly immediate: boolean
+  /** False: leaving instances are cut without a drain. */
+  readonly drainConnections: boolean
+}
+
+/** Who asks: `api`, `cli`, `schedule`, `autoscale`, or the subject of a token. */
+export type Actor = string

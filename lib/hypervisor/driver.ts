@@ -1,0 +1,131 @@
+/**
+ * A driver talks to one kind of hypervisor. It knows instances and snapshots by name, nothing of clusters or operations:
+ * the owner's tag is a label it stores and gives back.
+ *
+ * Rules for every driver (kept by `test/contract/driver`):
+ * - The owner's tag is on disk *before* anything runs, so that whatever a crash leaves behind can be found and claimed.
+ * - Instances and snapshots outlive the process that made them. A new driver object on the same directory sees them all.
+ * - `stop`, `destroy`, `resume` are idempotent: what is already so is a success.
+ * - `snapshot` leaves the source running, whatever happens.
+ * - "Cannot ask" is never "gone": `inspect` throws `hypervisor_unreachable`, or reports the instance as `unknown`.
+ * - Every wait has a deadline; every method that waits takes a signal and stops soon after it aborts.
+ * - Files that hold memory or state are 0600, directories 0700.
+ */
+import type { DriverKind, Resources } from '../config/config.ts'
+
+/** The ownership tag. Nothing without our `installation` is ever touched. */
+export interface Owner {
+  /** The Tidegate installation (one per store) that made the resource. */
+  readonly installation: string
+  readonly cluster: string
+  readonly operation: string
+}
+
+export interface InstanceSpec {
+  /** `<cluster>-<operation>-<n>`: file-system and host-name safe, at most 63 characters. */
+  readonly name: string
+  readonly owner: Owner
+  /** The application's port inside the instance. */
+  readonly port: number
+  readonly resources: Resources
+  readonly template: Readonly<Record<string, unknown>>
+}
+
+export interface CloneSpec extends InstanceSpec {
+  /** Name of the snapshot. */
+  readonly snapshot: string
+}
+
+export interface Endpoint {
+  readonly host: string
+  readonly port: number
+}
+
+/** `unknown`: something is there and could not be asked. Never treated as gone. */
+export type InstanceState = 'running' | 'paused' | 'stopped' | 'unknown'
+
+export interface HeldInstance {
+  readonly name: string
+  readonly owner: Owner
+  readonly state: InstanceState
+  /** Where the application answers, as seen from here. Null until it was ever started. */
+  readonly address: Endpoint | null
+  readonly createdAtMs: number
+  readonly pid: number | null
+  /** Resident memory of the instance now, bytes; null where it cannot be read. */
+  readonly residentBytes: number | null
+}
+
+export interface HeldSnapshot {
+  readonly name: string
+  readonly owner: Owner
+  readonly createdAtMs: number
+  readonly source: string
+  readonly bytes: number
+  /** False while it is being written, or after a crash in the middle: it may only be destroyed. */
+  readonly complete: boolean
+}
+
+export interface Held {
+  readonly instances: readonly HeldInstance[]
+  readonly snapshots: readonly HeldSnapshot[]
+}
+
+export interface SnapshotReport {
+  readonly snapshot: HeldSnapshot
+  /** How long the source did not run, milliseconds. */
+  readonly pausedMs: number
+}
+
+/** What a new instance must be told so that it stops believing it is its source. */
+export interface Identity {
+  readonly instanceId: string
+  readonly incarnation: string
+  readonly cluster: string
+  /** `created` for a cold boot, `cloned` for a copy of a running instance. */
+  readonly reason: 'created' | 'cloned'
+  /** At least 32 random bytes, base64, to mix into every random source. */
+  readonly entropy: string
+  /** The true time, milliseconds since the epoch: a restored guest's clock stands where the snapshot was taken. */
+  readonly wallClockMs: number
+}
+
+export interface IdentityAck {
+  readonly instanceId: string
+  readonly incarnation: string
+  /** Whether the application registered a hook of its own and it ran. */
+  readonly application: 'acknowledged' | 'no_hook'
+}
+
+/** One line of `tidegate doctor`. `fix` says what to type or install when `ok` is false. */
+export interface Diagnosis {
+  readonly name: string
+  readonly ok: boolean
+  readonly detail: string
+  readonly fix?: string
+}
+
+export interface Driver {
+  readonly kind: DriverKind
+  /** Can instances of this template run here? Throws nothing; `template` null checks the hypervisor only. */
+  check(template: Readonly<Record<string, unknown>> | null): Promise<readonly Diagnosis[]>
+  /** Boots from nothing. Resolves when it runs and has an address; the application may not answer yet. */
+  create(spec: InstanceSpec, signal: AbortSignal): Promise<HeldInstance>
+  /** Saves the running instance `source` under `name`. */
+  snapshot(
+    request: { readonly name: string; readonly owner: Owner; readonly source: string },
+    signal: AbortSignal,
+  ): Promise<SnapshotReport>
+  /** A new running instance from a complete snapshot. Resolves when it runs; its application has state but no identity. */
+  clone(spec: CloneSpec, signal: AbortSignal): Promise<HeldInstance>
+  /** Gives the instance its identity and waits for its acknowledgement. */
+  identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck>
+  /** Makes a paused instance run. */
+  resume(name: string): Promise<void>
+  /** Ends the instance: politely first, by force after `graceMs`. Its files stay until `destroy`. */
+  stop(name: string, graceMs: number): Promise<void>
+  /** Removes an instance (stopping it) or a snapshot, with all its files. Clones of a destroyed snapshot live on. */
+  destroy(name: string): Promise<void>
+  /** Reality: all that is held under this driver's directory, whoever started it. */
+  inspect(): Promise<Held>
+}

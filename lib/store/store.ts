@@ -1,0 +1,122 @@
+/**
+ * The store keeps what must survive: the journal of operations, the instances and backends that serve, marks, secrets, history.
+ *
+ * `write` is the only way in and is atomic: a batch is there wholly after a crash, or not at all, and when it resolves it is
+ * on disk. Values are plain JSON. Nothing expires by itself. The store knows nothing of what the records mean.
+ * Kept by `test/contract/store` for every implementation.
+ */
+import type { Endpoint } from '../hypervisor/driver.ts'
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
+
+export interface OperationRecord {
+  readonly id: string
+  readonly cluster: string
+  readonly type: 'scale_out' | 'scale_in' | 'replace'
+  /** What was asked: target count, drain options, instance. */
+  readonly request: Json
+  readonly actor: string
+  readonly createdAtMs: number
+  /** Set once, in the same batch as the last journal entry. */
+  readonly endedAtMs: number | null
+  readonly outcome: 'completed' | 'failed' | 'cancelled' | null
+}
+
+/**
+ * One line of an operation's journal. `started` is written before the side effect and names what it is about to make;
+ * `done` and `failed` after it. The `reverting`, `reverted` and `revert_failed` kinds are the same for the undo.
+ */
+export interface JournalEntry {
+  readonly operation: string
+  /** 1, 2, 3 … within the operation; a second entry with the same number is refused. */
+  readonly seq: number
+  readonly step: string
+  readonly kind:
+    | 'started'
+    | 'done'
+    | 'failed'
+    | 'reverting'
+    | 'reverted'
+    | 'revert_failed'
+    | 'cancel_requested'
+  readonly data: Json
+  readonly atMs: number
+}
+
+/** An instance that is a member of its cluster (or is on its way out). */
+export interface InstanceRecord {
+  /** The driver's name for it, and the backend's id. */
+  readonly id: string
+  readonly cluster: string
+  readonly node: string
+  readonly incarnation: string
+  readonly address: Endpoint
+  readonly operation: string
+  readonly createdAtMs: number
+}
+
+/** A static backend registered through the API. Those of the config file are not stored. */
+export interface BackendRecord {
+  readonly cluster: string
+  readonly id: string
+  readonly address: Endpoint
+  readonly weight: number
+  readonly incarnation: string
+}
+
+/** An operator's mark on a backend, kept over restarts. No record: ready. */
+export interface MarkRecord {
+  readonly cluster: string
+  readonly backend: string
+  readonly mark: 'drain' | 'maint'
+}
+
+/** Who did what, when and why, in people's words. */
+export interface HistoryRecord {
+  readonly cluster: string
+  readonly atMs: number
+  readonly actor: string
+  readonly from: Json
+  readonly to: Json
+  readonly reason: string
+}
+
+export type Write =
+  | { readonly put: 'operation'; readonly record: OperationRecord }
+  | { readonly put: 'journal'; readonly record: JournalEntry }
+  | { readonly put: 'instance'; readonly record: InstanceRecord }
+  | { readonly delete: 'instance'; readonly id: string }
+  | { readonly put: 'backend'; readonly record: BackendRecord }
+  | { readonly delete: 'backend'; readonly cluster: string; readonly id: string }
+  | { readonly put: 'mark'; readonly record: MarkRecord }
+  | { readonly delete: 'mark'; readonly cluster: string; readonly backend: string }
+  | { readonly put: 'history'; readonly record: HistoryRecord }
+  /** Small named values: the installation's id, affinity keys. */
+  | { readonly put: 'value'; readonly key: string; readonly value: Json }
+
+export interface OperationFilter {
+  readonly cluster?: string
+  /** Only those that have not ended. */
+  readonly unfinished?: boolean
+  /** Newest first, at most this many; default 100. */
+  readonly limit?: number
+}
+
+export interface Store {
+  /** All of it or nothing. Throws `store_unavailable` when it cannot be made durable. */
+  write(batch: readonly Write[]): Promise<void>
+  operations(filter: OperationFilter): Promise<readonly OperationRecord[]>
+  operation(id: string): Promise<OperationRecord | null>
+  /** In order of `seq`. */
+  journal(operation: string): Promise<readonly JournalEntry[]>
+  /** Everything that serves or is marked: read whole at start. */
+  membership(): Promise<{
+    readonly instances: readonly InstanceRecord[]
+    readonly backends: readonly BackendRecord[]
+    readonly marks: readonly MarkRecord[]
+  }>
+  /** Newest first. */
+  history(cluster: string, limit: number): Promise<readonly HistoryRecord[]>
+  value(key: string): Promise<Json | null>
+  close(): Promise<void>
+}

@@ -1,0 +1,75 @@
+/** What the admin API shows of clusters and nodes: plain JSON in the wire's names. @pure */
+import type { BackendView } from './cluster/backend.ts'
+import type { ScalingPolicy } from './config/config.ts'
+import type { OperationView } from './scaling/operation.ts'
+
+export interface ClusterView {
+  readonly cluster_id: string
+  readonly routes: readonly { readonly host: string; readonly path: string }[]
+  readonly balance: string
+  readonly affinity: string
+  readonly scalable: boolean
+  readonly driver: string | null
+  readonly scaling: PolicyView | null
+  readonly instances: number
+  readonly backends: number
+  readonly generation: number
+}
+
+export interface PolicyView {
+  readonly min_instances: number
+  readonly max_instances: number
+  readonly target_cpu_utilization: number
+  readonly scale_in_cooldown_seconds: number
+  readonly scale_out_cooldown_seconds: number
+}
+
+export const policyView = (policy: ScalingPolicy): PolicyView => ({
+  min_instances: policy.minInstances,
+  max_instances: policy.maxInstances,
+  target_cpu_utilization: policy.targetCpuUtilization,
+  scale_in_cooldown_seconds: policy.scaleInCooldownSeconds,
+  scale_out_cooldown_seconds: policy.scaleOutCooldownSeconds,
+})
+
+export interface ClusterStatus {
+  readonly cluster_id: string
+  readonly instances: number
+  readonly scaling_status: 'stable' | 'scaling' | 'failed'
+  readonly health_status: 'healthy' | 'degraded' | 'unhealthy'
+  readonly generation: number
+  readonly last_operation: {
+    readonly id: string
+    readonly type: string
+    readonly status: string
+    readonly completed_at: string | null
+  } | null
+}
+
+export interface NodeView {
+  readonly node_id: string
+  readonly driver: string
+  readonly zone: string
+  readonly reachable: boolean
+  readonly reason: string | null
+  readonly instances: readonly {
+    readonly id: string
+    readonly cluster: string
+    readonly state: string
+    readonly pid: number | null
+    readonly resident_bytes: number | null
+  }[]
+  readonly snapshots: readonly {
+    readonly id: string
+    readonly cluster: string
+    readonly bytes: number
+    readonly complete: boolean
+  }[]
+}
+
+/** What came of a command. Exactly one field says it. */
+export type CommandResult =
+  | { readonly result: 'operation'; readonly operation: OperationView }
+  | { readonly result: 'unchanged'; readonly cluster: ClusterStatus; readonly message: string }
+  | { readonly result: 'backend'; readonly backend: BackendView }
+  | { readonly result: 'removed' }
