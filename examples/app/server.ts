@@ -1,0 +1,100 @@
+/**
+ * The demo application: a small web service that keeps sessions in memory, which is what a restart or a cold copy loses and
+ * a Tidegate clone keeps. All it knows of Tidegate is one call of the guest library; without Tidegate it runs the same.
+ *
+ *   PORT=3000 node examples/app/server.ts
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { guest } from '../../lib/guest/index.ts'
+import { readBody } from './body.ts'
+import { page } from './page.ts'
+import { Sessions } from './sessions.ts'
+import { answerBytes, answerEcho, answerRandom, answerSlow } from './toys.ts'
+import { serveWebSockets } from './web-sockets.ts'
+
+const startedAt = new Date().toISOString()
+const sessions = new Sessions()
+let me = { instance_id: `pid-${process.pid}`, incarnation: '' }
+
+// Before listening, so that a clone has its sessions back before anybody asks for them.
+guest({
+  handOver: () => sessions.save(),
+  takeBack: state => sessions.restore(state),
+  identified: identity => {
+    me = { instance_id: identity.instanceId, incarnation: identity.incarnation }
+  },
+})
+
+const server = createServer((request, response) => {
+  answer(request, response).catch(error => {
+    if (response.headersSent) return response.destroy()
+    // A RangeError is a body over its bound, a TypeError a target that is no URL.
+    const status = error instanceof RangeError ? 413 : error instanceof TypeError ? 400 : 500
+    return json(response, status, { error: error instanceof Error ? error.message : String(error) })
+  })
+})
+const closeWebSockets = serveWebSockets(server, () => me)
+server.listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? '0.0.0.0')
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://app')
+  const session = /^\/sessions\/([\w.~-]{1,128})$/.exec(url.pathname)?.[1]
+  const key = session === undefined ? `${request.method} ${url.pathname}` : `${request.method} /sessions/{id}`
+  switch (key) {
+    case 'GET /':
+      return answerPage(request, response)
+    case 'POST /sessions/{id}':
+      sessions.put(session!, (await readBody(request)).toString('utf8'))
+      return json(response, 200, { stored: session, instance: me.instance_id })
+    case 'GET /sessions/{id}': {
+      const value = sessions.get(session!)
+      if (value === undefined)
+        return json(response, 404, { error: `no session ${session}`, instance: me.instance_id })
+      return json(response, 200, { value, instance: me.instance_id })
+    }
+    case 'GET /count':
+      return json(response, 200, { count: sessions.count, instance: me.instance_id })
+    case 'GET /healthz':
+      return json(response, 200, { ok: true })
+    case 'GET /whoami':
+      return json(response, 200, { ...me, pid: process.pid, started_at: startedAt })
+    case 'GET /random':
+      return answerRandom(response)
+    case 'GET /slow':
+      return answerSlow(url, response)
+    case 'GET /bytes':
+      return answerBytes(url, response)
+    case 'POST /echo':
+      return answerEcho(request, response)
+    default:
+      return json(response, 404, { error: `${request.method} ${url.pathname}: there is no such thing here` })
+  }
+}
+
+/** Visits are counted in memory for a cookie of the application's own, whatever the front door's affinity is. */
+function answerPage(request: IncomingMessage, response: ServerResponse): void {
+  const known = /(?:^|;\s*)sid=([\w-]{1,64})(?:;|$)/.exec(request.headers.cookie ?? '')?.[1]
+  const visitor = sessions.visit(known)
+  const facts = { ...me, ...visitor, sessions: sessions.count, started_at: startedAt }
+  response.setHeader('set-cookie', `sid=${visitor.sid}; Path=/; HttpOnly; SameSite=Lax`)
+  response.setHeader('cache-control', 'no-store')
+  if (!request.headers.accept?.includes('text/html')) return json(response, 200, facts)
+  const body = Buffer.from(page(facts))
+  response
+    .writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'content-length': body.length })
+    .end(body)
+}
+
+function json(response: ServerResponse, status: number, value: unknown): void {
+  const body = Buffer.from(`${JSON.stringify(value)}\n`)
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+}
+
+/** Finishes what is under way. Tidegate has drained us by now, so there is seldom anything. */
+function stop(): void {
+  closeWebSockets()
+  server.close(() => process.exit(0))
+  server.closeIdleConnections()
+  setTimeout(() => process.exit(0), 2_000).unref()
+}

@@ -1,0 +1,325 @@
+/**
+ * What every driver must do, said once and run for each by the tests beside this file, on the demo application.
+ * What only one kind of hypervisor has (a hook that hangs, a socket of QEMU's) is in that driver's own tests.
+ */
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { TidegateError } from '../../../lib/errors.ts'
+import type { HeldInstance } from '../../../lib/hypervisor/driver.ts'
+import { ask, Bench, type BenchOptions, identity, owner, told } from '../../support/driver-bench.ts'
+import { fullDisk } from '../../support/full-disk.ts'
+import { until } from '../../support/wait.ts'
+
+/** Enough sessions that taking and giving back the state is not over in an instant. */
+const bulkSessions = 200
+const bulkValue = 'x'.repeat(60_000)
+
+export function driverContract(name: string, options: BenchOptions): void {
+  const tests: Record<string, (t: Test, bench: Bench) => Promise<void>> = {
+    'bad names and templates are refused and leave nothing': refusals,
+    'what cannot be read is unknown, and is never destroyed': unreadable,
+    'an instance lives, is known to a new driver, and leaves nothing': life,
+    'clones keep the state and get identities of their own': clones,
+    'a snapshot that fails leaves the source running and nothing else': failedSnapshots,
+    'a source killed in the middle of a snapshot': killedSource,
+    'an aborted create or clone leaves nothing': aborted,
+  }
+  for (const [title, test] of Object.entries(tests)) {
+    t.test(`${name}: ${title}`, t => test(t, new Bench(t, options)))
+  }
+}
+
+async function refusals(t: Test, bench: Bench): Promise<void> {
+  const { driver } = bench
+  t.same(await driver.inspect(), { instances: [], snapshots: [] }, 'a new directory holds nothing')
+  for (const name of ['../up', 'a/b', '', '.', 'UPPER', 'x'.repeat(64)]) {
+    const create = driver.create({ ...bench.spec('x'), name }, bench.signal())
+    await t.rejects(create, { code: 'invalid_request' }, `create ${JSON.stringify(name)}`)
+    await t.rejects(driver.destroy(name), { code: 'invalid_request' }, `destroy ${JSON.stringify(name)}`)
+  }
+  const nonsense = { ...bench.spec('web-op1-1'), template: { nonsense: true } }
+  await t.rejects(driver.create(nonsense, bench.signal()), { code: 'template_invalid' })
+  const checked = await driver.check(nonsense.template)
+  const bad = checked.find(line => !line.ok)
+  t.ok(bad?.fix, 'check says how to mend a bad template')
+  t.same(
+    (await driver.check(bench.options.template)).filter(line => !line.ok),
+    [],
+    'a good template is fine',
+  )
+
+  const noSuch = { name: 'web-op1-s', owner, source: 'web-op1-1' }
+  await t.rejects(
+    driver.snapshot(noSuch, bench.signal()),
+    { code: 'unknown_instance' },
+    'snapshot of nothing',
+  )
+  await t.rejects(driver.clone(bench.cloneSpec('web-op1-2', 'web-op1-s'), bench.signal()), TidegateError)
+  await t.rejects(driver.resume('web-op1-1'), { code: 'unknown_instance' })
+  await driver.stop('web-op1-1', 0)
+  await driver.destroy('web-op1-1')
+  t.same([...bench.files('instances'), ...bench.files('snapshots')], [], 'no file was made')
+  t.same(bench.processes(), [], 'nothing runs')
+}
+
+async function unreadable(t: Test, bench: Bench): Promise<void> {
+  const { driver, directory } = bench
+  for (const kind of ['instances', 'snapshots'] as const) {
+    for (const [name, record] of Object.entries(strangers)) {
+      mkdirSync(join(directory, kind, name), { recursive: true })
+      if (record !== null) writeFileSync(join(directory, kind, name, 'owner.json'), record)
+    }
+  }
+  const before = [bench.files('instances'), bench.files('snapshots')]
+  const held = await driver.inspect()
+  t.equal(held.instances.length, Object.keys(strangers).length)
+  for (const instance of held.instances) {
+    t.equal(instance.state, 'unknown', `${instance.name} is unknown, not gone`)
+    t.not(instance.owner.installation, owner.installation, `${instance.name} is not ours`)
+    await t.rejects(
+      driver.destroy(instance.name),
+      { code: 'hypervisor_unreachable' },
+      `${instance.name} stays`,
+    )
+  }
+  for (const snapshot of held.snapshots) t.equal(snapshot.complete, false, `${snapshot.name} is not complete`)
+  t.same([bench.files('instances'), bench.files('snapshots')], before, 'nothing was removed')
+
+  const blocked = bench.options.makeDriver(join(directory, 'instances', 'torn', 'owner.json'))
+  await t.rejects(blocked.inspect(), { code: 'hypervisor_unreachable' }, 'a directory that cannot be read')
+}
+
+/** Records as a crash, another version or another program may leave them. */
+const strangers: Readonly<Record<string, string | null>> = {
+  'no-record': null,
+  torn: '{"version": 1, "name": "to',
+  'other-name': JSON.stringify({ version: 1, name: 'x', owner, created_at_ms: 1, fields: {} }),
+  'other-version': JSON.stringify({ version: 99, name: 'other-version', owner }),
+}
+
+async function life(t: Test, bench: Bench): Promise<void> {
+  const { driver, directory } = bench
+  const name = 'web-op1-1'
+  const created = await driver.create(bench.spec(name), bench.signal())
+  t.match(created, { name, owner, state: 'running' })
+  t.ok(created.address && created.pid && created.residentBytes, 'address, process and memory are known')
+  t.ok(recordedBeforeStarted(directory, created), 'the record was there before the process')
+  privateFiles(t, bench)
+  await bench.answers(created)
+
+  const ack = await driver.identify(name, identity(name, 'created'), bench.signal())
+  t.same(ack, { instanceId: name, incarnation: `inc-${name}`, application: 'acknowledged' })
+  t.same(await driver.identify(name, identity(name, 'created'), bench.signal()), ack, 'said again: the same')
+  t.match(await told(created, '/whoami'), { instance_id: name, incarnation: `inc-${name}` })
+
+  const again = bench.options.makeDriver(directory)
+  const [held, ...others] = (await again.inspect()).instances
+  t.match(held, { name, owner, state: 'running', address: created.address, pid: created.pid }, 'a new driver')
+  t.same(others, [])
+  await t.rejects(again.create(bench.spec(name), bench.signal()), TidegateError, 'a name that is taken')
+  await bench.answers(created)
+
+  await again.resume(name)
+  await again.resume(name)
+  t.equal((await bench.held(name))?.state, 'running', 'resume of what runs is a success')
+  await again.stop(name, 3_000)
+  await again.stop(name, 3_000)
+  t.match(await bench.held(name), { state: 'stopped', pid: null, residentBytes: null })
+  t.same(bench.processes(), [], 'stopped: no process is left')
+  await again.destroy(name)
+  await again.destroy(name)
+  nothingLeft(t, bench)
+}
+
+async function clones(t: Test, bench: Bench): Promise<void> {
+  const { driver } = bench
+  const source = await bench.running('web-op1-1')
+  await ask(source, '/sessions/kept', 'in memory')
+  const before = await told(source, '/random')
+
+  const request = { name: 'web-op1-s', owner, source: source.name }
+  const report = await driver.snapshot(request, bench.signal())
+  t.match(report.snapshot, { ...request, complete: true })
+  t.ok(report.snapshot.bytes > 0 && report.pausedMs >= 0, 'size and pause are reported')
+  privateFiles(t, bench)
+  await ask(source, '/sessions/later', 'after the snapshot')
+  await t.rejects(driver.snapshot(request, bench.signal()), TidegateError, 'the name is taken')
+  t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'and the snapshot unharmed')
+
+  const names = ['web-op1-2', 'web-op1-3']
+  const made = await Promise.all(
+    names.map(name => driver.clone(bench.cloneSpec(name, request.name), bench.signal())),
+  )
+  for (const clone of made) await bench.answers(clone)
+  t.equal(new Set([source, ...made].map(({ address }) => address!.port)).size, 3, 'each has its own address')
+  await driver.destroy(request.name)
+  t.same((await driver.inspect()).snapshots, [], 'the snapshot is gone')
+
+  for (const clone of made) {
+    t.match(
+      await told(clone, '/sessions/kept'),
+      { value: 'in memory' },
+      `${clone.name} has the state at once`,
+    )
+    t.equal((await ask(clone, '/sessions/later')).status, 404, 'of the moment of the snapshot')
+    const ack = await driver.identify(clone.name, identity(clone.name, 'cloned'), bench.signal())
+    t.match(ack, { instanceId: clone.name, application: 'acknowledged' })
+  }
+  await identitiesDiffer(t, [source, ...made], before)
+
+  await driver.destroy(source.name)
+  for (const clone of made)
+    t.match(await told(clone, '/sessions/kept'), { value: 'in memory' }, 'outlives its source')
+  await secondGeneration(t, bench, made[0]!)
+  for (const name of names) await driver.destroy(name)
+  nothingLeft(t, bench)
+}
+
+/** A clone is as good a source as any. */
+async function secondGeneration(t: Test, bench: Bench, parent: HeldInstance): Promise<void> {
+  await ask(parent, '/sessions/second', 'generation')
+  const request = { name: 'web-op2-s', owner, source: parent.name }
+  await bench.driver.snapshot(request, bench.signal())
+  const child = await bench.driver.clone(bench.cloneSpec('web-op2-1', request.name), bench.signal())
+  await bench.answers(child)
+  t.match(await told(child, '/sessions/kept'), { value: 'in memory' }, 'a clone of a clone')
+  t.match(await told(child, '/sessions/second'), { value: 'generation' })
+  await bench.driver.identify(child.name, identity(child.name, 'cloned'), bench.signal())
+  await identitiesDiffer(t, [parent, child], await told(parent, '/random'))
+  for (const name of [request.name, child.name]) await bench.driver.destroy(name)
+}
+
+async function identitiesDiffer(
+  t: Test,
+  instances: readonly HeldInstance[],
+  before: Record<string, unknown>,
+): Promise<void> {
+  const drawn = [before]
+  for (const instance of instances) {
+    const expected = { instance_id: instance.name, incarnation: `inc-${instance.name}` }
+    t.match(await told(instance, '/whoami'), expected, `${instance.name} knows who it is`)
+    drawn.push(await told(instance, '/random'))
+  }
+  for (const key of ['bytes', 'uuid', 'int']) {
+    t.equal(new Set(drawn.map(random => random[key])).size, drawn.length, `no two drew the same ${key}`)
+  }
+}
+
+async function failedSnapshots(t: Test, bench: Bench): Promise<void> {
+  const { driver, directory } = bench
+  const source = await bench.running('web-op1-1')
+  await bulk(source)
+  const request = { name: 'web-op1-s', owner, source: source.name }
+
+  const early = AbortSignal.abort(new Error('early'))
+  await t.rejects(driver.snapshot(request, early), { message: 'early' }, 'aborted before it began')
+  await stillServes(t, bench, source)
+
+  const stop = new AbortController()
+  const aborted = driver.snapshot(request, stop.signal)
+  aborted.catch(() => {})
+  await until('the snapshot is begun', () => bench.files('snapshots').includes(request.name))
+  stop.abort(new Error('midway'))
+  await t.rejects(aborted, { message: 'midway' }, 'aborted in the middle')
+  await stillServes(t, bench, source)
+
+  await fullDisk(t, join(directory, 'snapshots'), async () => {
+    await t.rejects(
+      driver.snapshot(request, bench.signal()),
+      { code: 'disk_full' },
+      'no space for the snapshot',
+    )
+    await stillServes(t, bench, source)
+  })
+  t.equal((await driver.snapshot(request, bench.signal())).snapshot.complete, true, 'and it works again')
+  for (const name of [request.name, source.name]) await driver.destroy(name)
+  nothingLeft(t, bench)
+}
+
+async function stillServes(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
+  t.match(await told(source, '/count'), { count: bulkSessions }, 'the source serves on')
+  t.equal((await bench.held(source.name))?.state, 'running', 'and is running')
+  t.same(bench.files('snapshots'), [], 'nothing is left of the snapshot')
+}
+
+async function killedSource(t: Test, bench: Bench): Promise<void> {
+  const { driver } = bench
+  const source = await bench.running('web-op1-1')
+  await bulk(source)
+  const taken = driver.snapshot({ name: 'web-op1-s', owner, source: source.name }, bench.signal())
+  taken.catch(() => {})
+  await until('the snapshot is begun', () => bench.files('snapshots').includes('web-op1-s'))
+  process.kill(source.pid!, 'SIGKILL')
+  await t.rejects(taken, TidegateError, 'the snapshot fails')
+  t.same(bench.files('snapshots'), [], 'and leaves nothing')
+  await until('it is said to be dead', async () => (await bench.held(source.name))?.state === 'stopped')
+  await t.rejects(driver.resume(source.name), TidegateError, 'the dead are not resumed')
+  await t.rejects(
+    driver.identify(source.name, identity('web-op1-1', 'created'), bench.signal()),
+    TidegateError,
+  )
+  await driver.destroy(source.name)
+  nothingLeft(t, bench)
+}
+
+async function aborted(t: Test, bench: Bench): Promise<void> {
+  const { driver } = bench
+  const early = AbortSignal.abort(new Error('early'))
+  await t.rejects(driver.create(bench.spec('web-op1-1'), early), { message: 'early' })
+  nothingLeft(t, bench)
+
+  const stop = new AbortController()
+  const create = driver.create(bench.spec('web-op1-1'), stop.signal)
+  create.catch(() => {})
+  await until('its process runs', () => bench.processes().length > 0)
+  stop.abort(new Error('midway'))
+  await t.rejects(create, { message: 'midway' })
+  nothingLeft(t, bench)
+
+  const source = await bench.running('web-op1-1')
+  await driver.snapshot({ name: 'web-op1-s', owner, source: source.name }, bench.signal())
+  await driver.stop(source.name, 0)
+  const stopClone = new AbortController()
+  const clone = driver.clone(bench.cloneSpec('web-op1-2', 'web-op1-s'), stopClone.signal)
+  clone.catch(() => {})
+  await until('its process runs', () => bench.processes().length > 0)
+  stopClone.abort(new Error('midway'))
+  await t.rejects(clone, { message: 'midway' })
+  t.equal(await bench.held('web-op1-2'), undefined, 'no clone is left')
+  t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'the snapshot is unharmed')
+  for (const name of ['web-op1-1', 'web-op1-s']) await driver.destroy(name)
+  nothingLeft(t, bench)
+}
+
+async function bulk(source: HeldInstance): Promise<void> {
+  for (let i = 0; i < bulkSessions; i++) await ask(source, `/sessions/bulk${i}`, bulkValue)
+}
+
+function nothingLeft(t: Test, bench: Bench): void {
+  t.same([...bench.files('instances'), ...bench.files('snapshots')], [], 'no file is left')
+  t.same(bench.processes(), [], 'no process is left')
+  t.same(bench.sockets(), [], 'no socket is left')
+}
+
+/** Directories 0700, and no file that others may read. */
+function privateFiles(t: Test, bench: Bench): void {
+  for (const kind of ['instances', 'snapshots'] as const) {
+    for (const file of bench.files(kind)) {
+      const path = join(bench.directory, kind, file)
+      const stats = statSync(path)
+      if (stats.isDirectory()) t.equal(stats.mode & 0o777, 0o700, `${kind}/${file} is 0700`)
+      else t.equal(stats.mode & 0o077, 0, `${kind}/${file} is ours alone`)
+    }
+  }
+}
+
+/** By the birth of the directory that carries the record, and the start of the process in clock ticks of 10 ms. */
+function recordedBeforeStarted(directory: string, instance: HeldInstance): boolean {
+  const born = statSync(join(directory, 'instances', instance.name)).birthtimeMs
+  const stat = readFileSync(`/proc/${instance.pid}/stat`, 'utf8')
+  const ticks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19])
+  const uptimeMs = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000
+  const startedMs = Date.now() - (uptimeMs - ticks * 10)
+  return born <= startedMs + 20
+}
