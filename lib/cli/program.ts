@@ -1,0 +1,184 @@
+/** The verbs and their flags. The only importing file of `commander`. It parses; the files in `verbs/` act. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { parseDuration } from '../units.ts'
+import { type Context, type ExitCode, type Io, line } from './io.ts'
+import { drain, mark } from './verbs/backend.ts'
+import { check } from './verbs/check.ts'
+import { doctor } from './verbs/doctor.ts'
+import { history, operations } from './verbs/operations.ts'
+import { replace, scale } from './verbs/scale.ts'
+import { serve } from './verbs/serve.ts'
+import { status } from './verbs/status.ts'
+
+const adminDefault = 'http://127.0.0.1:9090'
+
+/** Parses and runs. Rejects with `CliError`, or with `UsageError` when commander has said what is wrong. */
+export async function runProgram(argv: readonly string[], io: Io, version: string): Promise<void> {
+  const program = new Command('tidegate')
+    .description('A front door that grows its own backends.')
+    .version(version)
+    .configureHelp({ showGlobalOptions: true })
+    .showSuggestionAfterError()
+    .showHelpAfterError('(tidegate --help lists the verbs)')
+    .exitOverride()
+    .configureOutput({ writeOut: text => io.stdout.write(text), writeErr: text => io.stderr.write(text) })
+    .option('--admin <url>', `admin API (or TIDEGATE_ADMIN; default ${adminDefault})`)
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      '\nExit: 0 done · 1 it failed · 2 bad usage or config · 3 the admin API cannot be reached',
+    )
+  addServing(program, io)
+  addScaling(program, io)
+  addBackends(program, io)
+  addReading(program, io)
+  if (argv.length === 0) return void line(io.stdout, program.helpInformation().trimEnd())
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError) throw new UsageError(error)
+    throw error
+  }
+}
+
+/** Commander has printed what is wrong, or the help or version that was asked for. */
+export class UsageError extends Error {
+  readonly exit: ExitCode
+
+  constructor(error: CommanderError) {
+    super(error.message, { cause: error })
+    this.exit = error.exitCode === 0 ? 0 : 2
+  }
+}
+
+/** Whether `--json` was given, where parsing itself may have failed. */
+export const wantsJson = (argv: readonly string[]): boolean => argv.includes('--json')
+
+function contextOf(command: Command, io: Io): Context {
+  const globals = command.optsWithGlobals<{ admin?: string; json?: boolean }>()
+  return {
+    io,
+    json: globals.json ?? false,
+    admin: globals.admin ?? (io.env.TIDEGATE_ADMIN || adminDefault),
+    token: io.env.TIDEGATE_TOKEN || null,
+  }
+}
+
+function addServing(program: Command, io: Io): void {
+  const levels = ['trace', 'debug', 'info', 'warn', 'error', 'silent']
+  program
+    .command('serve')
+    .description('start the proxy, the controller and the admin API')
+    .requiredOption('-c, --config <file>', 'configuration', 'tidegate.yaml')
+    .addOption(
+      new Option('--log-level <level>', 'JSON lines on standard error').choices(levels).default('info'),
+    )
+    .action((options, command: Command) => serve(contextOf(command, io), options))
+  program
+    .command('check')
+    .description('say every fault of a configuration, start nothing')
+    .requiredOption('-c, --config <file>', 'configuration', 'tidegate.yaml')
+    .action((options, command: Command) => check(contextOf(command, io), options))
+  program
+    .command('doctor')
+    .description('check that this machine has what Tidegate needs')
+    .option('-c, --config <file>', 'check what this configuration needs')
+    .action((options, command: Command) => {
+      const given = command.optsWithGlobals<{ admin?: string }>().admin !== undefined
+      return doctor(contextOf(command, io), {
+        ...options,
+        adminGiven: given || Boolean(io.env.TIDEGATE_ADMIN),
+      })
+    })
+}
+
+function addScaling(program: Command, io: Io): void {
+  program
+    .command('scale')
+    .argument('<cluster>')
+    .description('bring a cluster to a number of instances')
+    .requiredOption('--to <n>', 'how many instances', countArgument(0, 1_000_000))
+    .option('--immediate', 'skip cooldowns and grace periods', false)
+    .option('--no-drain', 'cut leaving instances')
+    .option('--no-wait', 'start it and return')
+    .action((cluster: string, options, command: Command) => scale(contextOf(command, io), cluster, options))
+  program
+    .command('replace')
+    .argument('<cluster>')
+    .argument('<instance>')
+    .description('clone a successor, then drain and destroy the instance')
+    .option('--no-wait', 'start it and return')
+    .action((cluster: string, instance: string, options, command: Command) =>
+      replace(contextOf(command, io), cluster, instance, options),
+    )
+}
+
+function addBackends(program: Command, io: Io): void {
+  program
+    .command('drain')
+    .argument('<cluster/backend>')
+    .description('give it no new clients and let those it has finish')
+    .option('--grace <duration>', "how long they may take, as 30s (default: the cluster's)", durationArgument)
+    .option('--no-wait-for-connections', 'end them at once')
+    .option('--no-notify', 'cut WebSocket clients without a close frame')
+    .option('--no-wait', 'start it and return')
+    .action((target: string, options, command: Command) =>
+      drain(contextOf(command, io), target, {
+        graceMs: options.grace ?? null,
+        waitForConnections: options.waitForConnections,
+        notify: options.notify,
+        wait: options.wait,
+      }),
+    )
+  program
+    .command('ready')
+    .argument('<cluster/backend>')
+    .description('take back a drain or maintenance')
+    .action((target: string, _options, command: Command) => mark(contextOf(command, io), target, 'ready'))
+  program
+    .command('maint')
+    .argument('<cluster/backend>')
+    .description('take it out of rotation at once')
+    .action((target: string, _options, command: Command) => mark(contextOf(command, io), target, 'maint'))
+}
+
+function addReading(program: Command, io: Io): void {
+  program
+    .command('status')
+    .argument('[cluster]')
+    .description('clusters and their backends')
+    .action((cluster: string | undefined, _options, command: Command) =>
+      status(contextOf(command, io), cluster),
+    )
+  program
+    .command('operations')
+    .argument('[id]')
+    .description('what was done and is being done; with an ID its steps')
+    .option('--follow', 'stay until it has ended (without ID: the one that runs)', false)
+    .option('--cancel', 'ask it to stop and undo what it did', false)
+    .option('--cluster <id>', 'only of this cluster')
+    .option('--limit <n>', 'at most', countArgument(1, 1000), 20)
+    .action((id: string | undefined, options, command: Command) =>
+      operations(contextOf(command, io), id, options),
+    )
+  program
+    .command('history')
+    .argument('<cluster>')
+    .description('who did what, when and why')
+    .option('--limit <n>', 'at most', countArgument(1, 1000), 50)
+    .action((cluster: string, options, command: Command) => history(contextOf(command, io), cluster, options))
+}
+
+const countArgument =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const count = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+    if (count >= min && count <= max) return count
+    throw new InvalidArgumentError(`Write a whole number from ${min} to ${max}.`)
+  }
+
+function durationArgument(text: string): number {
+  const parsed = parseDuration(text)
+  if (parsed.ok) return parsed.value
+  throw new InvalidArgumentError(`${parsed.message}; ${parsed.fix}.`)
+}

@@ -1,0 +1,46 @@
+/** An operation as lines of text: the list that a terminal redraws, and the single lines that a log gets. @pure */
+import type { OperationView, StepView } from '../scaling/operation.ts'
+import { formatDuration, printable } from './table.ts'
+
+const marks: Readonly<Record<string, string>> = {
+  running: '…',
+  done: '✓',
+  failed: '✗',
+  reverting: '↺',
+  reverted: '↺',
+  revert_failed: '✗',
+  requested: '!',
+}
+
+/** The whole list, newest state of each step. */
+export function operationLines(operation: OperationView, nowMs: number): string[] {
+  return [titleLine(operation), ...operation.steps.map(step => `  ${stepText(step, nowMs)}`)]
+}
+
+/** The lines of steps that changed since `before`: what is added to output that cannot be redrawn. */
+export function changedLines(before: OperationView | null, after: OperationView, nowMs: number): string[] {
+  const seen = new Map(before?.steps.map((step, i) => [`${i}`, `${step.step} ${step.status}`]) ?? [])
+  const lines = before ? [] : [titleLine(after)]
+  for (const [i, step] of after.steps.entries())
+    if (seen.get(`${i}`) !== `${step.step} ${step.status}`) lines.push(`  ${stepText(step, nowMs)}`)
+  return lines
+}
+
+export function endLine(operation: OperationView): string {
+  const took = operation.completed_at
+    ? ` in ${formatDuration(Date.parse(operation.completed_at) - Date.parse(operation.created_at))}`
+    : ''
+  const reason = operation.error ? `: ${printable(operation.error.message)}` : ''
+  return `${operation.type} of ${operation.cluster_id} ${operation.status}${took}${reason}`
+}
+
+export const titleLine = ({ type, cluster_id, id, phase }: OperationView): string =>
+  `${type} ${cluster_id}  operation ${id}  ${phase}`
+
+function stepText(step: StepView, nowMs: number): string {
+  const mark = marks[step.status] ?? '·'
+  const ms = step.duration_ms ?? Math.max(0, nowMs - Date.parse(step.started_at))
+  const status = step.status === 'done' || step.status === 'running' ? '' : `  ${step.status}`
+  const attempts = step.attempts > 1 ? `  attempt ${step.attempts}` : ''
+  return `${mark} ${printable(step.step).padEnd(20)} ${formatDuration(ms).padStart(10)}${status}${attempts}`
+}

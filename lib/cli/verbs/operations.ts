@@ -1,0 +1,93 @@
+/** `operations [ID] [--follow]` and `history CLUSTER`: what was done, and what is being done. */
+import type { OperationView } from '../../scaling/operation.ts'
+import { AdminClient, segment } from '../client.ts'
+import { follow, verdict } from '../follow.ts'
+import { CliError, type Context, line, printJson } from '../io.ts'
+import { endLine, operationLines } from '../steps.ts'
+import { formatDuration, printable, table } from '../table.ts'
+
+export interface OperationsOptions {
+  readonly follow: boolean
+  readonly cancel: boolean
+  readonly cluster?: string | undefined
+  readonly limit: number
+}
+
+export async function operations(
+  context: Context,
+  id: string | undefined,
+  options: OperationsOptions,
+): Promise<void> {
+  const client = new AdminClient(context)
+  if (id !== undefined) return one(context, client, id, options)
+  if (options.cancel) throw new CliError(2, 'invalid_request', '--cancel needs the ID of an operation.')
+  const query = new URLSearchParams({ limit: String(options.limit) })
+  if (options.cluster !== undefined) query.set('cluster', options.cluster)
+  const answer = await client.get<{ operations: OperationView[] }>(`/api/v1/operations?${query}`)
+  if (options.follow) {
+    const running = answer.operations.find(({ status }) => status === 'running')
+    if (!running) throw new CliError(1, 'unknown_operation', 'no operation is running: nothing to follow.')
+    return one(context, client, running.id, options)
+  }
+  if (context.json) return printJson(context.io, answer)
+  for (const text of listLines(answer.operations, context.io.clock.now())) line(context.io.stdout, text)
+}
+
+export async function history(
+  context: Context,
+  cluster: string,
+  options: { readonly limit: number },
+): Promise<void> {
+  const client = new AdminClient(context)
+  const path = `/api/v1/clusters/${segment(cluster)}/history?limit=${options.limit}`
+  const answer = await client.get<{ history: { at: string; actor: string; reason: string }[] }>(path)
+  if (context.json) return printJson(context.io, answer)
+  if (answer.history.length === 0) return line(context.io.stdout, 'nothing was done yet')
+  const rows = answer.history.map(({ at, actor, reason }) => [
+    at,
+    printable(actor),
+    shortened(printable(reason)),
+  ])
+  for (const text of table(['AT', 'WHO', 'WHAT'], rows)) line(context.io.stdout, text)
+}
+
+/** The audit trail's reason may end in an application's log; `--json` has it whole. */
+const shortened = (text: string): string => (text.length > 160 ? `${text.slice(0, 157)}...` : text)
+
+async function one(
+  context: Context,
+  client: AdminClient,
+  id: string,
+  options: OperationsOptions,
+): Promise<void> {
+  const path = `/api/v1/operations/${segment(id)}`
+  const operation = options.cancel
+    ? await client.post<OperationView>(`${path}/cancel`)
+    : await client.get<OperationView>(path)
+  if (options.follow) {
+    const ended = await follow(context, client, operation)
+    if (!options.cancel) verdict(ended)
+    if (context.json) printJson(context.io, ended)
+    return
+  }
+  if (context.json) return printJson(context.io, operation)
+  for (const text of operationLines(operation, context.io.clock.now())) line(context.io.stdout, text)
+  if (operation.status !== 'running') line(context.io.stdout, endLine(operation))
+}
+
+function listLines(list: readonly OperationView[], nowMs: number): string[] {
+  if (list.length === 0) return ['no operations yet']
+  return table(
+    ['ID', 'CLUSTER', 'TYPE', 'STATUS', 'PHASE', 'STARTED', 'TOOK', 'BY'],
+    list.map(one => [
+      one.id,
+      one.cluster_id,
+      one.type,
+      one.status,
+      one.phase,
+      one.created_at,
+      formatDuration((one.completed_at ? Date.parse(one.completed_at) : nowMs) - Date.parse(one.created_at)),
+      printable(one.actor),
+    ]),
+  )
+}

@@ -1,0 +1,58 @@
+/** `scale CLUSTER --to N` and `replace CLUSTER INSTANCE`: start an operation and follow it to its end. */
+import type { OperationView } from '../../scaling/operation.ts'
+import type { ClusterStatus } from '../../views.ts'
+import { AdminClient, segment } from '../client.ts'
+import { follow, verdict } from '../follow.ts'
+import { type Context, line, printJson } from '../io.ts'
+
+type Started =
+  | ({ readonly operation_id: string } & OperationView)
+  | { readonly operation_id: null; readonly message: string; readonly cluster: ClusterStatus }
+
+export interface ScaleOptions {
+  readonly to: number
+  readonly immediate: boolean
+  readonly drain: boolean
+  readonly wait: boolean
+}
+
+export async function scale(context: Context, cluster: string, options: ScaleOptions): Promise<void> {
+  const body = { target_count: options.to, immediate: options.immediate, drain_connections: options.drain }
+  await operate(context, `/api/v1/clusters/${segment(cluster)}/scale`, body, options.wait)
+}
+
+export async function replace(
+  context: Context,
+  cluster: string,
+  instance: string,
+  options: { readonly wait: boolean },
+): Promise<void> {
+  await operate(
+    context,
+    `/api/v1/clusters/${segment(cluster)}/replace`,
+    { instance_id: instance },
+    options.wait,
+  )
+}
+
+async function operate(context: Context, path: string, body: unknown, wait: boolean): Promise<void> {
+  const client = new AdminClient(context)
+  const started = await client.post<Started>(path, body)
+  if (started.operation_id === null) {
+    if (context.json) printJson(context.io, started)
+    else line(context.io.stdout, started.message)
+    return
+  }
+  if (!wait) {
+    if (context.json) printJson(context.io, started)
+    else
+      line(
+        context.io.stdout,
+        `${started.type} started. Follow it: tidegate operations ${started.id} --follow`,
+      )
+    return
+  }
+  const ended = await follow(context, client, started)
+  verdict(ended)
+  if (context.json) printJson(context.io, ended)
+}

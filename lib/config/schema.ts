@@ -1,0 +1,228 @@
+/**
+ * The keys of `tidegate.yaml`, their types, bounds and defaults, and how each becomes a field of `Config`. @pure
+ * The keys are a promise (`docs/config.md` lists them all). What spans several keys is in `rules.ts`.
+ */
+import { refuse, show, strict, z } from '../schema.ts'
+import type { AffinityConfig, ClusterConfig, HashParameter, NodeConfig, StoreConfig } from './config.ts'
+import {
+  address,
+  autoOr,
+  backendId,
+  choice,
+  cookieName,
+  dnsId,
+  duration,
+  filePath,
+  network,
+  ratio,
+  requestPath,
+  routeHost,
+  routePath,
+  size,
+  whole,
+} from './fields.ts'
+
+const drivers = ['process', 'qemu'] as const
+const laterDrivers = ['cloud-hypervisor', 'cloud_hypervisor', 'firecracker']
+const minuteMs = 60_000
+const hourMs = 3_600_000
+const cpusMax = 1024
+const MiB = 1024 ** 2
+const TiB = 1024 ** 4
+export const listMax = 1000
+
+/** What the file does not say and the machine does. */
+export interface Surroundings {
+  readonly cpus: number
+  readonly memoryBytes: number
+  readonly diskBytes: number
+  /** Makes a path of the file absolute. */
+  readonly absolute: (path: string) => string
+}
+
+const list = <T extends z.ZodType>(item: T) => z.array(item).max(listMax)
+const freeForm = z.record(z.string(), z.unknown())
+
+const listener = strict({ address: address(0) }).transform(value => value.address)
+
+/** `none`, or later `{ jwt: ... }`. */
+const auth = z.unknown().transform((value, ctx): 'none' => {
+  if (value === 'none') return 'none'
+  const group = typeof value === 'object' && value !== null && 'jwt' in value
+  if (group || value === 'jwt') {
+    const message = '`auth.jwt` is not supported yet in this version'
+    return refuse(ctx, message, 'write `auth: none` and a loopback address', group ? ['jwt'] : [])
+  }
+  return refuse(ctx, `${show(value)} is not known here`, 'write `none`')
+})
+
+const admin = strict({
+  address: address(0).prefault('127.0.0.1:9090'),
+  auth: auth.prefault('none'),
+}).transform(value => ({ ...value.address, auth: value.auth }))
+
+const storeFor = ({ absolute }: Surroundings) =>
+  strict({
+    kind: choice(['memory', 'sqlite'], ['redis']).prefault('sqlite'),
+    path: filePath().prefault('./state/tidegate.db'),
+  }).transform(
+    (value): StoreConfig =>
+      value.kind === 'memory' ? { kind: 'memory' } : { kind: 'sqlite', path: absolute(value.path) },
+  )
+
+const resources = (defaults: { cpus: number; memory: string; disk: string }) =>
+  strict({
+    cpus: ratio(0.1, cpusMax).prefault(defaults.cpus),
+    memory: size(16 * MiB, 64 * TiB).prefault(defaults.memory),
+    disk: size(0, 1024 * TiB).prefault(defaults.disk),
+  }).transform(value => ({ cpus: value.cpus, memoryBytes: value.memory, diskBytes: value.disk }))
+
+const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
+  strict({
+    id: dnsId(32),
+    driver: choice(drivers, laterDrivers),
+    zone: dnsId(63).prefault('default'),
+    capacity: resources({
+      cpus: Math.min(cpus, cpusMax),
+      memory: `${memoryBytes}B`,
+      disk: `${diskBytes}B`,
+    }).prefault({}),
+    price: strict({
+      hourly: z.number().min(0).max(1_000_000),
+      kind: choice(['on_demand', 'reserved', 'spot']).prefault('on_demand'),
+    }).optional(),
+    options: z.looseObject({ directory: filePath().optional() }).prefault({}),
+  }).transform((value): NodeConfig => {
+    const { directory, ...options } = value.options
+    const { id, driver, zone, capacity } = value
+    return { id, driver, zone, capacity, directory: absolute(directory ?? `./state/${id}`), options }
+  })
+
+const route = strict({ host: routeHost().prefault('*'), path: routePath().prefault('/') })
+
+const backend = strict({
+  id: backendId(),
+  address: address(1),
+  weight: whole(1, 1000, 'weight').prefault(1),
+}).transform(value => ({ id: value.id, ...value.address, weight: value.weight }))
+
+const instance = strict({
+  driver: choice(drivers, laterDrivers),
+  port: whole(1, 65_535, 'port').prefault(8080),
+  resources: resources({ cpus: 1, memory: '384MiB', disk: '1GiB' }).prefault({}),
+  clone_from: choice(['live', 'golden']).prefault('live'),
+  template: freeForm.prefault({}),
+}).transform(({ clone_from, ...value }) => ({ ...value, cloneFrom: clone_from }))
+
+/** `header:x-user` `cookie:sid` `query:tenant` `path` */
+const parameter = z.unknown().transform((value, ctx): HashParameter => {
+  if (value === 'path') return { from: 'path' }
+  const match =
+    typeof value === 'string'
+      ? /^(header|cookie|query):([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})$/.exec(value)
+      : null
+  const [, from, name = ''] = match ?? []
+  if (from === 'header') return { from, name: name.toLowerCase() }
+  if (from === 'cookie' || from === 'query') return { from, name }
+  return refuse(
+    ctx,
+    `${show(value)} is not a hashing parameter`,
+    'one of "header:NAME", "cookie:NAME", "query:NAME", path',
+  )
+})
+
+const affinity = z.preprocess(
+  value => (typeof value === 'string' ? { method: value } : value),
+  z.discriminatedUnion('method', [
+    strict({ method: z.literal('none') }),
+    strict({ method: z.literal('client_ip') }),
+    strict({
+      method: z.literal('cookie'),
+      name: cookieName().prefault('tidegate'),
+      ttl_seconds: whole(1, 31_536_000, 'ttl_seconds').prefault(3600),
+    }).transform(
+      (value): AffinityConfig => ({ method: 'cookie', name: value.name, ttlSeconds: value.ttl_seconds }),
+    ),
+    strict({ method: z.literal('consistent_hashing'), parameter }),
+  ]),
+)
+
+const drain = strict({
+  grace_period_seconds: whole(0, 86_400, 'grace_period_seconds').prefault(30),
+  wait_for_connections: z.boolean().default(true),
+  notify_clients: z.boolean().default(true),
+}).transform(value => ({
+  gracePeriodMs: value.grace_period_seconds * 1000,
+  waitForConnections: value.wait_for_connections,
+  notifyClients: value.notify_clients,
+}))
+
+const health = strict({
+  path: requestPath().prefault('/'),
+  interval: duration(50, hourMs).prefault('2s'),
+  timeout: duration(10, 10 * minuteMs).prefault('1s'),
+  healthy_threshold: whole(1, 100, 'healthy_threshold').prefault(2),
+  unhealthy_threshold: whole(1, 100, 'unhealthy_threshold').prefault(3),
+}).transform(value => ({
+  path: value.path,
+  intervalMs: value.interval,
+  timeoutMs: value.timeout,
+  healthyThreshold: value.healthy_threshold,
+  unhealthyThreshold: value.unhealthy_threshold,
+}))
+
+const scaling = strict({
+  min_instances: whole(1, 100, 'min_instances').prefault(1),
+  max_instances: whole(1, 100, 'max_instances').prefault(10),
+  target_cpu_utilization: ratio(0.05, 1).prefault(0.6),
+  scale_in_cooldown_seconds: whole(0, 86_400, 'scale_in_cooldown_seconds').prefault(300),
+  scale_out_cooldown_seconds: whole(0, 86_400, 'scale_out_cooldown_seconds').prefault(60),
+}).transform(value => ({
+  minInstances: value.min_instances,
+  maxInstances: value.max_instances,
+  targetCpuUtilization: value.target_cpu_utilization,
+  scaleInCooldownSeconds: value.scale_in_cooldown_seconds,
+  scaleOutCooldownSeconds: value.scale_out_cooldown_seconds,
+}))
+
+const timeouts = strict({
+  connect: duration(10, 5 * minuteMs).prefault('2s'),
+  header: duration(10, 24 * hourMs).prefault('30s'),
+  idle: duration(10, 24 * hourMs).prefault('60s'),
+  tunnel_idle: duration(10, 7 * 24 * hourMs).prefault('1h'),
+}).transform(value => ({
+  connectMs: value.connect,
+  headerMs: value.header,
+  idleMs: value.idle,
+  tunnelIdleMs: value.tunnel_idle,
+}))
+
+const cluster = strict({
+  id: dnsId(32),
+  routes: list(route).min(1).prefault([{}]),
+  balance: choice(['round_robin', 'random', 'least_request'], ['peak_ewma', 'consistent_hash']).prefault(
+    'least_request',
+  ),
+  affinity: affinity.prefault('none'),
+  backends: list(backend).prefault([]),
+  instance: instance.optional(),
+  drain: drain.prefault({}),
+  health: health.prefault({}),
+  scaling: scaling.prefault({}),
+  timeouts: timeouts.prefault({}),
+}).transform((value): ClusterConfig => ({ ...value, instance: value.instance ?? null }))
+
+export const configSchema = (around: Surroundings) =>
+  strict({
+    listeners: list(listener)
+      .min(1)
+      .prefault([{ address: '0.0.0.0:8080' }]),
+    threads: autoOr(() => Math.min(around.cpus, 64), 0, 64).prefault('auto'),
+    trusted_proxies: list(network()).prefault([]),
+    debug_headers: z.boolean().default(false),
+    admin: admin.prefault({}),
+    store: storeFor(around).prefault({}),
+    nodes: list(nodeFor(around)).optional(),
+    clusters: list(cluster).min(1),
+    shutdown_grace: duration(0, hourMs).prefault('30s'),
+  })

@@ -1,0 +1,22 @@
+/** All endpoints of the admin API, in the order in which the documents list them. */
+import { backendEndpoints } from './backends.ts'
+import { clusterEndpoints } from './clusters.ts'
+import type { Endpoint } from './endpoint.ts'
+import { eventEndpoints } from './events.ts'
+import { healthEndpoints } from './health.ts'
+import { nodeEndpoints } from './nodes.ts'
+import { openapiEndpoint } from './openapi.ts'
+import { operationEndpoints } from './operations.ts'
+import { scaleEndpoints } from './scale.ts'
+
+const described: readonly Endpoint[] = [
+  ...healthEndpoints,
+  ...clusterEndpoints,
+  ...scaleEndpoints,
+  ...operationEndpoints,
+  ...backendEndpoints,
+  ...nodeEndpoints,
+  ...eventEndpoints,
+]
+
+export const endpoints: readonly Endpoint[] = [...described, openapiEndpoint(described)]

@@ -1,0 +1,145 @@
+/** Backends of a cluster: their state, static ones in and out, drain, ready and maintenance. */
+import type { BackendView } from '../lib/cluster/backend.ts'
+import { TidegateError } from '../lib/errors.ts'
+import { refuse, strict, z } from '../lib/schema.ts'
+import { formatAddress, parseAddress } from '../lib/units.ts'
+import type { CommandResult } from '../lib/views.ts'
+import { endpoint, waitField } from './endpoint.ts'
+import { type BackendRow, backendShape, proofShape } from './shapes.ts'
+
+const one = z.strictObject({ backend: backendShape })
+const base = '/api/v1/clusters/{cluster}/backends'
+const unknown = ['unknown_cluster', 'unknown_backend'] as const
+
+const newAddress = z
+  .string()
+  .transform((value, ctx) => {
+    const parsed = parseAddress(value, 1)
+    return parsed.ok ? parsed.value : refuse(ctx, parsed.message, parsed.fix)
+  })
+  .meta({ description: '`host:port`, or `[IPv6]:port`.' })
+
+export const backendEndpoints = [
+  endpoint({
+    id: 'list_backends',
+    method: 'GET',
+    path: base,
+    summary: 'Backends with their state, health and load',
+    answers: {
+      200: { description: 'The backends.', shape: z.strictObject({ backends: z.array(backendShape) }) },
+    },
+    errors: ['unknown_cluster'],
+    handle: ({ params }, control) => ({
+      status: 200,
+      body: { backends: control.backends(params.cluster ?? '').map(row) },
+    }),
+  }),
+  endpoint({
+    id: 'register_backend',
+    method: 'POST',
+    path: base,
+    summary: 'Register a static backend',
+    body: strict({
+      id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
+      address: newAddress,
+      weight: z.number().int().min(1).max(1000).default(1),
+    }),
+    answers: { 201: { description: 'Registered; it serves when its checks pass.', shape: one } },
+    errors: ['unknown_cluster', 'backend_exists'],
+    handle: async ({ params, body, actor }, control) => {
+      const { id: backend, address, weight } = body
+      const command = {
+        kind: 'register_backend',
+        ...of(params.cluster, backend),
+        ...address,
+        weight,
+      } as const
+      return { status: 201, body: { backend: viewOf(await control.execute(command, actor)) } }
+    },
+  }),
+  endpoint({
+    id: 'deregister_backend',
+    method: 'DELETE',
+    path: `${base}/{backend}`,
+    summary: 'Deregister a static backend; what is in flight on it may end',
+    answers: { 204: { description: 'It takes no requests any more.' } },
+    errors: [...unknown, 'backend_is_instance'],
+    handle: async ({ params, actor }, control) => {
+      await control.execute({ kind: 'deregister_backend', ...of(params.cluster, params.backend) }, actor)
+      return { status: 204 }
+    },
+  }),
+  endpoint({
+    id: 'drain_backend',
+    method: 'POST',
+    path: `${base}/{backend}/drain`,
+    summary: 'Give it no new clients and let those it has finish',
+    query: strict({ wait: waitField }),
+    body: strict({
+      grace_period_seconds: z.number().min(0).max(86_400).optional(),
+      wait_for_connections: z.boolean().optional(),
+      notify_clients: z.boolean().optional(),
+    })
+      .optional()
+      .meta({ description: "What is left out is taken from the cluster's own drain settings." }),
+    answers: {
+      200: {
+        description: 'With `wait`: what is left on it. `proof.drained` says whether the drain has ended.',
+        shape: z.strictObject({ backend: backendShape, proof: proofShape }),
+      },
+      202: { description: 'The drain has begun.', shape: one },
+    },
+    errors: unknown,
+    handle: async ({ params, query, body, actor }, control) => {
+      const { cluster, backend } = of(params.cluster, params.backend)
+      const grace = body?.grace_period_seconds
+      const result = await control.execute(
+        {
+          kind: 'drain_backend',
+          cluster,
+          backend,
+          gracePeriodMs: grace === undefined ? null : Math.round(grace * 1000),
+          waitForConnections: body?.wait_for_connections ?? null,
+          notifyClients: body?.notify_clients ?? null,
+        },
+        actor,
+      )
+      if (query.wait === undefined) return { status: 202, body: { backend: viewOf(result) } }
+      const proof = await control.waitDrained(cluster, backend, query.wait)
+      return { status: 200, body: { backend: row(control.backend(cluster, backend)), proof } }
+    },
+  }),
+  endpoint({
+    id: 'ready_backend',
+    method: 'POST',
+    path: `${base}/{backend}/ready`,
+    summary: 'Take back a drain or maintenance',
+    answers: { 200: { description: 'It serves as soon as its checks pass.', shape: one } },
+    errors: unknown,
+    handle: async ({ params, actor }, control) => {
+      const command = { kind: 'ready_backend', ...of(params.cluster, params.backend) } as const
+      return { status: 200, body: { backend: viewOf(await control.execute(command, actor)) } }
+    },
+  }),
+  endpoint({
+    id: 'maint_backend',
+    method: 'POST',
+    path: `${base}/{backend}/maint`,
+    summary: 'Take it out of rotation at once, for its bound clients too',
+    answers: { 200: { description: 'It is in maintenance.', shape: one } },
+    errors: unknown,
+    handle: async ({ params, actor }, control) => {
+      const command = { kind: 'maint_backend', ...of(params.cluster, params.backend) } as const
+      return { status: 200, body: { backend: viewOf(await control.execute(command, actor)) } }
+    },
+  }),
+]
+
+const of = (cluster = '', backend = '') => ({ cluster, backend })
+
+const row = (view: BackendView): BackendRow => ({ ...view, address: formatAddress(view.host, view.port) })
+
+function viewOf(result: CommandResult): BackendRow {
+  if (result.result !== 'backend') throw new TidegateError('internal', 'The command gave no backend.')
+  return row(result.backend)
+}

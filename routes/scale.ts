@@ -1,0 +1,78 @@
+/** Asking for instances: scale and replace. */
+import { strict, z } from '../lib/schema.ts'
+import { endpoint, waitField } from './endpoint.ts'
+import { answerOperation } from './outcome.ts'
+import { startedShape, unchangedShape } from './shapes.ts'
+
+const errors = [
+  'unknown_cluster',
+  'not_scalable',
+  'operation_running',
+  'no_capacity',
+  'no_clone_source',
+  'operation_failed',
+  'operation_cancelled',
+  'wait_timeout',
+] as const
+
+export const scaleEndpoints = [
+  endpoint({
+    id: 'scale_cluster',
+    method: 'POST',
+    path: '/api/v1/clusters/{cluster}/scale',
+    summary: 'Bring a cluster to a number of instances',
+    query: strict({ wait: waitField }),
+    body: strict({
+      target_count: z.number().int().meta({ description: '1 to 100, and within the bounds of the policy.' }),
+      operation: z
+        .enum(['scale_out', 'scale_in'])
+        .optional()
+        .meta({ description: 'The direction; refused when it does not lead to the target.' }),
+      immediate: z.boolean().default(false).meta({ description: 'Skip cooldowns and grace periods.' }),
+      drain_connections: z.boolean().default(true).meta({ description: 'False cuts leaving instances.' }),
+    }),
+    answers: {
+      200: {
+        description: 'Ended well (with `wait`), or there was nothing to do.',
+        shape: z.union([startedShape, unchangedShape]),
+      },
+      202: { description: 'Started.', shape: startedShape },
+    },
+    errors: ['target_out_of_bounds', ...errors],
+    handle: async ({ params, query, body, actor }, control) => {
+      const result = await control.execute(
+        {
+          kind: 'scale',
+          cluster: params.cluster ?? '',
+          direction: body.operation ?? null,
+          targetCount: body.target_count,
+          immediate: body.immediate,
+          drainConnections: body.drain_connections,
+        },
+        actor,
+      )
+      return answerOperation(result, query.wait, control)
+    },
+  }),
+  endpoint({
+    id: 'replace_instance',
+    method: 'POST',
+    path: '/api/v1/clusters/{cluster}/replace',
+    summary: 'Clone a successor, then drain and destroy the instance',
+    query: strict({ wait: waitField }),
+    body: strict({ instance_id: z.string().min(1).max(63) }),
+    answers: {
+      200: { description: 'Ended well (with `wait`).', shape: startedShape },
+      202: { description: 'Started.', shape: startedShape },
+    },
+    errors: ['unknown_instance', ...errors],
+    handle: async ({ params, query, body, actor }, control) => {
+      const command = {
+        kind: 'replace',
+        cluster: params.cluster ?? '',
+        instanceId: body.instance_id,
+      } as const
+      return answerOperation(await control.execute(command, actor), query.wait, control)
+    },
+  }),
+]

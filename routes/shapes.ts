@@ -1,0 +1,166 @@
+/**
+ * The shapes of what the admin API answers, once, for the OpenAPI document and for the tests that hold answers against it. @pure
+ * Each is tied to the type that control gives, so the two cannot part.
+ */
+import type { BackendView, DrainProof } from '../lib/cluster/backend.ts'
+import type { StampedEvent } from '../lib/events.ts'
+import type { Diagnosis } from '../lib/hypervisor/driver.ts'
+import type { OperationView } from '../lib/scaling/operation.ts'
+import { z } from '../lib/schema.ts'
+import type { Json } from '../lib/store/store.ts'
+import type { ClusterStatus, ClusterView, NodeView, PolicyView } from '../lib/views.ts'
+
+const count = z.number().int().min(0)
+const time = z.string().meta({ description: 'ISO 8601, UTC.' })
+const json = z.unknown().meta({ description: 'Any JSON.' }) as unknown as z.ZodType<Json>
+
+const policy: z.ZodType<PolicyView> = z.strictObject({
+  min_instances: count,
+  max_instances: count,
+  target_cpu_utilization: z.number(),
+  scale_in_cooldown_seconds: z.number(),
+  scale_out_cooldown_seconds: z.number(),
+})
+
+export const clusterShape: z.ZodType<ClusterView> = z.strictObject({
+  cluster_id: z.string(),
+  routes: z.array(z.strictObject({ host: z.string(), path: z.string() })),
+  balance: z.string(),
+  affinity: z.string(),
+  scalable: z.boolean(),
+  driver: z.string().nullable(),
+  scaling: policy.nullable(),
+  instances: count,
+  backends: count,
+  generation: count,
+})
+
+export const statusShape: z.ZodType<ClusterStatus> = z.strictObject({
+  cluster_id: z.string(),
+  instances: count,
+  scaling_status: z.enum(['stable', 'scaling', 'failed']),
+  health_status: z.enum(['healthy', 'degraded', 'unhealthy']),
+  generation: count,
+  last_operation: z
+    .strictObject({ id: z.string(), type: z.string(), status: z.string(), completed_at: time.nullable() })
+    .nullable(),
+})
+
+const backendFields = {
+  id: z.string(),
+  host: z.string(),
+  port: z.number().int(),
+  incarnation: z.string().meta({ description: 'Changes when another instance takes the address.' }),
+  state: z.enum(['warming', 'ready', 'draining', 'drained', 'maint', 'down']),
+  health: z.strictObject({
+    status: z.enum(['unknown', 'healthy', 'unhealthy']),
+    reason: z.string(),
+    since_ms: z.number(),
+  }),
+  in_flight: count.meta({ description: 'Exchanges under way.' }),
+  tunnels: count.meta({ description: 'Upgraded connections.' }),
+  sessions: count
+    .nullable()
+    .meta({ description: 'Live sessions bound to it; null where they cannot be counted.' }),
+  weight: z.number(),
+  requests: count,
+  failures: count,
+  instance: z.strictObject({ node: z.string() }).nullable(),
+}
+
+export type BackendRow = BackendView & { readonly address: string }
+
+export const backendShape: z.ZodType<BackendRow> = z.strictObject({
+  ...backendFields,
+  address: z.string().meta({ description: '`host:port`, or `[IPv6]:port`.' }),
+})
+
+export const proofShape: z.ZodType<DrainProof> = z.strictObject({
+  drained: z.boolean(),
+  in_flight: count,
+  tunnels: count,
+  sessions: count.nullable(),
+  waited_ms: z.number(),
+  deadline_reached: z.boolean(),
+})
+
+const errorFields = { code: z.string(), message: z.string(), details: json }
+
+const operationFields = {
+  id: z.string(),
+  cluster_id: z.string(),
+  type: z.enum(['scale_out', 'scale_in', 'replace']),
+  status: z.enum(['running', 'completed', 'failed', 'cancelled']),
+  phase: z.string().meta({ description: 'For people; derived from the steps.' }),
+  request: json,
+  actor: z.string(),
+  created_at: time,
+  completed_at: time.nullable(),
+  error: z.strictObject(errorFields).nullable(),
+  steps: z.array(
+    z.strictObject({
+      step: z.string(),
+      status: z.string(),
+      started_at: time,
+      ended_at: time.nullable(),
+      duration_ms: z.number().nullable(),
+      attempts: count.meta({ description: 'How often it was started.' }),
+      data: json,
+    }),
+  ),
+  instances: z.array(z.string()).meta({ description: 'Instances that it made or removed.' }),
+}
+
+export const operationShape = z.strictObject(operationFields) satisfies z.ZodType<OperationView>
+/** The same with `operation_id`, the name under which a scaling request answers it. */
+export const startedShape = z.strictObject({ operation_id: z.string(), ...operationFields })
+export const unchangedShape = z.strictObject({
+  operation_id: z.null(),
+  unchanged: z.literal(true),
+  message: z.string(),
+  cluster: statusShape,
+})
+
+export const nodeShape: z.ZodType<NodeView> = z.strictObject({
+  node_id: z.string(),
+  driver: z.string(),
+  zone: z.string(),
+  reachable: z.boolean(),
+  reason: z.string().nullable(),
+  instances: z.array(
+    z.strictObject({
+      id: z.string(),
+      cluster: z.string(),
+      state: z.string(),
+      pid: z.number().nullable(),
+      resident_bytes: z.number().nullable(),
+    }),
+  ),
+  snapshots: z.array(
+    z.strictObject({ id: z.string(), cluster: z.string(), bytes: z.number(), complete: z.boolean() }),
+  ),
+})
+
+export const diagnosisShape = z.strictObject({
+  name: z.string(),
+  ok: z.boolean(),
+  detail: z.string(),
+  fix: z.string().optional(),
+}) satisfies z.ZodType<{ [K in keyof Diagnosis]: Diagnosis[K] | undefined }>
+
+export const historyShape = z.strictObject({
+  cluster_id: z.string(),
+  at: time,
+  actor: z.string(),
+  from: json,
+  to: json,
+  reason: z.string(),
+})
+
+export const eventShape = z
+  .strictObject({ seq: count, at: time, event: z.looseObject({ type: z.string() }) })
+  .meta({ description: 'One message of the event stream.' }) satisfies z.ZodType<
+  Pick<StampedEvent, 'seq' | 'at'>
+>
+
+export const errorShape = z.strictObject({ error: z.strictObject(errorFields) })

@@ -1,0 +1,224 @@
+/** The verbs against an admin server: what they ask, what they print, how they end. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { TidegateError } from '../../../lib/errors.ts'
+import { startAdmin } from '../../support/admin.ts'
+import { cli, startCli } from '../../support/cli.ts'
+import { anOperation, aProof, aStatus, completed } from '../../support/fake-control.ts'
+import { until } from '../../support/wait.ts'
+
+t.test('status prints clusters and backends; --json one document', async t => {
+  const { url } = await startAdmin(t)
+  const plain = await cli(['status', '--admin', url])
+  t.equal(plain.code, 0)
+  t.match(plain.out, /CLUSTER +HEALTH +SCALING +INSTANCES/)
+  t.match(plain.out, /web +healthy +stable +2 \(1–10\) +1 +\*\//)
+  t.match(plain.out, /a +127\.0\.0\.1:8081 +ready +healthy +2 +1 +7 +40 +0/)
+  const json = await cli(['status', 'web', '--json'], { env: { TIDEGATE_ADMIN: url } })
+  t.match(json.json(), {
+    clusters: [{ cluster_id: 'web', status: aStatus(), backends: [{ id: 'a', tunnels: 1 }] }],
+  })
+  const unknown = await cli(['status', 'nope', '--admin', url])
+  t.match(unknown, { code: 1, out: '', err: 'tidegate: There is no cluster `nope`.\n' })
+})
+
+t.test('scale follows the operation to its end', async t => {
+  const { url, control } = await startAdmin(t)
+  let asked = 0
+  control.onOperation = () => {
+    asked += 1
+    return asked < 3 ? anOperation() : completed()
+  }
+  const running = startCli(['scale', 'web', '--to', '3', '--immediate', '--no-drain', '--admin', url])
+  // Events make it look again at once; without them it would poll.
+  await until('it waits', () => running.waiting())
+  const outcome = {
+    type: 'operation_ended',
+    cluster: 'web',
+    operation_id: 'op1',
+    outcome: 'completed',
+    error: null,
+  } as const
+  await until('it asked often enough', () => {
+    control.eventLog.publish(outcome)
+    return asked >= 3
+  })
+  const { code, out, err } = await running.done
+  t.equal(code, 0)
+  t.match(
+    out,
+    /^scale_out web {2}operation op1 {2}cloning\n {2}✓ prepare +250 ms\nscale_out of web completed in 1\.5 s\n$/,
+  )
+  t.equal(err, '')
+  t.match(control.asked[0], {
+    actor: 'cli',
+    command: { kind: 'scale', targetCount: 3, direction: null, immediate: true, drainConnections: false },
+  })
+})
+
+t.test('a terminal gets a list that is redrawn', async t => {
+  const { url, control } = await startAdmin(t)
+  control.onOperation = () => completed()
+  const { code, out } = await cli(['scale', 'web', '--to', '3', '--admin', url], { tty: true })
+  t.equal(code, 0)
+  t.match(out, '\u001b[2A', 'it went up over the lines that it had drawn')
+  t.match(out, /completed in 1\.5 s\n$/)
+})
+
+t.test('an operation that fails is exit 1 with its error', async t => {
+  const { url, control } = await startAdmin(t)
+  const error = { code: 'no_capacity', message: 'need 5, found 2 with capacity', details: {} }
+  control.onOperation = () => completed({ status: 'failed', error })
+  const plain = await cli(['replace', 'web', 'web-1', '--admin', url])
+  t.equal(plain.code, 1)
+  t.match(plain.err, /scale_out of web failed: need 5, found 2 with capacity/)
+  const json = await cli(['scale', 'web', '--to', '5', '--json', '--admin', url])
+  t.equal(json.code, 1)
+  t.match(json.json(), { error: { code: 'no_capacity', details: { operation_id: 'op1' } } })
+  t.equal(json.err, '')
+  t.match(control.asked[0]?.command, { kind: 'replace', instanceId: 'web-1' })
+})
+
+t.test('--json of a waiting verb is the operation as it ended', async t => {
+  const { url, control } = await startAdmin(t)
+  control.onOperation = () => completed()
+  const { code, json } = await cli(['scale', 'web', '--to', '3', '--json', '--admin', url])
+  t.equal(code, 0)
+  t.strictSame(json(), completed())
+})
+
+t.test('--no-wait, nothing to do, refused', async t => {
+  const { url, control } = await startAdmin(t)
+  const started = await cli(['scale', 'web', '--to', '3', '--no-wait', '--admin', url])
+  t.match(started, { code: 0, out: /tidegate operations op1 --follow/ })
+  control.onExecute = () => ({ result: 'unchanged', cluster: aStatus(), message: 'Already at 2 instances.' })
+  t.match(await cli(['scale', 'web', '--to', '2', '--admin', url]), {
+    code: 0,
+    out: 'Already at 2 instances.\n',
+  })
+  control.onExecute = () => {
+    throw new TidegateError('operation_running', 'op9 is running', { details: { operation_id: 'op9' } })
+  }
+  t.match(await cli(['scale', 'web', '--to', '2', '--admin', url]), {
+    code: 1,
+    err: 'tidegate: op9 is running\n',
+  })
+})
+
+t.test('Ctrl-C leaves the operation running and says how to follow it', async t => {
+  const { url } = await startAdmin(t)
+  const running = startCli(['scale', 'web', '--to', '3', '--admin', url])
+  await until('it waits', () => running.waiting())
+  running.signal()
+  const { code, err } = await running.done
+  t.equal(code, 1)
+  t.match(err, /goes on without you.*tidegate operations op1 --follow/)
+})
+
+t.test('drain waits for the proof', async t => {
+  const { url, control } = await startAdmin(t)
+  const drained = await cli(['drain', 'web/a', '--grace', '1.5s', '--no-notify', '--admin', url])
+  t.match(drained, {
+    code: 0,
+    out: 'web/a is drained after 120 ms: 0 in flight, 0 tunnels, 3 sessions left.\n',
+  })
+  t.match(control.asked[0]?.command, {
+    kind: 'drain_backend',
+    cluster: 'web',
+    backend: 'a',
+    gracePeriodMs: 1500,
+    waitForConnections: null,
+    notifyClients: false,
+  })
+  control.onDrained = () => ({ ...aProof, drained: false, in_flight: 4 })
+  t.match(await cli(['drain', 'web/a', '--admin', url]), { code: 1, err: /not drained yet: 4 in flight/ })
+  const begun = await cli(['drain', 'web/a', '--no-wait', '--json', '--admin', url])
+  t.match(begun.json(), { backend: { id: 'a' } })
+  const never = Promise.withResolvers<typeof aProof>()
+  control.onDrained = () => never.promise
+  const waiting = startCli(['drain', 'web/a', '--admin', url])
+  await until('progress', () => waiting.out() !== '')
+  waiting.signal()
+  t.match(await waiting.done, {
+    code: 1,
+    out: /web\/a ready: 2 in flight, 1 tunnel, 7 sessions left/,
+    err: /tidegate ready web\/a/,
+  })
+  never.resolve(aProof)
+})
+
+t.test('ready, maint, operations, history', async t => {
+  const { url, control } = await startAdmin(t)
+  t.match(await cli(['ready', 'web/a', '--admin', url]), { code: 0, out: 'web/a is ready.\n' })
+  t.equal((await cli(['maint', 'web/a', '--admin', url])).code, 0)
+  t.strictSame(
+    control.asked.map(({ command }) => command.kind),
+    ['ready_backend', 'maint_backend'],
+  )
+  t.match(await cli(['operations', '--admin', url, '--limit', '5']), {
+    code: 0,
+    out: /ID +CLUSTER[\s\S]*op1[\s\S]*op0/,
+  })
+  t.match(await cli(['operations', 'op1', '--admin', url]), { code: 0, out: /✓ prepare/ })
+  t.match((await cli(['operations', 'op1', '--json', '--admin', url])).json(), anOperation())
+  t.match(await cli(['operations', 'op1', '--cancel', '--admin', url]), { code: 0 })
+  t.match(control.asked.at(-1)?.command, { kind: 'cancel_operation', operation: 'op1' })
+  t.match(await cli(['history', 'web', '--admin', url]), {
+    code: 0,
+    out: /2026-01-02T00:00:00.000Z +cli +Scaled up/,
+  })
+})
+
+t.test('doctor shows the server checks; one that fails is exit 1', async t => {
+  const { url } = await startAdmin(t)
+  const { code, out } = await cli(['doctor', '--admin', url])
+  t.equal(code, 1)
+  t.match(out, /ok +node: Node 24/)
+  t.match(out, /FAIL +server qemu: missing\n +fix: apt-get install/)
+  const json = await cli(['doctor', '--json', '--admin', url])
+  t.equal(json.code, 1)
+  t.equal(json.json().ok, false)
+})
+
+t.test('bad usage is exit 2', async t => {
+  const cases: [string[], RegExp][] = [
+    [['sacle'], /Did you mean scale\?/],
+    [['scale', 'web'], /required option '--to/],
+    [['scale', 'web', '--to', 'many'], /whole number/],
+    [['drain', 'web'], /write CLUSTER\/BACKEND/],
+    [['drain', 'web/a', '--grace', '30'], /no unit; write `30s`/],
+    [['status', '--admin', 'nowhere'], /not a URL/],
+    [['status', '--colour'], /unknown option/],
+    [['operations', '--cancel'], /needs the ID/],
+  ]
+  for (const [argv, said] of cases) t.match(await cli(argv), { code: 2, out: '', err: said }, argv.join(' '))
+  const json = await cli(['drain', 'web', '--json'])
+  t.equal(json.json().error.code, 'invalid_request')
+  t.match(await cli(['--help']), { code: 0, out: /Exit: 0 done/ })
+  t.match(await cli(['--version']), { code: 0, out: /^\d+\.\d+\.\d+\n$/ })
+})
+
+t.test('an admin API that cannot be reached is exit 3', async t => {
+  const away = await cli(['status', '--admin', 'http://127.0.0.1:9'])
+  t.match(away, { code: 3, err: /cannot reach http:\/\/127\.0\.0\.1:9 .*is `tidegate serve` running\?/ })
+  const other = createServer((_request, response) => response.end('<html>')).listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await until('it listens', () => other.listening)
+  const { port } = other.address() as AddressInfo
+  t.match(await cli(['status', '--admin', `http://127.0.0.1:${port}`]), { code: 3, err: /not with JSON/ })
+})
+
+t.test('the token goes along', async t => {
+  const seen: (string | undefined)[] = []
+  const other = createServer((request, response) => {
+    seen.push(request.headers.authorization)
+    response.setHeader('content-type', 'application/json').end('{"operations":[]}')
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await until('it listens', () => other.listening)
+  const { port } = other.address() as AddressInfo
+  const env = { TIDEGATE_ADMIN: `http://127.0.0.1:${port}`, TIDEGATE_TOKEN: 'secret' }
+  t.match(await cli(['operations'], { env }), { code: 0, out: 'no operations yet\n' })
+  t.strictSame(seen, ['Bearer secret'])
+})

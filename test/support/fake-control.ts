@@ -1,0 +1,185 @@
+/**
+ * A control that remembers what it was asked and answers what the test says: for parsing, statuses and rendering only.
+ * It keeps no rules; the real control's are tested with the real parts.
+ */
+import type { BackendView, DrainProof } from '../../lib/cluster/backend.ts'
+import type { Command } from '../../lib/command.ts'
+import { TidegateError } from '../../lib/errors.ts'
+import { Events } from '../../lib/events.ts'
+import type { OperationView } from '../../lib/scaling/operation.ts'
+import type { ClusterStatus, ClusterView, CommandResult } from '../../lib/views.ts'
+import type { ControlPort } from '../../routes/ports.ts'
+
+export const anOperation = (over: Partial<OperationView> = {}): OperationView => ({
+  id: 'op1',
+  cluster_id: 'web',
+  type: 'scale_out',
+  status: 'running',
+  phase: 'cloning',
+  request: { target_count: 3 },
+  actor: 'api',
+  created_at: '2026-01-02T03:04:05.000Z',
+  completed_at: null,
+  error: null,
+  steps: [
+    {
+      step: 'prepare',
+      status: 'done',
+      started_at: '2026-01-02T03:04:05.000Z',
+      ended_at: '2026-01-02T03:04:05.250Z',
+      duration_ms: 250,
+      attempts: 1,
+      data: {},
+    },
+  ],
+  instances: [],
+  ...over,
+})
+
+export const completed = (over: Partial<OperationView> = {}): OperationView =>
+  anOperation({ status: 'completed', phase: 'completed', completed_at: '2026-01-02T03:04:06.500Z', ...over })
+
+export const aBackend = (over: Partial<BackendView> = {}): BackendView => ({
+  id: 'a',
+  host: '127.0.0.1',
+  port: 8081,
+  incarnation: 'x',
+  state: 'ready',
+  health: { status: 'healthy', reason: '200', since_ms: 5 },
+  in_flight: 2,
+  tunnels: 1,
+  sessions: 7,
+  weight: 1,
+  requests: 40,
+  failures: 0,
+  instance: null,
+  ...over,
+})
+
+export const aStatus = (over: Partial<ClusterStatus> = {}): ClusterStatus => ({
+  cluster_id: 'web',
+  instances: 2,
+  scaling_status: 'stable',
+  health_status: 'healthy',
+  generation: 4,
+  last_operation: null,
+  ...over,
+})
+
+const cluster: ClusterView = {
+  cluster_id: 'web',
+  routes: [{ host: '*', path: '/' }],
+  balance: 'least_request',
+  affinity: 'cookie',
+  scalable: true,
+  driver: 'process',
+  scaling: {
+    min_instances: 1,
+    max_instances: 10,
+    target_cpu_utilization: 0.6,
+    scale_in_cooldown_seconds: 300,
+    scale_out_cooldown_seconds: 60,
+  },
+  instances: 2,
+  backends: 1,
+  generation: 4,
+}
+
+export const aProof: DrainProof = {
+  drained: true,
+  in_flight: 0,
+  tunnels: 0,
+  sessions: 3,
+  waited_ms: 120,
+  deadline_reached: false,
+}
+
+export class FakeControl implements ControlPort {
+  readonly asked: { command: Command; actor: string }[] = []
+  readonly waits: { id: string; timeoutMs: number }[] = []
+  readonly filters: unknown[] = []
+  readonly eventLog = new Events(() => Date.UTC(2026, 0, 2))
+  /** What a command comes to; by default what its kind normally gives. */
+  onExecute: (command: Command) => CommandResult | Promise<CommandResult> = resultOf
+  onWait: (id: string) => OperationView | Promise<OperationView> = () => completed()
+  onOperation: (id: string) => OperationView = () => anOperation()
+  onDrained: () => DrainProof | Promise<DrainProof> = () => aProof
+  isReady = true
+
+  async execute(command: Command, actor: string): Promise<CommandResult> {
+    this.asked.push({ command, actor })
+    return this.onExecute(command)
+  }
+  async waitOperation(id: string, timeoutMs: number): Promise<OperationView> {
+    this.waits.push({ id, timeoutMs })
+    return this.onWait(id)
+  }
+  async waitDrained(clusterId: string, backend: string, timeoutMs: number): Promise<DrainProof> {
+    this.waits.push({ id: `${clusterId}/${backend}`, timeoutMs })
+    return this.onDrained()
+  }
+  clusters(): readonly ClusterView[] {
+    return [cluster]
+  }
+  cluster(id: string): ClusterView {
+    known(id)
+    return cluster
+  }
+  async status(id: string): Promise<ClusterStatus> {
+    known(id)
+    return aStatus()
+  }
+  backends(id: string): readonly BackendView[] {
+    known(id)
+    return [aBackend()]
+  }
+  backend(id: string): BackendView {
+    known(id)
+    return aBackend()
+  }
+  async operations(filter: object): Promise<readonly OperationView[]> {
+    this.filters.push(filter)
+    return [anOperation(), completed({ id: 'op0' })]
+  }
+  async operation(id: string): Promise<OperationView> {
+    return this.onOperation(id)
+  }
+  async history(id: string, limit: number) {
+    known(id)
+    this.filters.push({ limit })
+    const reason = 'Scaled up from 3 to 5 replicas (2 added)'
+    return [{ cluster: id, atMs: Date.UTC(2026, 0, 2), actor: 'cli', from: 3, to: 5, reason }]
+  }
+  async nodes() {
+    const instance = { id: 'web-1', cluster: 'web', state: 'running', pid: 5, resident_bytes: 100 }
+    const base = { node_id: 'local', driver: 'process', zone: 'a', reachable: true, reason: null }
+    return [{ ...base, instances: [instance], snapshots: [] }]
+  }
+  async diagnose() {
+    return [
+      { name: 'node', ok: true, detail: 'fine' },
+      { name: 'qemu', ok: false, detail: 'missing', fix: 'apt-get install qemu-system-x86' },
+    ]
+  }
+  subscribe: ControlPort['subscribe'] = (fn, since) => this.eventLog.subscribe(fn, since)
+  ready() {
+    return this.isReady ? { ready: true, reason: 'serving' } : { ready: false, reason: 'shutting down' }
+  }
+}
+
+function known(id: string): void {
+  if (id !== 'web') throw new TidegateError('unknown_cluster', `There is no cluster \`${id}\`.`)
+}
+
+function resultOf(command: Command): CommandResult {
+  switch (command.kind) {
+    case 'scale':
+    case 'replace':
+    case 'cancel_operation':
+      return { result: 'operation', operation: anOperation() }
+    case 'deregister_backend':
+      return { result: 'removed' }
+    default:
+      return { result: 'backend', backend: aBackend({ id: command.backend }) }
+  }
+}
