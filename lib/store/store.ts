@@ -52,6 +52,8 @@ export interface InstanceRecord {
   readonly incarnation: string
   readonly address: Endpoint
   readonly operation: string
+  /** Booted from nothing, or a copy of another. */
+  readonly origin: 'created' | 'cloned'
   readonly createdAtMs: number
 }
 

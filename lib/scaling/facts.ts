@@ -1,0 +1,96 @@
+/**
+ * What the steps of an operation tell each other. It passes through the journal and nowhere else, so a step finds the same
+ * facts after a crash as before it. All of it is plain JSON. @pure
+ */
+import { strict as assert } from 'node:assert'
+import type { JournalEntry, Json } from '../store/store.ts'
+
+/** What is known of one instance when an operation begins. */
+export type InstanceFacts = {
+  readonly id: string
+  readonly node: string
+  /** The backend's state, or `absent` when no backend of that name serves. */
+  readonly state: string
+  readonly healthy: boolean
+  /** What the hypervisor says: `running` `paused` `stopped` `unknown`, or `gone`. */
+  readonly reality: string
+  readonly in_flight: number
+  readonly tunnels: number
+  readonly sessions: number | null
+  readonly resident_bytes: number | null
+  readonly origin: string
+  readonly created_at_ms: number
+}
+
+export type MetricsData = {
+  readonly instances: readonly InstanceFacts[]
+  readonly unreachable_nodes: readonly string[]
+}
+
+/** Where clones can come from: a live instance, or a golden snapshot that exists already. */
+export type Source = {
+  readonly node: string
+  readonly instance: string | null
+  readonly snapshot: string | null
+}
+export type Victim = { readonly id: string; readonly node: string }
+
+export type PlanData = {
+  readonly from: number
+  readonly to: number
+  readonly add: number
+  /** `live` and `golden` clone; `create` boots from nothing. */
+  readonly mode: string
+  readonly sources: readonly Source[]
+  readonly victims: readonly Victim[]
+  readonly reason: string
+}
+
+/** One instance to be made. `snapshot` null: it boots from nothing. */
+export type Item = { readonly name: string; readonly node: string; readonly snapshot: string | null }
+/** A snapshot to be made of a live source. */
+export type SnapshotItem = { readonly name: string; readonly node: string; readonly source: string }
+
+export type AllocateData = { readonly items: readonly Item[]; readonly snapshots: readonly SnapshotItem[] }
+/** Intents that make or remove something carry its names: they are a claim that keeps the collector away. */
+export type Claim = { readonly names: readonly string[] }
+export type PrepareIntent = Claim & {
+  readonly snapshots: readonly SnapshotItem[]
+  /** Sources that are taken out of new traffic for the time of the snapshot. */
+  readonly fenced: readonly string[]
+}
+export type Address = { readonly host: string; readonly port: number }
+export type MadeData = {
+  readonly instances: readonly { readonly name: string; readonly node: string; readonly address: Address }[]
+}
+export type IdentifyIntent = {
+  readonly items: readonly { readonly name: string; readonly incarnation: string }[]
+}
+export type GoldenValue = { readonly node: string; readonly snapshot: string; readonly template: string }
+
+/** The value's key in the store under which a cluster's golden snapshot is kept. */
+export const goldenKey = (cluster: string) => `golden:${cluster}`
+
+/** What a step that is done left for the later ones. Asking for a step that is not done is a mistake in the recipe. */
+export function doneData<T>(journal: readonly JournalEntry[], step: string): T {
+  const entry = journal.findLast(entry => entry.step === step && entry.kind === 'done')
+  assert(entry, `step ${step} is done`)
+  return entry.data as T
+}
+
+/** What a step said it was about to do, the last time it was started; null if it never was. */
+export function intentOf<T>(journal: readonly JournalEntry[], step: string): T | null {
+  const entry = journal.findLast(entry => entry.step === step && entry.kind === 'started')
+  return entry ? (entry.data as T) : null
+}
+
+/** Every name that a journal claims: what its steps said they were about to make or to remove. */
+export function claimedNames(journal: readonly JournalEntry[]): readonly string[] {
+  return journal.filter(entry => entry.kind === 'started').flatMap(entry => namesOf(entry.data))
+}
+
+function namesOf(data: Json): readonly string[] {
+  if (data === null || typeof data !== 'object' || Array.isArray(data)) return []
+  const names = (data as { readonly [key: string]: Json }).names
+  return Array.isArray(names) ? names.filter((name): name is string => typeof name === 'string') : []
+}

@@ -1,0 +1,144 @@
+/**
+ * The journal of one operation under way: the only writer of its entries. Entries go in one at a time; the one after which
+ * nothing is left to do carries the operation's end in the same batch. Every entry becomes an event.
+ */
+import { TidegateError, toTidegateError } from '../errors.ts'
+import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
+import { backoffMs } from './limits.ts'
+import { next, type Outcome, pivoted, type RecipeShape } from './next.ts'
+import { errorOf } from './operation.ts'
+import { phaseOfStep } from './phase.ts'
+import { summaryOf } from './summary.ts'
+import type { World } from './world.ts'
+
+const writeAttemptsMax = 3
+
+export class Journal {
+  readonly #world: World
+  readonly #shape: RecipeShape
+  #record: OperationRecord
+  #entries: readonly JournalEntry[]
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(world: World, shape: RecipeShape, record: OperationRecord, entries: readonly JournalEntry[]) {
+    this.#world = world
+    this.#shape = shape
+    this.#record = record
+    this.#entries = entries
+  }
+
+  get record(): OperationRecord {
+    return this.#record
+  }
+
+  get entries(): readonly JournalEntry[] {
+    return this.#entries
+  }
+
+  get pivoted(): boolean {
+    return pivoted(this.#shape, this.#entries)
+  }
+
+  /**
+   * Appends one entry, with `writes` in the same transaction. The pivot is refused (`operation_cancelled`) when somebody
+   * asked to cancel before it, and a request to cancel is refused (`operation_not_cancellable`) after it: whichever is
+   * written first wins. Throws `store_unavailable` when the store does not take it.
+   */
+  append(step: string, kind: JournalEntry['kind'], data: Json, writes: readonly Write[] = []): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#check(step, kind)
+      const { clock } = this.#world
+      const seq = (this.#entries.at(-1)?.seq ?? 0) + 1
+      const entry: JournalEntry = { operation: this.#record.id, seq, step, kind, data, atMs: clock.now() }
+      const entries = [...this.#entries, entry]
+      const decision = next(this.#shape, entries)
+      const ended = decision.act === 'end' ? this.#ended(decision.outcome) : null
+      const batch: Write[] = [...writes, { put: 'journal', record: entry }]
+      if (ended) batch.push({ put: 'operation', record: ended }, ...summaryOf(ended, entries))
+      await this.#write(batch, seq)
+      this.#entries = entries
+      this.#world.members.committed(writes)
+      this.#tell(entry)
+      if (ended) this.#end(ended)
+    })
+  }
+
+  /** Writes the end by itself: for a journal that was already complete when it was read. */
+  finish(outcome: Outcome): Promise<void> {
+    return this.#inTurn(async () => {
+      const ended = this.#ended(outcome)
+      await this.#world.store.write([{ put: 'operation', record: ended }])
+      this.#end(ended)
+    })
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work, work)
+    this.#turn = mine.catch(() => {})
+    return mine
+  }
+
+  #check(step: string, kind: JournalEntry['kind']): void {
+    const cancelled = this.#entries.some(entry => entry.kind === 'cancel_requested')
+    if (kind === 'done' && step === this.#shape.pivot && cancelled)
+      throw new TidegateError('operation_cancelled', 'cancelled on request')
+    if (kind !== 'cancel_requested') return
+    const { id, outcome } = this.#record
+    if (outcome === null && !this.pivoted) return
+    const why =
+      outcome === null ? 'it is past its point of no return and will be finished' : `it is ${outcome}`
+    throw new TidegateError(
+      'operation_not_cancellable',
+      `operation ${id} cannot be cancelled any more: ${why}`,
+      {
+        details: { operation_id: id },
+      },
+    )
+  }
+
+  #ended(outcome: Outcome): OperationRecord {
+    return { ...this.#record, endedAtMs: this.#world.clock.now(), outcome }
+  }
+
+  async #write(batch: readonly Write[], seq: number): Promise<void> {
+    const { store, clock } = this.#world
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await store.write(batch)
+      } catch (error) {
+        if (toTidegateError(error).code !== 'store_unavailable' || attempt === writeAttemptsMax) throw error
+        await clock.sleep(backoffMs(attempt + 1))
+        // The batch may have gone in and only the answer been lost.
+        const kept = await store.journal(this.#record.id).catch(() => [])
+        if (kept.some(entry => entry.seq === seq)) return
+      }
+    }
+  }
+
+  #tell(entry: JournalEntry): void {
+    const { id, cluster } = this.#record
+    const fault = entry.data as { readonly message?: string } | null
+    const failed = entry.kind === 'failed' || entry.kind === 'revert_failed'
+    this.#world.events.publish({
+      type: 'operation_step',
+      cluster,
+      operation_id: id,
+      phase: phaseOfStep(entry.step),
+      step: entry.step,
+      status: entry.kind,
+      detail: failed ? (fault?.message ?? null) : null,
+    })
+  }
+
+  #end(ended: OperationRecord): void {
+    this.#record = ended
+    const error = errorOf(ended, this.#entries)
+    this.#world.events.publish({
+      type: 'operation_ended',
+      cluster: ended.cluster,
+      operation_id: ended.id,
+      outcome: ended.outcome ?? 'failed',
+      error: error && { code: error.code, message: error.message },
+    })
+  }
+}

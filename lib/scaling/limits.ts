@@ -1,0 +1,48 @@
+/** Every bound of an operation in one place, with its unit. @pure */
+
+export const limits = {
+  /** No cluster grows beyond this, whatever its policy says. */
+  instancesMax: 100,
+  /** How many instances are made, stopped or destroyed at once. */
+  parallelMax: 4,
+  /** Runs of one step after the pivot, and of one undo, before the operation gives up on it. */
+  attemptsMax: 5,
+  /** The pause before attempt n + 1 is `base × 2^(n−1)`, at most `max`. */
+  backoffBaseMs: 200,
+  backoffMaxMs: 5_000,
+  /** How long a step that was told to stop may take to do so before its undo begins all the same. */
+  settleMs: 10_000,
+  inspectMs: 10_000,
+  revertMs: 60_000,
+  /** A snapshot writes memory at no less than this, or the disk is not fit for it. */
+  snapshotBytesPerMs: 20_000,
+  snapshotBaseMs: 30_000,
+  cloneMs: 60_000,
+  createMs: 180_000,
+  identifyMs: 30_000,
+  verifyCloneMs: 60_000,
+  verifyCreateMs: 180_000,
+  /** Between two probes of an instance that is being verified. */
+  verifyPollMs: 50,
+  /** A source is out of new traffic this long, at most, before it is paused with what it still has in flight. */
+  quiesceMs: 500,
+  quiescePollMs: 10,
+  /** Added to a drain's grace period: closing tunnels and cutting take a moment. */
+  drainSlackMs: 15_000,
+  /** How long a removed instance may take to show nothing in flight before it is cut. */
+  goneMs: 5_000,
+  stopGraceMs: 5_000,
+  /** What is held but claimed by nobody is left alone until it is this old. */
+  orphanGuardMs: 30_000,
+  /** Reconcile, after it failed to bring a cluster up to its minimum. */
+  repairBackoffBaseMs: 5_000,
+  repairBackoffMaxMs: 300_000,
+  /** Unfinished operations read at start. One a cluster at a time makes this generous. */
+  unfinishedMax: 10_000,
+} as const
+
+/** Milliseconds to wait before attempt `attempt` (2, 3 …); 0 before the first. */
+export function backoffMs(attempt: number): number {
+  if (attempt <= 1) return 0
+  return Math.min(limits.backoffMaxMs, limits.backoffBaseMs * 2 ** (attempt - 2))
+}

@@ -1,0 +1,36 @@
+/**
+ * The two changes of membership, each one generation. They are idempotent: a step that follows one repeats it when its
+ * publish failed or when Tidegate was restarted in between, so that the table says what the store says.
+ */
+import type { InstanceRecord } from '../store/store.ts'
+import { newBackend, type World } from './world.ts'
+
+/** All of these serve afterwards. */
+export async function ensureRegistered(
+  world: World,
+  cluster: string,
+  records: readonly InstanceRecord[],
+): Promise<void> {
+  const serving = servingIds(world, cluster)
+  const add = records
+    .filter(record => !serving.has(record.id))
+    .map(record => newBackend(record, { verified: true, mark: null }))
+  if (add.length > 0) await world.clusters.change(cluster, { add })
+}
+
+/** None of these serves afterwards. */
+export async function ensureDeregistered(
+  world: World,
+  cluster: string,
+  ids: readonly string[],
+): Promise<void> {
+  const serving = servingIds(world, cluster)
+  const remove = ids.filter(id => serving.has(id))
+  if (remove.length > 0) await world.clusters.change(cluster, { remove })
+}
+
+/** The ids of the backends that are in the newest table; none for a cluster that left the configuration. */
+export function servingIds(world: World, cluster: string): ReadonlySet<string> {
+  if (!world.clusters.has(cluster)) return new Set()
+  return new Set(world.clusters.backends(cluster).map(backend => backend.id))
+}

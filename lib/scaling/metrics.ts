@@ -1,0 +1,39 @@
+/** The facts an operation is planned on: what the nodes hold and what the backends carry, taken at one moment. */
+import type { BackendView } from '../cluster/backend.ts'
+import type { Held } from '../hypervisor/driver.ts'
+import type { InstanceRecord } from '../store/store.ts'
+import type { InstanceFacts, MetricsData } from './facts.ts'
+import { realityOf } from './reality.ts'
+import type { World } from './world.ts'
+
+export async function collectMetrics(world: World, cluster: string): Promise<MetricsData> {
+  const held = await world.reality.inspectAll()
+  const backends = new Map(world.clusters.backends(cluster).map(backend => [backend.id, backend]))
+  return {
+    instances: world.members.of(cluster).map(record => factsOf(record, backends.get(record.id), held)),
+    unreachable_nodes: [...held].filter(([, answer]) => answer === null).map(([node]) => node),
+  }
+}
+
+function factsOf(
+  record: InstanceRecord,
+  backend: BackendView | undefined,
+  held: ReadonlyMap<string, Held | null>,
+): InstanceFacts {
+  const instance = realityOf(held, record.node, record.id)
+  const known = typeof instance === 'object'
+  return {
+    id: record.id,
+    node: record.node,
+    state: backend?.state ?? 'absent',
+    // `ready` with no check yet is one that was verified when it was registered.
+    healthy: backend?.health.status === 'healthy' || backend?.state === 'ready',
+    reality: known ? instance.state : instance,
+    in_flight: backend?.in_flight ?? 0,
+    tunnels: backend?.tunnels ?? 0,
+    sessions: backend?.sessions ?? null,
+    resident_bytes: known ? instance.residentBytes : null,
+    origin: record.origin,
+    created_at_ms: record.createdAtMs,
+  }
+}

@@ -1,0 +1,92 @@
+/** From what was asked and what is there to what will be done. @pure */
+import type { InstanceConfig, ScalingPolicy } from '../config/config.ts'
+import { TidegateError } from '../errors.ts'
+import type { InstanceFacts, PlanData, Source, Victim } from './facts.ts'
+import { limits } from './limits.ts'
+import type { OperationRequest } from './operation.ts'
+import { chooseVictims, rankSources } from './victims.ts'
+
+export interface Situation {
+  readonly cluster: string
+  readonly policy: ScalingPolicy
+  readonly cloneFrom: InstanceConfig['cloneFrom']
+  readonly instances: readonly InstanceFacts[]
+  /** The kept golden snapshot, if it is there and fits the template. */
+  readonly golden: Source | null
+}
+
+/** Throws `target_out_of_bounds`, `invalid_request` or `unknown_instance`. */
+export function planOf(request: OperationRequest, situation: Situation): PlanData {
+  const from = situation.instances.length
+  if (request.type === 'replace') return planReplace(request.instance_id, situation)
+  const to = request.target_count
+  checkBounds(to, situation)
+  checkDirection(request.type, from, to)
+  if (request.type === 'scale_out') {
+    return { ...sourcing(situation, null), from, to, add: to - from, victims: [] }
+  }
+  const victims = chooseVictims(situation.instances, from - to)
+  const reason = `${victims.length} with the least to lose leave`
+  return { from, to, add: 0, mode: 'none', sources: [], victims, reason }
+}
+
+function planReplace(id: string, situation: Situation): PlanData {
+  const named = situation.instances.find(facts => facts.id === id)
+  if (!named)
+    throw new TidegateError(
+      'unknown_instance',
+      `cluster \`${situation.cluster}\` has no instance \`${id}\``,
+      {
+        details: { instance_id: id, instances: situation.instances.map(facts => facts.id) },
+      },
+    )
+  const from = situation.instances.length
+  const victims: Victim[] = [{ id: named.id, node: named.node }]
+  // One more than the policy's maximum while both serve: the old one leaves only when the new one does.
+  return { ...sourcing(situation, id), from, to: from, add: 1, victims }
+}
+
+/** The instance that is replaced is the best source for its own successor: it has the memory that would be lost. */
+function sourcing(
+  situation: Situation,
+  preferred: string | null,
+): Pick<PlanData, 'mode' | 'sources' | 'reason'> {
+  if (situation.cloneFrom === 'golden') {
+    const { golden } = situation
+    if (golden) return { mode: 'golden', sources: [golden], reason: `cloned from ${golden.snapshot}` }
+    return {
+      mode: 'create',
+      sources: [],
+      reason: 'no golden snapshot yet: booted from nothing, and one is kept',
+    }
+  }
+  const ranked = rankSources(situation.instances)
+  const sources = [
+    ...ranked.filter(source => source.instance === preferred),
+    ...ranked.filter(source => source.instance !== preferred),
+  ]
+  if (sources.length > 0) return { mode: 'live', sources, reason: `cloned from ${sources[0]!.instance}` }
+  const reason =
+    situation.instances.length === 0 ? 'there is nothing to clone yet' : 'no healthy instance to clone'
+  return { mode: 'create', sources: [], reason: `booted from nothing: ${reason}` }
+}
+
+export function checkBounds(
+  target: number,
+  { cluster, policy }: Pick<Situation, 'cluster' | 'policy'>,
+): void {
+  const max = Math.min(policy.maxInstances, limits.instancesMax)
+  if (Number.isInteger(target) && target >= policy.minInstances && target <= max) return
+  throw new TidegateError(
+    'target_out_of_bounds',
+    `target_count ${target} is outside ${policy.minInstances} … ${max} of cluster \`${cluster}\`; ask for a number within, or change scaling.min_instances or scaling.max_instances`,
+    { details: { target_count: target, min_instances: policy.minInstances, max_instances: max } },
+  )
+}
+
+function checkDirection(type: 'scale_out' | 'scale_in', from: number, to: number): void {
+  if (type === 'scale_out' ? to > from : to < from) return
+  throw new TidegateError('invalid_request', `${type} cannot lead from ${from} to ${to} instances`, {
+    details: { instances: from, target_count: to },
+  })
+}

@@ -1,0 +1,82 @@
+/**
+ * Reconciling: making the store, the table and reality agree, over and over, from what is there and not from what happened.
+ * Bounded: one look at the nodes a round, one operation a cluster. Clusters with an operation under way are left to it.
+ */
+import type { Held } from '../hypervisor/driver.ts'
+import type { InstanceRecord } from '../store/store.ts'
+import { claimedNames } from './facts.ts'
+import { goldenOf } from './golden.ts'
+import { limits } from './limits.ts'
+import { deadAmong, removeDead, resumePaused } from './membership.ts'
+import { ensureDeregistered, ensureRegistered } from './membership-change.ts'
+import { findOrphans } from './orphans.ts'
+import { parallel } from './parallel.ts'
+import type { World } from './world.ts'
+
+/** One look at the nodes, and the members that were known before it was taken. */
+export interface Look {
+  readonly known: readonly InstanceRecord[]
+  readonly held: ReadonlyMap<string, Held | null>
+}
+
+/**
+ * One cluster: dead instances leave the store and the table, what was left paused runs, the table says what the store says.
+ * Does nothing as soon as the cluster is busy.
+ */
+export async function mendMembership(
+  world: World,
+  cluster: string,
+  { known, held }: Look,
+  busy: () => boolean,
+): Promise<void> {
+  if (busy()) return
+  const records = known.filter(record => record.cluster === cluster && world.members.get(record.id))
+  await resumePaused(world, held, new Set(records.map(record => record.id)))
+  if (busy()) return
+  await removeDead(world, deadAmong(records, held), 'its process is gone')
+  if (busy() || !world.clusters.has(cluster)) return
+  await ensureRegistered(world, cluster, world.members.of(cluster))
+  if (busy()) return
+  const backends = world.clusters.backends(cluster).filter(backend => backend.instance !== null)
+  const strayed = backends.map(backend => backend.id).filter(id => world.members.get(id) === null)
+  await ensureDeregistered(world, cluster, strayed)
+  for (const id of strayed) await world.clusters.waitGone(cluster, id, 0)
+}
+
+/** Destroys what nobody wants. `held` must have been read before this is called: the claims are read after it. */
+export async function collectOrphans(
+  world: World,
+  held: ReadonlyMap<string, Held | null>,
+): Promise<readonly string[]> {
+  const claimed = await claims(world)
+  const { installation, clock, log } = world
+  const rules = { installation, nowMs: clock.now(), guardMs: limits.orphanGuardMs }
+  const orphans = findOrphans(held, claimed, rules)
+  const collected: string[] = []
+  const never = new AbortController().signal
+  await parallel(orphans, limits.parallelMax, never, async ({ node, name, kind, cluster }) => {
+    try {
+      await world.reality.driver(node).destroy(name)
+      collected.push(name)
+      log.warn({ node, cluster, name, kind }, 'orphan destroyed')
+    } catch (error) {
+      log.error({ node, cluster, name, kind, err: error }, 'orphan cannot be destroyed yet')
+    }
+  })
+  return collected
+}
+
+/** Every name that somebody answers for: members, unfinished journals, golden snapshots. */
+async function claims(world: World): Promise<ReadonlySet<string>> {
+  const claimed = new Set<string>()
+  const unfinished = await world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
+  for (const { id } of unfinished)
+    for (const name of claimedNames(await world.store.journal(id))) claimed.add(name)
+  // After the journals: an operation that ended in between has become a member, or has undone itself.
+  for (const record of (await world.store.membership()).instances) claimed.add(record.id)
+  for (const cluster of world.clusters.ids()) {
+    const golden = await goldenOf(world, cluster)
+    if (golden) claimed.add(golden.snapshot)
+  }
+  return claimed
+}

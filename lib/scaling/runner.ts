@@ -1,0 +1,179 @@
+/**
+ * The runner: takes one operation from wherever its journal says it is to its end.
+ *
+ *   next(journal) ──► append `started` ──► step.run ──► append outcome (with membership, if it changed) ──► publish ──┐
+ *        ▲                                                                                                             │
+ *        └─────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+ *
+ * It decides nothing by itself: what comes next is `next`'s word. It knows deadlines, cancelling and stopping.
+ */
+import { TidegateError, toTidegateError } from '../errors.ts'
+import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
+import { within } from './deadline.ts'
+import { type Claim, intentOf } from './facts.ts'
+import { Journal } from './journal.ts'
+import { backoffMs, limits } from './limits.ts'
+import { next, type RecipeShape, turnedBack } from './next.ts'
+import { cancelStep, recoverStep } from './phase.ts'
+import { type Recipe, type Step, StepContext } from './step.ts'
+import type { World } from './world.ts'
+
+export class Run {
+  readonly #world: World
+  readonly #recipe: Recipe
+  readonly #shape: RecipeShape
+  readonly #journal: Journal
+  readonly #cancelling = new AbortController()
+  readonly #stopping = new AbortController()
+
+  constructor(world: World, recipe: Recipe, record: OperationRecord, entries: readonly JournalEntry[]) {
+    this.#world = world
+    this.#recipe = recipe
+    this.#shape = shapeOf(recipe)
+    this.#journal = new Journal(world, this.#shape, record, entries)
+    if (entries.some(entry => entry.kind === 'cancel_requested')) this.#cancelling.abort(cancelled())
+  }
+
+  get record(): OperationRecord {
+    return this.#journal.record
+  }
+
+  get entries(): readonly JournalEntry[] {
+    return this.#journal.entries
+  }
+
+  /**
+   * Goes on until the operation ends or `stop` is called. Throws `store_unavailable` when the journal cannot be written:
+   * the operation then stands where it is until somebody reads its journal again.
+   */
+  async drive(): Promise<void> {
+    try {
+      while (this.record.endedAtMs === null && !this.#stopping.signal.aborted) await this.#advance()
+    } finally {
+      if (this.record.endedAtMs !== null) this.#release()
+    }
+  }
+
+  /** After a restart: before the pivot an operation that was under way is undone, and its journal says why. */
+  async noteRestart(): Promise<void> {
+    if (this.#journal.pivoted || turnedBack(this.#shape, this.entries)) return
+    const message = 'Tidegate stopped while this operation was under way; what it had made was undone'
+    await this.#journal.append(recoverStep, 'failed', { code: 'operation_interrupted', message, details: {} })
+  }
+
+  /** Throws `operation_not_cancellable` after the pivot. Asking twice is harmless. */
+  async cancel(): Promise<void> {
+    if (this.entries.some(entry => entry.kind === 'cancel_requested')) return
+    await this.#journal.append(cancelStep, 'cancel_requested', {})
+    this.#cancelling.abort(cancelled())
+  }
+
+  /** Ends `drive` soon, between steps or by breaking one off; nothing is journaled for a step that was broken off. */
+  stop(): void {
+    this.#stopping.abort(new TidegateError('shutting_down', 'Tidegate is stopping'))
+  }
+
+  async #advance(): Promise<void> {
+    const decision = next(this.#shape, this.entries)
+    if (decision.act === 'end') return this.#journal.finish(decision.outcome)
+    const step = this.#recipe.steps.find(step => step.name === decision.step)!
+    try {
+      await this.#world.clock.sleep(backoffMs(decision.attempt), this.#stopping.signal)
+    } catch {
+      return
+    }
+    if (decision.act === 'run') await this.#run(step)
+    else await this.#revert(step)
+  }
+
+  async #run(step: Step): Promise<void> {
+    const { clock, log } = this.#world
+    const signals = [this.#stopping.signal]
+    if (!this.#journal.pivoted) signals.push(this.#cancelling.signal)
+    try {
+      const intent = step.intend?.(this.#context()) ?? {}
+      await this.#journal.append(step.name, 'started', intent)
+      const result = await within(clock, this.#timeoutMs(step), `step ${step.name}`, signals, signal =>
+        step.run(this.#context(), intent, signal),
+      )
+      await this.#journal.append(step.name, 'done', result.data, result.writes)
+      await this.#publish(step, result.publish)
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return
+      const fault = faultOf(error)
+      if (fault.code === 'store_unavailable') throw error
+      log.warn({ operation: this.record.id, step: step.name, err: error }, 'step failed')
+      await this.#journal.append(step.name, 'failed', fault)
+    }
+  }
+
+  /** The journal has the new membership already; a publish that fails is repeated by the next step. */
+  async #publish(step: Step, publish: (() => Promise<unknown>) | undefined): Promise<void> {
+    if (!publish) return
+    const { clock, log } = this.#world
+    try {
+      await within(clock, limits.goneMs, 'publishing the generation', [this.#stopping.signal], publish)
+    } catch (error) {
+      log.error({ operation: this.record.id, step: step.name, err: error }, 'membership was not published')
+    }
+  }
+
+  async #revert(step: Step): Promise<void> {
+    const { clock, log } = this.#world
+    const signals = [this.#stopping.signal]
+    const intent = intentOf<Json>(this.entries, step.name)
+    try {
+      await this.#journal.append(step.name, 'reverting', {})
+      const work = async () => (await step.revert?.(this.#context(), intent)) ?? []
+      const writes = await within(clock, limits.revertMs, `undoing ${step.name}`, signals, work)
+      await this.#journal.append(step.name, 'reverted', {}, writes)
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return
+      const fault = faultOf(error)
+      if (fault.code === 'store_unavailable') throw error
+      log.error({ operation: this.record.id, step: step.name, err: error }, 'undo failed')
+      await this.#journal.append(step.name, 'revert_failed', fault)
+    }
+  }
+
+  /** Whatever an operation took out of new traffic and did not remove comes back when it ends. */
+  #release(): void {
+    const { clusters, promises } = this.#world
+    const { id, cluster } = this.record
+    promises.drop(id)
+    if (!clusters.has(cluster)) return
+    const fenced = intentOf<Claim>(this.entries, 'fence')?.names ?? []
+    const serving = new Set(clusters.backends(cluster).map(backend => backend.id))
+    for (const name of fenced) if (serving.has(name)) clusters.unfence(cluster, name)
+  }
+
+  #context(): StepContext {
+    return new StepContext(this.#world, this.record, this.entries)
+  }
+
+  #timeoutMs(step: Step): number {
+    return step.timeoutMs(this.#context())
+  }
+}
+
+export function shapeOf(recipe: Recipe): RecipeShape {
+  return {
+    steps: recipe.steps.map(step => ({ name: step.name, undoable: step.revert !== undefined })),
+    pivot: recipe.pivot,
+  }
+}
+
+const cancelled = () => new TidegateError('operation_cancelled', 'cancelled on request')
+
+function faultOf(error: unknown): {
+  readonly code: string
+  readonly message: string
+  readonly details: Json
+} {
+  const known = toTidegateError(error, 'operation_failed')
+  return {
+    code: known.code,
+    message: known.message,
+    details: JSON.parse(JSON.stringify(known.details)) as Json,
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * Scaling: the door to operations. It keeps one operation a cluster, hands each to a runner, and after a restart takes every
+ * unfinished one from where its journal stands. What an operation consists of is in `recipes.ts`; when one is wanted is not
+ * known here, but for the repair of a cluster below its minimum.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../clock.ts'
+import type { Clusters } from '../cluster/clusters.ts'
+import { probeOnce } from '../cluster/prober.ts'
+import { TidegateError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { Log } from '../log.ts'
+import type { Json, OperationFilter, OperationRecord, Store } from '../store/store.ts'
+import { goldenSource } from './golden.ts'
+import { limits } from './limits.ts'
+import { Members } from './members.ts'
+import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
+import { collectMetrics } from './metrics.ts'
+import { operationId } from './names.ts'
+import { type OperationRequest, type OperationView, operationView } from './operation.ts'
+import { checkBounds, planOf } from './plan.ts'
+import { Reality, type ScalingNode } from './reality.ts'
+import { recipes } from './recipes.ts'
+import { collectOrphans, mendMembership } from './reconcile.ts'
+import { Repairs } from './repairs.ts'
+import { findPlaces } from './rooms.ts'
+import { Run } from './runner.ts'
+import { type Probe, Promises, type World } from './world.ts'
+
+export interface ScalingDeps {
+  readonly clusters: Clusters
+  readonly nodes: readonly ScalingNode[]
+  readonly store: Store
+  readonly clock: Clock
+  readonly events: Events
+  readonly log: Log
+  readonly installation: string
+  /** How an instance is asked whether it is well; tests may give another. */
+  readonly probe?: Probe
+}
+
+/** An operation that this process works on. `driven` resolves when it ended or stands still, and never rejects; null: it waits for `recover`. */
+interface Active {
+  readonly run: Run
+  driven: Promise<void> | null
+}
+
+export class Scaling {
+  readonly #world: World
+  /** By cluster. */
+  readonly #active = new Map<string, Active>()
+  /** Clusters in which an operation is being admitted right now. */
+  readonly #admitting = new Set<string>()
+  readonly #repairs: Repairs
+  #recovered = false
+  #closed = false
+  #round: Promise<void> | null = null
+
+  constructor(deps: ScalingDeps) {
+    const { nodes, probe, ...rest } = deps
+    this.#world = {
+      ...rest,
+      reality: new Reality(nodes, deps.clock),
+      members: new Members(),
+      promises: new Promises(),
+      probe: probe ?? probeOnce,
+    }
+    this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
+  }
+
+  /** Before the plane listens: what may serve now, by reality first and the store second. */
+  async membership(): Promise<readonly InitialBackend[]> {
+    const initial = await readMembership(this.#world)
+    // From here on a second operation in their clusters is refused.
+    await this.#reviveAll()
+    return initial
+  }
+
+  /**
+   * Finishes or undoes what a former process left, collects what it left lying, and brings clusters up to their minimum.
+   * Paused sources are resumed before anything else. Resolves when the unfinished operations have ended.
+   */
+  async recover(): Promise<void> {
+    await this.#reviveAll()
+    const held = await this.#world.reality.inspectAll()
+    const members = new Set(this.#world.members.all().map(record => record.id))
+    await resumePaused(this.#world, held, members)
+    const waiting = [...this.#active.values()].filter(active => active.driven === null)
+    const driven = waiting.map(({ run }) => this.#drive(run, true))
+    this.#recovered = true
+    await Promise.all(driven)
+    await this.reconcile()
+  }
+
+  /** One round at a time; a call during a round joins it. Does nothing before `recover` has been through. */
+  reconcile(): Promise<void> {
+    if (!this.#recovered || this.#closed) return Promise.resolve()
+    this.#round ??= this.#reconcileOnce().finally(() => {
+      this.#round = null
+    })
+    return this.#round
+  }
+
+  /**
+   * Begins an operation and returns it under way. Throws, with nothing begun: `unknown_cluster`, `not_scalable`,
+   * `operation_running` (its id in the details), `target_out_of_bounds`, `invalid_request`, `unknown_instance`,
+   * `no_capacity`, `hypervisor_unreachable`, `store_unavailable`.
+   */
+  async start(cluster: string, request: OperationRequest, actor: string): Promise<OperationView> {
+    const config = this.#world.clusters.config(cluster)
+    if (this.#closed) throw new TidegateError('shutting_down', 'Tidegate is stopping')
+    if (!config.instance)
+      throw new TidegateError(
+        'not_scalable',
+        `cluster \`${cluster}\` has static backends only; give it an \`instance\` section to scale it`,
+      )
+    this.#refuseSecond(cluster)
+    if (request.type !== 'replace') checkBounds(request.target_count, { cluster, policy: config.scaling })
+    this.#admitting.add(cluster)
+    try {
+      await this.#preflight(cluster, request)
+      const run = await this.#create(cluster, request, actor)
+      void this.#drive(run, false)
+      return operationView(run.record, run.entries)
+    } finally {
+      this.#admitting.delete(cluster)
+    }
+  }
+
+  /** The operation when it has ended, however. Throws `wait_timeout` when it has not by then, `unknown_operation`. */
+  async wait(id: string, timeoutMs: number): Promise<OperationView> {
+    const { clock } = this.#world
+    const deadline = clock.monotonic() + timeoutMs
+    for (;;) {
+      const active = [...this.#active.values()].find(({ run }) => run.record.id === id)
+      const waited = new AbortController()
+      const remaining = deadline - clock.monotonic()
+      if (active && remaining > 0) {
+        await Promise.race([active.driven ?? unending, clock.sleep(remaining, waited.signal).catch(() => {})])
+        waited.abort()
+      }
+      const view = await this.view(id)
+      if (view.status !== 'running') return view
+      const stands = !active && remaining > 0
+      if (stands) await clock.sleep(Math.min(standingPollMs, remaining))
+      else if (clock.monotonic() >= deadline)
+        throw new TidegateError('wait_timeout', `operation ${id} has not ended within ${timeoutMs} ms`, {
+          details: { operation_id: id, phase: view.phase },
+        })
+    }
+  }
+
+  /** Throws `unknown_operation`, or `operation_not_cancellable` when it ended or is past its point of no return. */
+  async cancel(id: string): Promise<OperationView> {
+    const view = await this.view(id)
+    const active = this.#active.get(view.cluster_id)
+    if (view.status !== 'running' || active?.run.record.id !== id)
+      throw new TidegateError(
+        'operation_not_cancellable',
+        `operation ${id} cannot be cancelled any more: it is ${view.status === 'running' ? 'waiting for the store' : view.status}`,
+        { details: { operation_id: id, status: view.status } },
+      )
+    await active.run.cancel()
+    return operationView(active.run.record, active.run.entries)
+  }
+
+  /** The id of the cluster's operation under way, also while it is being recovered. */
+  running(cluster: string): string | null {
+    return this.#active.get(cluster)?.run.record.id ?? null
+  }
+
+  /** How many instances the cluster has: members, not what is being made. */
+  count(cluster: string): number {
+    return this.#world.members.of(cluster).length
+  }
+
+  /** Throws `unknown_operation`. */
+  async view(id: string): Promise<OperationView> {
+    const record = await this.#world.store.operation(id)
+    if (!record) throw new TidegateError('unknown_operation', `there is no operation ${id}`)
+    return operationView(record, await this.#world.store.journal(id))
+  }
+
+  async list(filter: OperationFilter): Promise<readonly OperationView[]> {
+    const { store } = this.#world
+    const records = await store.operations(filter)
+    return Promise.all(records.map(async record => operationView(record, await store.journal(record.id))))
+  }
+
+  /** Breaks off what is under way, between steps or within one, and leaves the rest to `recover` of the next process. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const { run } of this.#active.values()) run.stop()
+    await Promise.all([...this.#active.values()].map(active => active.driven))
+    await this.#round?.catch(() => {})
+  }
+
+  #refuseSecond(cluster: string): void {
+    const running = this.running(cluster)
+    if (running === null && !this.#admitting.has(cluster)) return
+    throw new TidegateError(
+      'operation_running',
+      running === null
+        ? `an operation is just beginning in cluster \`${cluster}\`; try again when it has ended`
+        : `operation ${running} is running in cluster \`${cluster}\`; wait for it or cancel it`,
+      { details: { operation_id: running, cluster_id: cluster } },
+    )
+  }
+
+  /** What can be known to fail is refused before an operation exists. The steps look again: things change. */
+  async #preflight(cluster: string, request: OperationRequest): Promise<void> {
+    const { clusters } = this.#world
+    const { instances } = await collectMetrics(this.#world, cluster)
+    const { scaling: policy, instance } = clusters.config(cluster)
+    const cloneFrom = instance?.cloneFrom ?? 'live'
+    const golden = cloneFrom === 'golden' ? await goldenSource(this.#world, cluster) : null
+    const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
+    await findPlaces(this.#world, cluster, plan.add, plan.sources)
+  }
+
+  async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
+    const { clock, store, events } = this.#world
+    const { type, ...asked } = request
+    const createdAtMs = clock.now()
+    const id = operationId(createdAtMs, randomBytes(5))
+    const record: OperationRecord = {
+      id,
+      cluster,
+      type,
+      request: asked as Json,
+      actor,
+      createdAtMs,
+      endedAtMs: null,
+      outcome: null,
+    }
+    await store.write([{ put: 'operation', record }])
+    const target = request.type === 'replace' ? null : request.target_count
+    events.publish({ type: 'operation_started', cluster, operation_id: id, operation: type, target })
+    const run = new Run(this.#world, recipes[type], record, [])
+    this.#active.set(cluster, { run, driven: null })
+    return run
+  }
+
+  async #reviveAll(): Promise<void> {
+    const unfinished = await this.#world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
+    for (const record of unfinished) if (!this.#active.has(record.cluster)) await this.#revive(record)
+  }
+
+  /** An unfinished operation as this process's own. */
+  async #revive(record: OperationRecord): Promise<Run> {
+    const journal = await this.#world.store.journal(record.id)
+    const run = new Run(this.#world, recipes[record.type], record, journal)
+    this.#active.set(record.cluster, { run, driven: null })
+    return run
+  }
+
+  /** Never rejects. An operation that the store stopped is let go: the next reconcile reads its journal afresh. */
+  #drive(run: Run, revived: boolean): Promise<void> {
+    const { cluster, id } = run.record
+    const driven = (async () => {
+      try {
+        if (revived) await run.noteRestart()
+        await run.drive()
+      } catch (error) {
+        this.#world.log.error(
+          { operation: id, err: error },
+          'operation stands still until the store takes it',
+        )
+      } finally {
+        if (this.#active.get(cluster)?.run === run) this.#active.delete(cluster)
+      }
+    })()
+    const active = this.#active.get(cluster)
+    if (active?.run === run) active.driven = driven
+    return driven
+  }
+
+  /** Each part by itself: what fails in one does not keep the others from their work, and is tried again next time. */
+  async #reconcileOnce(): Promise<void> {
+    const { reality, store, clusters } = this.#world
+    const busy = (cluster: string) => this.#active.has(cluster) || this.#admitting.has(cluster)
+    await this.#attempt('unfinished operations', async () => {
+      const standing = await store.operations({ unfinished: true, limit: limits.unfinishedMax })
+      for (const record of standing)
+        if (!busy(record.cluster)) void this.#drive(await this.#revive(record), true)
+    })
+    // Taken before the look: who becomes a member after it is not in it, and is not dead for that.
+    const known = this.#world.members.all()
+    const held = await reality.inspectAll()
+    for (const cluster of new Set([...clusters.ids(), ...known.map(record => record.cluster)]))
+      await this.#attempt(`members of ${cluster}`, () =>
+        mendMembership(this.#world, cluster, { known, held }, () => busy(cluster)),
+      )
+    await this.#attempt('orphans', () => collectOrphans(this.#world, held))
+    for (const cluster of clusters.ids())
+      if (!busy(cluster) && !this.#closed) await this.#repairs.bringToMinimum(cluster)
+  }
+
+  async #attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#world.log.error({ err: error }, `reconcile: ${what} could not be looked after`)
+    }
+  }
+
+  async #repair(cluster: string, target: number): Promise<{ readonly well: Promise<boolean> }> {
+    const request = { target_count: target, immediate: true, drain_connections: true } as const
+    const { id } = await this.start(cluster, { type: 'scale_out', ...request }, 'reconcile')
+    const driven = this.#active.get(cluster)?.driven ?? Promise.resolve()
+    const well = driven.then(() => this.view(id)).then(view => view.status === 'completed')
+    return { well: well.catch(() => false) }
+  }
+}
+
+const unending = new Promise<never>(() => {})
+
+/** How often the record of an operation is looked at that stands still. */
+const standingPollMs = 200

@@ -1,0 +1,25 @@
+/** Those who leave stop being members, all in one generation. For scale_in this is the point of no return. */
+
+import type { Write } from '../../store/store.ts'
+import { type Claim, doneData, type PlanData } from '../facts.ts'
+import { ensureDeregistered } from '../membership-change.ts'
+import { type Step, shortMs } from '../step.ts'
+
+export const deregister: Step = {
+  name: 'deregister',
+  timeoutMs: () => shortMs,
+  intend({ journal }): Claim {
+    return { names: doneData<PlanData>(journal, 'plan').victims.map(victim => victim.id) }
+  },
+  async run({ world, cluster }, intent) {
+    const { names } = intent as Claim
+    return {
+      data: { removed: names },
+      writes: names.flatMap((id): Write[] => [
+        { delete: 'instance', id },
+        { delete: 'mark', cluster, backend: id },
+      ]),
+      publish: () => ensureDeregistered(world, cluster, names),
+    }
+  },
+}

@@ -1,0 +1,44 @@
+/** Waits until those who leave have nothing left, within the cluster's grace period. Its proof goes into the journal. */
+import type { DrainPolicy } from '../../cluster/backend.ts'
+import type { DrainConfig } from '../../config/config.ts'
+import { doneData, type PlanData } from '../facts.ts'
+import { limits } from '../limits.ts'
+import { servingIds } from '../membership-change.ts'
+import type { OperationRequest } from '../operation.ts'
+import type { Step } from '../step.ts'
+
+export const drain: Step = {
+  name: 'drain',
+  timeoutMs: ({ config, request }) =>
+    (policyOf(request, config.drain)?.gracePeriodMs ?? 0) + limits.drainSlackMs,
+  async run({ world, cluster, config, request, journal }, _intent, signal) {
+    const policy = policyOf(request, config.drain)
+    if (!policy) return { data: { skipped: true, backends: [] } }
+    const serving = servingIds(world, cluster)
+    const leaving = doneData<PlanData>(journal, 'plan').victims.filter(victim => serving.has(victim.id))
+    // At once and to the end: one that cannot drain does not keep the others from it.
+    const settled = await Promise.allSettled(
+      leaving.map(async ({ id }) => {
+        // After a restart nobody holds the fence that was put up before it.
+        world.clusters.fence(cluster, id, 'leaving the cluster')
+        return { id, ...(await world.clusters.drain(cluster, id, policy, signal)) }
+      }),
+    )
+    const failed = settled.find(one => one.status === 'rejected')
+    if (failed) throw failed.reason
+    return {
+      data: {
+        skipped: false,
+        backends: settled.map(one => (one as PromiseFulfilledResult<{ id: string }>).value),
+      },
+    }
+  },
+}
+
+/** How the leaving are seen out; null: not at all, they are cut when they are removed. */
+export function policyOf(request: OperationRequest, config: DrainConfig): DrainPolicy | null {
+  if (request.type === 'replace') return { ...config }
+  if (!request.drain_connections) return null
+  if (request.immediate) return { gracePeriodMs: 0, waitForConnections: false, notifyClients: true }
+  return { ...config }
+}

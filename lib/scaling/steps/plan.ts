@@ -1,0 +1,16 @@
+/** How many are made, from what, and who leaves. */
+import { doneData, type MetricsData } from '../facts.ts'
+import { goldenSource } from '../golden.ts'
+import { planOf } from '../plan.ts'
+import { type Step, shortMs } from '../step.ts'
+
+export const plan: Step = {
+  name: 'plan',
+  timeoutMs: () => shortMs,
+  async run({ world, cluster, config, instance, request, journal }) {
+    const { instances } = doneData<MetricsData>(journal, 'collect_metrics')
+    const { cloneFrom } = instance
+    const golden = cloneFrom === 'golden' ? await goldenSource(world, cluster) : null
+    return { data: planOf(request, { cluster, policy: config.scaling, cloneFrom, instances, golden }) }
+  },
+}

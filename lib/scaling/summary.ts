@@ -1,0 +1,54 @@
+/** The line that an operation leaves in its cluster's history, in people's words. @pure */
+import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
+import { type AllocateData, doneData, type PlanData } from './facts.ts'
+import { errorOf } from './operation.ts'
+import { phaseOf } from './phase.ts'
+
+/** One history record for an operation that has just ended, as the write that goes with its end. */
+export function summaryOf(record: OperationRecord, journal: readonly JournalEntry[]): readonly Write[] {
+  const planned = journal.some(entry => entry.step === 'plan' && entry.kind === 'done')
+  const plan = planned ? doneData<PlanData>(journal, 'plan') : null
+  const { from, to } = bounds(record, journal, plan)
+  const failed = record.outcome !== 'completed'
+  return [
+    {
+      put: 'history',
+      record: {
+        cluster: record.cluster,
+        atMs: record.endedAtMs ?? record.createdAtMs,
+        actor: record.actor,
+        from,
+        to: failed ? from : to,
+        reason: failed ? failure(record, journal, from, to) : success(record, plan, from, to),
+      },
+    },
+  ]
+}
+
+function success(record: OperationRecord, plan: PlanData | null, from: Json, to: Json): string {
+  if (record.type === 'replace') return `Replaced ${from} by ${to}`
+  if (record.type === 'scale_out') return `Scaled up from ${from} to ${to} replicas (${plan?.add ?? 0} added)`
+  return `Scaled down from ${from} to ${to} replicas (${plan?.victims.length ?? 0} removed)`
+}
+
+function failure(record: OperationRecord, journal: readonly JournalEntry[], from: Json, to: Json): string {
+  const act =
+    record.type === 'replace'
+      ? `Replacing ${from}`
+      : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}`
+  if (record.outcome === 'cancelled') return `${act} was cancelled and undone`
+  return `${act} failed in ${phaseOf(journal)}: ${errorOf(record, journal)?.message ?? 'unknown reason'}`
+}
+
+function bounds(
+  record: OperationRecord,
+  journal: readonly JournalEntry[],
+  plan: PlanData | null,
+): { readonly from: Json; readonly to: Json } {
+  const request = record.request as { readonly target_count?: number; readonly instance_id?: string }
+  if (record.type !== 'replace')
+    return { from: plan?.from ?? null, to: plan?.to ?? request.target_count ?? null }
+  const allocated = journal.some(entry => entry.step === 'allocate' && entry.kind === 'done')
+  const made = allocated ? doneData<AllocateData>(journal, 'allocate').items[0]?.name : null
+  return { from: request.instance_id ?? null, to: made ?? null }
+}

@@ -1,0 +1,75 @@
+/** What every part of scaling works with, in one value: the parts of the program it may touch, and its own small registers. */
+import type { Clock } from '../clock.ts'
+import type { NewBackend } from '../cluster/backend.ts'
+import type { Clusters } from '../cluster/clusters.ts'
+import type { HealthConfig, Resources } from '../config/config.ts'
+import type { Events } from '../events.ts'
+import type { Endpoint } from '../hypervisor/driver.ts'
+import type { Log } from '../log.ts'
+import type { InstanceRecord, Store, Write } from '../store/store.ts'
+import type { Members } from './members.ts'
+import type { Reality } from './reality.ts'
+
+export type Probe = (
+  endpoint: Endpoint,
+  health: HealthConfig,
+  signal?: AbortSignal,
+) => Promise<{ readonly ok: boolean; readonly reason: string }>
+
+export interface World {
+  readonly clusters: Clusters
+  readonly reality: Reality
+  readonly members: Members
+  readonly promises: Promises
+  readonly store: Store
+  readonly clock: Clock
+  readonly events: Events
+  readonly log: Log
+  readonly installation: string
+  readonly probe: Probe
+}
+
+/** Writes to the store and, once that has happened, to the memory beside it. */
+export async function commit(world: World, batch: readonly Write[]): Promise<void> {
+  await world.store.write(batch)
+  world.members.committed(batch)
+}
+
+export function newBackend(
+  record: InstanceRecord,
+  facts: { readonly verified: boolean; readonly mark: NewBackend['mark'] },
+): NewBackend {
+  const { id, address, incarnation, node } = record
+  return { id, host: address.host, port: address.port, weight: 1, incarnation, instance: { node }, ...facts }
+}
+
+/** Room on nodes that running operations were promised and have not taken yet; and the turn to ask for it. */
+export class Promises {
+  readonly #made = new Map<string, readonly Promised[]>()
+  #turn: Promise<unknown> = Promise.resolve()
+
+  on(node: string): readonly Promised[] {
+    return [...this.#made.values()].flat().filter(promised => promised.node === node)
+  }
+
+  keep(operation: string, promised: readonly Promised[]): void {
+    this.#made.set(operation, promised)
+  }
+
+  drop(operation: string): void {
+    this.#made.delete(operation)
+  }
+
+  /** Runs one at a time, so that two operations are never promised the same room. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work, work)
+    this.#turn = mine.catch(() => {})
+    return mine
+  }
+}
+
+export interface Promised {
+  readonly node: string
+  readonly name: string
+  readonly resources: Resources
+}

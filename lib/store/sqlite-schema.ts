@@ -1,0 +1,67 @@
+/**
+ * The tables of the SQLite store, as migrations: the n-th takes a database from version n to n + 1. Never edit one that
+ * was released; add the next. @pure
+ */
+export const migrations: readonly string[] = [
+  `
+  CREATE TABLE operation (
+    rank INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    cluster TEXT NOT NULL,
+    type TEXT NOT NULL,
+    request TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    outcome TEXT
+  );
+  CREATE INDEX operation_cluster ON operation (cluster, created_at_ms);
+  CREATE INDEX operation_unfinished ON operation (created_at_ms) WHERE ended_at_ms IS NULL;
+  CREATE TABLE journal (
+    operation TEXT NOT NULL REFERENCES operation (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    data TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (operation, seq)
+  ) WITHOUT ROWID;
+  CREATE TABLE instance (
+    id TEXT PRIMARY KEY,
+    cluster TEXT NOT NULL,
+    node TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE backend (
+    cluster TEXT NOT NULL,
+    id TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    weight INTEGER NOT NULL,
+    incarnation TEXT NOT NULL,
+    PRIMARY KEY (cluster, id)
+  ) WITHOUT ROWID;
+  CREATE TABLE mark (
+    cluster TEXT NOT NULL,
+    backend TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    PRIMARY KEY (cluster, backend)
+  ) WITHOUT ROWID;
+  CREATE TABLE history (
+    rank INTEGER PRIMARY KEY AUTOINCREMENT,
+    cluster TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    from_value TEXT NOT NULL,
+    to_value TEXT NOT NULL,
+    reason TEXT NOT NULL
+  );
+  CREATE INDEX history_cluster ON history (cluster, rank);
+  CREATE TABLE value (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  `,
+]

@@ -1,0 +1,208 @@
+/**
+ * Hypervisor nodes that exist only in memory, outlive the process that uses them, and fail on request at every stage of every
+ * act: before it, half-way, after it. Each act leaves between its stages what a real one would leave.
+ */
+import type { Clock } from '../../lib/clock.ts'
+import { TidegateError } from '../../lib/errors.ts'
+import type {
+  CloneSpec,
+  Driver,
+  Held,
+  HeldInstance,
+  HeldSnapshot,
+  Identity,
+  InstanceSpec,
+} from '../../lib/hypervisor/driver.ts'
+
+/**
+ * `fail` throws and cleans up as a driver should · `abandon` throws and cleans up nothing · `hang` waits until it is told
+ * to stop · `crash` ends the process that called.
+ */
+export type Fault = 'fail' | 'abandon' | 'hang' | 'crash' | null
+
+/** What a process that uses the nodes brings along. */
+export interface FakeProcess {
+  readonly clock: Clock
+  readonly alive: () => boolean
+  /** Asked at each stage, `<act>:<stage>`. */
+  readonly fault: (point: string, name: string) => Fault
+  readonly crash: () => void
+}
+
+export interface FakeInstance extends HeldInstance {
+  state: 'running' | 'paused' | 'stopped'
+  /** The application's state: what a clone inherits. */
+  memory: string[]
+  identity: Identity | null
+  healthy: boolean
+}
+
+interface FakeSnapshot extends HeldSnapshot {
+  complete: boolean
+  memory: string[]
+}
+
+const hangMs = 3_600_000
+const stageMs = 5
+
+export class FakeNode {
+  readonly id: string
+  readonly instances = new Map<string, FakeInstance>()
+  readonly snapshots = new Map<string, FakeSnapshot>()
+  /** Called before an instance stops or goes. */
+  onEnd: (name: string) => void = () => {}
+  #port: number
+
+  constructor(id: string, firstPort = 20_000) {
+    this.id = id
+    this.#port = firstPort
+  }
+
+  atPort(port: number): FakeInstance | null {
+    return [...this.instances.values()].find(instance => instance.address?.port === port) ?? null
+  }
+
+  /** Somebody kills it from outside. */
+  kill(name: string): void {
+    const instance = this.instances.get(name)
+    if (instance) instance.state = 'stopped'
+  }
+
+  nextPort(): number {
+    return this.#port++
+  }
+
+  connect(process: FakeProcess): Driver {
+    return createFakeDriver(this, process)
+  }
+}
+
+function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
+  const { clock } = process
+  const stage = async (point: string, name: string, signal?: AbortSignal): Promise<void> => {
+    if (!process.alive()) return never()
+    const fault = process.fault(point, name)
+    if (fault === 'crash') {
+      process.crash()
+      return never()
+    }
+    await clock.sleep(fault === 'hang' ? hangMs : stageMs, signal)
+    if (!process.alive()) return never()
+    if (fault) throw Object.assign(failure(point, name), { abandon: fault === 'abandon' })
+  }
+  const put = (spec: InstanceSpec, memory: readonly string[]): FakeInstance => {
+    if (node.instances.has(spec.name)) throw failure('exists already', spec.name)
+    const instance: FakeInstance = {
+      name: spec.name,
+      owner: spec.owner,
+      state: 'stopped',
+      address: null,
+      createdAtMs: clock.now(),
+      pid: null,
+      residentBytes: 1_000_000,
+      memory: [...memory],
+      identity: null,
+      healthy: true,
+    }
+    node.instances.set(spec.name, instance)
+    return instance
+  }
+  const launch = async (act: string, spec: InstanceSpec, memory: readonly string[], signal: AbortSignal) => {
+    await stage(`${act}:before`, spec.name, signal)
+    const instance = put(spec, memory)
+    await stage(`${act}:tagged`, spec.name, signal)
+    Object.assign(instance, { state: 'running', address: { host: '127.0.0.1', port: node.nextPort() } })
+    await stage(`${act}:running`, spec.name, signal)
+    return { ...instance }
+  }
+  const end = (instance: FakeInstance) => {
+    if (instance.state !== 'stopped') node.onEnd(instance.name)
+    instance.state = 'stopped'
+  }
+  return {
+    kind: 'process',
+    check: async () => [],
+    create: (spec, signal) => launch('create', spec, [`booted ${spec.name}`], signal),
+    async clone(spec: CloneSpec, signal) {
+      const snapshot = node.snapshots.get(spec.snapshot)
+      if (!snapshot?.complete) throw failure('no such snapshot', spec.snapshot)
+      return launch('clone', spec, snapshot.memory, signal)
+    },
+    async snapshot({ name, owner, source }, signal) {
+      await stage('snapshot:before', source, signal)
+      const instance = node.instances.get(source)
+      if (instance?.state !== 'running') throw failure('source is not running', source)
+      const snapshot: FakeSnapshot = {
+        name,
+        owner,
+        createdAtMs: clock.now(),
+        source,
+        bytes: 1_000,
+        complete: false,
+        memory: [],
+      }
+      node.snapshots.set(name, snapshot)
+      const resume = () => {
+        if (instance.state === 'paused') instance.state = 'running'
+      }
+      try {
+        await stage('snapshot:tagged', source, signal)
+        instance.state = 'paused'
+        await stage('snapshot:paused', source, signal)
+        snapshot.memory = [...instance.memory]
+        snapshot.complete = true
+        await stage('snapshot:written', source, signal)
+        resume()
+      } catch (error) {
+        if ((error as { abandon?: boolean }).abandon) throw error
+        resume()
+        node.snapshots.delete(name)
+        throw error
+      }
+      await stage('snapshot:resumed', source, signal)
+      return { snapshot: { ...snapshot }, pausedMs: 2 * stageMs }
+    },
+    async identify(name, identity, signal) {
+      await stage('identify:before', name, signal)
+      const instance = node.instances.get(name)
+      if (instance?.state !== 'running') throw failure('not running', name)
+      instance.identity = identity
+      await stage('identify:told', name, signal)
+      return { instanceId: name, incarnation: identity.incarnation, application: 'acknowledged' }
+    },
+    async resume(name) {
+      await stage('resume:before', name)
+      const instance = node.instances.get(name)
+      if (instance?.state === 'paused') instance.state = 'running'
+      await stage('resume:after', name)
+    },
+    async stop(name, _graceMs) {
+      await stage('stop:before', name)
+      const instance = node.instances.get(name)
+      if (instance) end(instance)
+      await stage('stop:after', name)
+    },
+    async destroy(name) {
+      await stage('destroy:before', name)
+      const instance = node.instances.get(name)
+      if (instance) end(instance)
+      await stage('destroy:half', name)
+      node.instances.delete(name)
+      node.snapshots.delete(name)
+      await stage('destroy:after', name)
+    },
+    async inspect(): Promise<Held> {
+      await stage('inspect:before', node.id)
+      return {
+        instances: [...node.instances.values()].map(instance => ({ ...instance })),
+        snapshots: [...node.snapshots.values()].map(snapshot => ({ ...snapshot })),
+      }
+    },
+  }
+}
+
+const never = () => new Promise<never>(() => {})
+
+function failure(point: string, name: string): TidegateError {
+  return new TidegateError('hypervisor_failed', `${name}: ${point}`)
+}

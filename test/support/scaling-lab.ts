@@ -1,0 +1,290 @@
+/**
+ * A whole scaling controller over fake nodes in virtual time, that can be killed and started again: the store and the nodes
+ * stay, everything else goes. It watches at every moment what must never happen: a table that names somebody who does not
+ * run as himself, and an instance that ends while a table still names it.
+ */
+import type { BackendView } from '../../lib/cluster/backend.ts'
+import { Board } from '../../lib/cluster/board.ts'
+import { Clusters } from '../../lib/cluster/clusters.ts'
+import type { TableData } from '../../lib/cluster/table.ts'
+import type { ClusterConfig, NodeConfig } from '../../lib/config/config.ts'
+import { TidegateError } from '../../lib/errors.ts'
+import { Events } from '../../lib/events.ts'
+import { silentLog } from '../../lib/log.ts'
+import type { OperationRequest, OperationView } from '../../lib/scaling/operation.ts'
+import { Scaling } from '../../lib/scaling/scaling.ts'
+import { createMemoryStore } from '../../lib/store/memory.ts'
+import type { Store } from '../../lib/store/store.ts'
+import { FakeNode, type Fault } from './fake-driver.ts'
+import { VirtualTime } from './virtual-time.ts'
+
+const MiB = 1024 ** 2
+
+export interface LabOptions {
+  readonly cluster?: Partial<ClusterConfig>
+  readonly nodes?: readonly { readonly id: string; readonly cpus: number }[]
+}
+
+/** What may go wrong while one process lives. All silent by default. */
+export interface Faults {
+  driver?: (point: string, name: string) => Fault
+  /** Asked before and after each write to the store, numbered from 1. */
+  store?: (moment: 'before' | 'after', write: number) => Fault
+  /** True: no thread takes this table. */
+  publish?: () => boolean
+}
+
+interface Process {
+  readonly scaling: Scaling
+  readonly clusters: Clusters
+  readonly events: Events
+  alive: boolean
+  /** Resolves when it crashed. */
+  readonly crashed: Promise<void>
+}
+
+export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig => ({
+  id: 'web',
+  routes: [{ host: '*', path: '/' }],
+  balance: 'round_robin',
+  affinity: { method: 'none' },
+  backends: [],
+  instance: {
+    driver: 'process',
+    port: 8080,
+    resources: { cpus: 1, memoryBytes: 64 * MiB, diskBytes: MiB },
+    cloneFrom: 'live',
+    template: {},
+  },
+  drain: { gracePeriodMs: 1_000, waitForConnections: true, notifyClients: true },
+  health: { path: '/', intervalMs: 3_600_000, timeoutMs: 1_000, healthyThreshold: 2, unhealthyThreshold: 3 },
+  scaling: {
+    minInstances: 1,
+    maxInstances: 10,
+    targetCpuUtilization: 0.6,
+    scaleInCooldownSeconds: 0,
+    scaleOutCooldownSeconds: 0,
+  },
+  timeouts: { connectMs: 1_000, headerMs: 1_000, idleMs: 1_000, tunnelIdleMs: 1_000 },
+  ...over,
+})
+
+export class Lab {
+  readonly time = new VirtualTime()
+  readonly nodes: readonly FakeNode[]
+  readonly store: Store = createMemoryStore()
+  readonly config: ClusterConfig
+  /** What must never happen and did. */
+  readonly violations: string[] = []
+  faults: Faults = {}
+  #nodeConfigs: readonly NodeConfig[]
+  #process: Process | null = null
+  #writes = 0
+
+  constructor(options: LabOptions = {}) {
+    this.config = clusterConfig(options.cluster)
+    const nodes = options.nodes ?? [{ id: 'n1', cpus: 32 }]
+    this.nodes = nodes.map(({ id }, index) => new FakeNode(id, 20_000 + index * 10_000))
+    for (const node of this.nodes) node.onEnd = name => this.#checkEnd(name)
+    this.#nodeConfigs = nodes.map(({ id, cpus }) => ({
+      id,
+      driver: 'process',
+      zone: 'a',
+      capacity: { cpus, memoryBytes: 64 * 1024 * MiB, diskBytes: 64 * 1024 * MiB },
+      directory: `/nowhere/${id}`,
+      options: {},
+    }))
+  }
+
+  get scaling(): Scaling {
+    return this.#process!.scaling
+  }
+
+  get clusters(): Clusters {
+    return this.#process!.clusters
+  }
+
+  get events(): Events {
+    return this.#process!.events
+  }
+
+  get alive(): boolean {
+    return this.#process?.alive ?? false
+  }
+
+  /** How many writes the store has taken from the process that lives. */
+  get writes(): number {
+    return this.#writes
+  }
+
+  /** A new process over what is there. Resolves when it has recovered; false when it crashed on the way. */
+  async boot(): Promise<boolean> {
+    const process = this.#assemble()
+    this.#process = process
+    return this.survive(async () => {
+      process.clusters.start(await process.scaling.membership())
+      await process.scaling.recover()
+      await this.settle()
+    })
+  }
+
+  /** Lets `act` run as long as the process lives. False: it crashed. */
+  async survive(act: () => Promise<unknown>): Promise<boolean> {
+    const { crashed } = this.#process!
+    return this.time.until(Promise.race([act().then(() => true), crashed.then(() => false)]))
+  }
+
+  /** Waits until no operation runs. */
+  async settle(): Promise<void> {
+    for (;;) {
+      const id = this.scaling.running(this.config.id)
+      if (id === null) return
+      await this.scaling.wait(id, 3_600_000)
+    }
+  }
+
+  /** Starts an operation and waits for its end. */
+  async operate(request: OperationRequest): Promise<OperationView> {
+    const { id } = await this.time.until(this.scaling.start(this.config.id, request, 'test'))
+    return this.time.until(this.scaling.wait(id, 3_600_000))
+  }
+
+  scaleTo(target: number, over: Partial<OperationRequest> = {}): Promise<OperationView> {
+    const type = target > this.scaling.count(this.config.id) ? 'scale_out' : 'scale_in'
+    const request = { type, target_count: target, immediate: false, drain_connections: true, ...over }
+    return this.operate(request as OperationRequest)
+  }
+
+  backends(): readonly BackendView[] {
+    return this.clusters.backends(this.config.id)
+  }
+
+  kill(): void {
+    this.#end(this.#process!)
+  }
+
+  async close(): Promise<void> {
+    if (this.alive) await this.time.until(this.scaling.close())
+    this.#process?.clusters.close()
+    this.kill()
+  }
+
+  #crash: () => void = () => {}
+
+  #assemble(): Process {
+    let crash = () => {}
+    const crashed = new Promise<void>(resolve => {
+      crash = resolve
+    })
+    const state = { alive: true }
+    const alive = () => state.alive
+    const clock = this.time.connect(alive)
+    const events = new Events(clock.now, 10_000)
+    const end = () => {
+      state.alive = false
+      crash()
+    }
+    this.#crash = end
+    this.#writes = 0
+    const probe = async (target: { host: string; port: number }) => {
+      const ok = this.nodes.some(node => {
+        const instance = node.atPort(target.port)
+        return instance?.state === 'running' && instance.healthy
+      })
+      await clock.sleep(1)
+      return { ok, reason: ok ? 'answered 200' : 'connect ECONNREFUSED' }
+    }
+    const clusters = new Clusters({
+      configs: [this.config],
+      board: Board.create(1),
+      port: {
+        publish: async table => {
+          await clock.sleep(1)
+          if (this.faults.publish?.()) throw new TidegateError('internal', 'no thread acknowledged')
+          this.#checkTable(table)
+        },
+        closeTunnels: () => {},
+        cut: () => {},
+      },
+      clock,
+      events,
+      log: silentLog,
+      affinityKeys: [],
+      probe,
+      random: () => 0.5,
+    })
+    const nodes = this.nodes.map((node, index) => ({
+      config: this.#nodeConfigs[index]!,
+      driver: node.connect({
+        clock,
+        alive,
+        fault: (point, name) => this.faults.driver?.(point, name) ?? null,
+        crash: end,
+      }),
+    }))
+    const store = this.#faulty(alive, end)
+    const log = silentLog
+    const scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation: 'ours', probe })
+    const process = { scaling, clusters, events, crashed }
+    return Object.defineProperty(process, 'alive', { get: alive }) as Process
+  }
+
+  #end(process: Process): void {
+    process.clusters.close()
+    this.#crash()
+  }
+
+  #faulty(alive: () => boolean, crash: () => void): Store {
+    const never = () => new Promise<never>(() => {})
+    const guard =
+      <A extends unknown[], R>(read: (...args: A) => Promise<R>) =>
+      (...args: A): Promise<R> =>
+        alive() ? read(...args) : never()
+    const stage = async (moment: 'before' | 'after', write: number) => {
+      const fault = this.faults.store?.(moment, write) ?? null
+      if (fault === 'crash') {
+        crash()
+        return never()
+      }
+      if (fault !== null) throw new TidegateError('store_unavailable', 'disk full')
+    }
+    const { store } = this
+    return {
+      write: async batch => {
+        if (!alive()) return never()
+        const write = ++this.#writes
+        await stage('before', write)
+        await store.write(batch)
+        await stage('after', write)
+        if (!alive()) await never()
+      },
+      operations: guard(filter => store.operations(filter)),
+      operation: guard(id => store.operation(id)),
+      journal: guard(id => store.journal(id)),
+      membership: guard(() => store.membership()),
+      history: guard((cluster, limit) => store.history(cluster, limit)),
+      value: guard(key => store.value(key)),
+      close: async () => {},
+    }
+  }
+
+  #find(port: number) {
+    return this.nodes.map(node => node.atPort(port)).find(instance => instance !== null)
+  }
+
+  #checkTable(table: TableData): void {
+    for (const cluster of table.clusters)
+      for (const member of cluster.members) {
+        const instance = this.#find(member.port)
+        if (instance?.identity?.incarnation !== member.incarnation)
+          this.violations.push(`generation ${table.generation} names ${member.id}, which is not itself`)
+      }
+  }
+
+  #checkEnd(name: string): void {
+    if (!this.alive) return
+    const named = this.clusters.table().clusters.some(({ members }) => members.some(({ id }) => id === name))
+    if (named)
+      this.violations.push(`${name} was ended while generation ${this.clusters.generation()} names it`)
+  }
+}

@@ -1,0 +1,157 @@
+/** The pure choices: names, places, sources, victims, orphans, bounds. */
+import t from 'tap'
+import type { Held } from '../../../lib/hypervisor/driver.ts'
+import type { InstanceFacts } from '../../../lib/scaling/facts.ts'
+import { backoffMs } from '../../../lib/scaling/limits.ts'
+import { operationId, resourceName } from '../../../lib/scaling/names.ts'
+import { findOrphans } from '../../../lib/scaling/orphans.ts'
+import { place, roomOf } from '../../../lib/scaling/placement.ts'
+import { checkBounds } from '../../../lib/scaling/plan.ts'
+import { repairBackoffMs } from '../../../lib/scaling/repairs.ts'
+import { chooseVictims, rankSources } from '../../../lib/scaling/victims.ts'
+
+const facts = (id: string, over: Partial<InstanceFacts> = {}): InstanceFacts => ({
+  id,
+  node: 'n1',
+  state: 'ready',
+  healthy: true,
+  reality: 'running',
+  in_flight: 0,
+  tunnels: 0,
+  sessions: null,
+  resident_bytes: null,
+  origin: 'cloned',
+  created_at_ms: 1,
+  ...over,
+})
+
+t.test('names', async t => {
+  const id = operationId(1_700_000_000_000, new Uint8Array([0, 1, 2, 31, 255]))
+  t.match(id, /^[0-9a-z]{12}$/)
+  t.ok(id < operationId(1_700_000_001_000, new Uint8Array(5)), 'they sort by age')
+  t.equal(resourceName('web', id, '1'), `web-${id}-1`)
+  const long = (end: string) => resourceName(`${'x'.repeat(60)}${end}`, id, '100')
+  t.equal(long('a').length, 63)
+  t.not(long('a'), long('b'))
+  t.match(long('a'), new RegExp(`-${id}-100$`))
+})
+
+t.test('places: the source’s node first, then where most is free', async t => {
+  const need = { cpus: 1, memoryBytes: 10, diskBytes: 1 }
+  const room = (id: string, cpus: number, memoryBytes = 1000) => ({
+    id,
+    free: { cpus, memoryBytes, diskBytes: 99 },
+  })
+  const source = { node: 'b', instance: 'x', snapshot: null }
+  const nodes = (places: ReturnType<typeof place>) =>
+    places.map(({ node, source }) => `${node}${source ? '*' : ''}`)
+  t.strictSame(nodes(place(3, need, [room('a', 9), room('b', 2)], [source])), ['b*', 'b*', 'a'])
+  t.strictSame(nodes(place(3, need, [room('a', 1, 900), room('b', 9)], [])), ['b', 'b', 'b'])
+  t.strictSame(
+    nodes(place(4, need, [room('a', 1), room('b', 1)], [])),
+    ['a', 'b'],
+    'fewer when there is no room',
+  )
+  t.strictSame(nodes(place(1, need, [room('a', 9, 9)], [])), [], 'memory counts')
+})
+
+t.test('room: capacity less what is held and what was promised', async t => {
+  const size = { cpus: 1, memoryBytes: 10, diskBytes: 1 }
+  const owner = { installation: 'i', cluster: 'web', operation: 'o' }
+  const held = (name: string, over: object = {}) =>
+    ({
+      name,
+      owner,
+      state: 'running',
+      residentBytes: 3,
+      createdAtMs: 0,
+      address: null,
+      pid: null,
+      ...over,
+    }) as const
+  const reality: Held = {
+    snapshots: [],
+    instances: [
+      held('a'),
+      held('gone', { state: 'stopped' }),
+      held('alien', { owner: { ...owner, cluster: 'alien' } }),
+    ] as Held['instances'],
+  }
+  const node = { id: 'n', capacity: { cpus: 8, memoryBytes: 100, diskBytes: 50 } }
+  const promised = ['a', 'b'].map(name => ({ name, resources: size }))
+  const room = roomOf(node, reality, promised, cluster => (cluster === 'web' ? size : null))
+  t.strictSame(room.free, { cpus: 6, memoryBytes: 77, diskBytes: 48 })
+})
+
+t.test('sources: healthy and open, least busy, originals first', async t => {
+  const ranked = rankSources([
+    facts('busy', { in_flight: 2, origin: 'created' }),
+    facts('clone', { tunnels: 1 }),
+    facts('original', { tunnels: 1, origin: 'created', created_at_ms: 9 }),
+    facts('draining', { state: 'draining' }),
+    facts('sick', { healthy: false }),
+    facts('paused', { reality: 'paused' }),
+    facts('unseen', { reality: 'unknown' }),
+  ])
+  t.strictSame(
+    ranked.map(source => source.instance),
+    ['original', 'clone', 'busy'],
+  )
+})
+
+t.test('victims: useless first, then least to lose, the last original at last', async t => {
+  const all = [
+    facts('original', { origin: 'created' }),
+    facts('talking', { in_flight: 1 }),
+    facts('remembering', { sessions: 2 }),
+    facts('idle-old', { created_at_ms: 2 }),
+    facts('idle-young', { created_at_ms: 3 }),
+    facts('sick', { healthy: false, in_flight: 9 }),
+  ]
+  t.strictSame(
+    chooseVictims(all, 9).map(victim => victim.id),
+    ['sick', 'idle-young', 'idle-old', 'talking', 'remembering', 'original'],
+  )
+  t.equal(chooseVictims(all, 2).length, 2)
+})
+
+t.test('orphans: ours, unclaimed, old enough, and really seen', async t => {
+  const row = (name: string, installation = 'ours', createdAtMs = 0) => ({
+    name,
+    owner: { installation, cluster: 'web', operation: 'o' },
+    createdAtMs,
+  })
+  const held = new Map([
+    [
+      'n1',
+      {
+        instances: [row('lost'), row('member'), row('theirs', 'theirs'), row('young', 'ours', 80)],
+        snapshots: [row('forgotten')],
+      } as unknown as Held,
+    ],
+    ['n2', null],
+  ])
+  const found = findOrphans(held, new Set(['member']), { installation: 'ours', nowMs: 100, guardMs: 30 })
+  t.strictSame(
+    found.map(orphan => `${orphan.kind} ${orphan.name}`),
+    ['instance lost', 'snapshot forgotten'],
+  )
+})
+
+t.test('bounds: the policy’s, and a hundred', async t => {
+  const policy = {
+    minInstances: 2,
+    maxInstances: 500,
+    targetCpuUtilization: 0.5,
+    scaleInCooldownSeconds: 0,
+    scaleOutCooldownSeconds: 0,
+  }
+  for (const fine of [2, 100]) checkBounds(fine, { cluster: 'web', policy })
+  for (const bad of [1, 101, 2.5, Number.NaN])
+    t.throws(() => checkBounds(bad, { cluster: 'web', policy }), { code: 'target_out_of_bounds' })
+})
+
+t.test('pauses grow and stop growing', async t => {
+  t.strictSame([1, 2, 3, 4, 99].map(backoffMs), [0, 200, 400, 800, 5_000])
+  t.strictSame([0, 1, 2, 99].map(repairBackoffMs), [0, 5_000, 10_000, 300_000])
+})
