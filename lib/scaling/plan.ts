@@ -15,7 +15,7 @@ export interface Situation {
   readonly golden: Source | null
 }
 
-/** Throws `target_out_of_bounds`, `invalid_request` or `unknown_instance`. */
+/** Throws `target_out_of_bounds`, `invalid_request`, `unknown_instance` or `no_clone_source`. */
 export function planOf(request: OperationRequest, situation: Situation): PlanData {
   const from = situation.instances.length
   if (request.type === 'replace') return planReplace(request.instance_id, situation)
@@ -66,8 +66,17 @@ function sourcing(
     ...ranked.filter(source => source.instance !== preferred),
   ]
   if (sources.length > 0) return { mode: 'live', sources, reason: `cloned from ${sources[0]!.instance}` }
-  const reason =
-    situation.instances.length === 0 ? 'there is nothing to clone yet' : 'no healthy instance to clone'
+  const empty = situation.instances.length === 0
+  // More instances of an application that keeps state, but without the state, is not what was asked for. A replacement is: what
+  // it replaces is broken, and serving from nothing is better than not serving.
+  if (!empty && preferred === null) {
+    throw new TidegateError(
+      'no_clone_source',
+      `none of the ${situation.instances.length} instances of cluster \`${situation.cluster}\` is healthy, so there is no memory to clone; wait until one is, or replace them`,
+      { details: { instances: situation.instances.map(facts => facts.id) } },
+    )
+  }
+  const reason = empty ? 'there is nothing to clone yet' : 'no healthy instance to clone'
   return { mode: 'create', sources: [], reason: `booted from nothing: ${reason}` }
 }
 

@@ -6,7 +6,7 @@ import { backoffMs } from '../../../lib/scaling/limits.ts'
 import { operationId, resourceName } from '../../../lib/scaling/names.ts'
 import { findOrphans } from '../../../lib/scaling/orphans.ts'
 import { place, roomOf } from '../../../lib/scaling/placement.ts'
-import { checkBounds } from '../../../lib/scaling/plan.ts'
+import { checkBounds, planOf, type Situation } from '../../../lib/scaling/plan.ts'
 import { repairBackoffMs } from '../../../lib/scaling/repairs.ts'
 import { chooseVictims, rankSources } from '../../../lib/scaling/victims.ts'
 
@@ -154,4 +154,27 @@ t.test('bounds: the policy’s, and a hundred', async t => {
 t.test('pauses grow and stop growing', async t => {
   t.strictSame([1, 2, 3, 4, 99].map(backoffMs), [0, 200, 400, 800, 5_000])
   t.strictSame([0, 1, 2, 99].map(repairBackoffMs), [0, 5_000, 10_000, 300_000])
+})
+
+t.test('more instances are clones or nothing: no memory is lost in silence', async t => {
+  const policy = {
+    minInstances: 1,
+    maxInstances: 9,
+    targetCpuUtilization: 0.6,
+    scaleInCooldownSeconds: 0,
+    scaleOutCooldownSeconds: 0,
+  }
+  const situation = (instances: readonly InstanceFacts[]): Situation => ({
+    cluster: 'web',
+    policy,
+    cloneFrom: 'live',
+    instances,
+    golden: null,
+  })
+  const grow = { type: 'scale_out', target_count: 3, immediate: false, drain_connections: true } as const
+  t.match(planOf(grow, situation([])), { mode: 'create', add: 3 }, 'a first start boots from nothing')
+  t.match(planOf(grow, situation([facts('a')])), { mode: 'live', add: 2 })
+  const sick = situation([facts('a', { healthy: false, state: 'down' })])
+  t.throws(() => planOf(grow, sick), { code: 'no_clone_source' })
+  t.match(planOf({ type: 'replace', instance_id: 'a' }, sick), { mode: 'create' }, 'a replacement must serve')
 })

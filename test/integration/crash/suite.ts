@@ -1,0 +1,215 @@
+/**
+ * The whole process is killed with SIGKILL at every journal entry of scale_out and of scale_in, and started again.
+ * Each time it must end in a state that the journal explains: both operations have ended, the instances that serve are those
+ * that the store and the hypervisor hold, no source is paused, nothing is left over, and what was healthy serves at once.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import t, { type Test } from 'tap'
+import { systemClock } from '../../../lib/clock.ts'
+import type { DriverKind } from '../../../lib/config/config.ts'
+import { createDriver } from '../../../lib/hypervisor/registry.ts'
+import { silentLog } from '../../../lib/log.ts'
+import type { OperationView } from '../../../lib/scaling/operation.ts'
+import type { Arm } from '../../support/crash-server.ts'
+import { type Demo, demoCluster } from '../../support/demo-cluster.ts'
+import { get } from '../../support/load.ts'
+import { until } from '../../support/wait.ts'
+
+/** No operation writes as many entries; reached only if the loop's own end condition is broken. */
+const entriesMax = 60
+
+export interface CrashOptions {
+  readonly driver: DriverKind
+  readonly moments: readonly ('after' | 'before')[]
+  readonly readyTimeoutMs: number
+  /** For the whole suite. */
+  readonly limitMs: number
+}
+
+export function crashSuite(options: CrashOptions): void {
+  t.setTimeout(options.limitMs)
+  for (const moment of options.moments) {
+    t.test(`SIGKILL ${moment} every journal entry on ${options.driver}`, async t => {
+      const demo = await demoCluster(t, {
+        driver: options.driver,
+        threads: 1,
+        drainSeconds: 0,
+        healthyThreshold: 1,
+        healthInterval: '500ms',
+        maxInstances: 3,
+      })
+      writeFileSync(join(demo.directory, 'tidegate.json'), demo.text)
+      let running = await start(t, demo)
+      await until(
+        'the first instance',
+        async () => (await serving(running)).length === 1,
+        options.readyTimeoutMs,
+      )
+      await get(running.port, '/sessions/kept', { method: 'POST', body: 'treasure' })
+
+      const points = { scale_out: 0, scale_in: 0 }
+      for (const type of ['scale_out', 'scale_in'] as const) {
+        for (let entry = 1; ; entry++) {
+          if (entry > entriesMax) throw new Error('the operation never ends')
+          const heir = await crashAt(t, demo, running, { type, entry, moment }, options)
+          if (!heir) break
+          running = heir
+          points[type] = entry
+        }
+      }
+      await kill(running)
+      t.ok(points.scale_out >= 16, `scale_out was killed at ${points.scale_out} entries`)
+      t.ok(points.scale_in >= 12, `scale_in was killed at ${points.scale_in} entries`)
+    })
+  }
+}
+
+interface Running {
+  readonly child: ChildProcess
+  readonly port: number
+  readonly admin: number
+}
+
+/** Kills a life at the given entry and starts the next, which must clear up. Null when the operation ended before that entry. */
+async function crashAt(
+  t: Test,
+  demo: Demo,
+  doomed: Running,
+  crash: Arm & { readonly type: 'scale_out' | 'scale_in' },
+  options: CrashOptions,
+): Promise<Running | null> {
+  const from = crash.type === 'scale_out' ? 1 : 2
+  const to = crash.type === 'scale_out' ? 2 : 1
+  await bringTo(doomed, from, options)
+  await arm(doomed, crash)
+  const exited = once(doomed.child, 'exit')
+  const ended = scale(doomed, to, '60s').then(
+    () => 'ended' as const,
+    () => exited.then(() => 'cut off' as const),
+  )
+  if ((await ended) === 'ended') return null
+
+  const heir = await start(t, demo)
+  const where = `${crash.type}, entry ${crash.entry}`
+  const answer = await get(heir.port, '/sessions/kept')
+  t.equal(answer.status, 200, `${where}: served at once after the restart`)
+  await until(
+    `${where}: recovery`,
+    async () => (await operations(heir)).every(op => op.status !== 'running'),
+    options.readyTimeoutMs,
+  )
+  await explained(t, heir, demo, { where, from, to })
+  return heir
+}
+
+/** Journal, rotation and hypervisor tell the same story. */
+async function explained(
+  t: Test,
+  heir: Running,
+  demo: Demo,
+  expected: { where: string; from: number; to: number },
+): Promise<void> {
+  const { where, from, to } = expected
+  const [last] = await operations(heir)
+  const backends = await serving(heir)
+  const count = last?.status === 'completed' && moved(last, from, to) ? to : from
+  t.equal(
+    backends.length,
+    count,
+    `${where}: ${count} serve, as the journal says (${last?.type} ${last?.status})`,
+  )
+  const driver = createDriver(demo.config.nodes[0]!, { clock: systemClock, log: silentLog })
+  const held = await until(`${where}: reality is as the journal says`, async () => {
+    const now = await driver.inspect()
+    return now.instances.length === count && now.snapshots.length === 0 ? now : null
+  }).catch(async () => driver.inspect())
+  t.strictSame(
+    held.instances.map(({ name }) => name).sort(),
+    [...backends].sort(),
+    `${where}: no orphan, nothing missing`,
+  )
+  t.same(held.snapshots, [], `${where}: no snapshot left`)
+  t.ok(
+    held.instances.every(({ state }) => state === 'running'),
+    `${where}: no source left paused`,
+  )
+  for (const { address } of held.instances) {
+    const { body } = await get(address!.port, '/sessions/kept', { host: address!.host })
+    t.match(body, /treasure/, `${where}: the state is there`)
+  }
+}
+
+/** Whether the last operation is the one that was cut off, and not an older one (it died before it was journaled). */
+const moved = (last: OperationView, from: number, to: number) =>
+  last.type === (to > from ? 'scale_out' : 'scale_in')
+
+async function start(t: Test, demo: Demo): Promise<Running> {
+  const script = join(import.meta.dirname, '../../support/crash-server.ts')
+  const child = spawn(process.execPath, [script, demo.directory], {
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const lines = createInterface({ input: child.stdout! })
+  const [line] = await Promise.race([
+    once(lines, 'line'),
+    once(child, 'exit').then(([code, signal]) =>
+      Promise.reject(new Error(`the server ended: ${code ?? signal}`)),
+    ),
+  ])
+  return { child, ...(JSON.parse(line as string) as { port: number; admin: number }) }
+}
+
+async function arm(running: Running, { entry, moment }: Arm): Promise<void> {
+  const armed = once(running.child, 'message')
+  running.child.send({ entry, moment })
+  await armed
+}
+
+async function kill(running: Running): Promise<void> {
+  const exited = once(running.child, 'exit')
+  running.child.kill('SIGKILL')
+  await exited
+}
+
+async function bringTo(running: Running, count: number, options: CrashOptions): Promise<void> {
+  await until(
+    'nothing runs',
+    async () => (await operations(running)).every(op => op.status !== 'running'),
+    options.readyTimeoutMs,
+  )
+  if ((await serving(running)).length !== count) await scale(running, count, '120s')
+  await until(`${count} serve`, async () => (await serving(running)).length === count, options.readyTimeoutMs)
+}
+
+async function scale(running: Running, target: number, wait: string): Promise<void> {
+  const body = JSON.stringify({ target_count: target })
+  const answer = await fetch(`http://127.0.0.1:${running.admin}/api/v1/clusters/demo/scale?wait=${wait}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+  })
+  if (!answer.ok) throw new Error(await answer.text())
+}
+
+async function operations(running: Running): Promise<readonly OperationView[]> {
+  return (await read<{ operations: readonly OperationView[] }>(running, 'operations?limit=5')).operations
+}
+
+/** The backends in rotation. */
+async function serving(running: Running): Promise<readonly string[]> {
+  const { backends } = await read<{ backends: readonly { id: string; state: string }[] }>(
+    running,
+    'clusters/demo/backends',
+  )
+  return backends.filter(({ state }) => state === 'ready').map(({ id }) => id)
+}
+
+async function read<T>(running: Running, path: string): Promise<T> {
+  const answer = await fetch(`http://127.0.0.1:${running.admin}/api/v1/${path}`)
+  if (!answer.ok) throw new Error(await answer.text())
+  return (await answer.json()) as T
+}

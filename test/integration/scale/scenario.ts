@@ -1,0 +1,154 @@
+/**
+ * The main job, end to end and on real parts: one instance grows to four, shrinks to one and is replaced, under continuous load.
+ * Run on each driver by the tests beside this file.
+ */
+import t, { type Test } from 'tap'
+import type { DriverKind } from '../../../lib/config/config.ts'
+import { silentLog } from '../../../lib/log.ts'
+import { type Server, startServer } from '../../../lib/server.ts'
+import { demoCluster } from '../../support/demo-cluster.ts'
+import { get, Load, type LoadReport } from '../../support/load.ts'
+import { until } from '../../support/wait.ts'
+
+const sessionsCount = 40
+
+export interface ScenarioOptions {
+  readonly driver: DriverKind
+  readonly connections: number
+  readonly webSockets: number
+  readonly pauseMs: number
+  readonly operationTimeoutMs: number
+  readonly limitMs: number
+}
+
+export function scaleScenario(options: ScenarioOptions): void {
+  t.setTimeout(options.limitMs)
+  t.test(
+    `1 → 4 → 1 → replace on ${options.driver}, ${options.connections} connections and ${options.webSockets} WebSockets`,
+    async t => {
+      const { config } = await demoCluster(t, { driver: options.driver, drainSeconds: 2 })
+      const server = await startServer(config, { log: silentLog })
+      t.teardown(() => server.close({ graceMs: 0 }))
+      const port = server.listeners[0]!.port
+      await until('the first instance serves', () => ready(server).length === 1, options.operationTimeoutMs)
+
+      await putSessions(port)
+      const [source] = ready(server)
+      const load = new Load({ ...options, port, limitMs: 280_000, reopen: true })
+      await load.start()
+
+      await scale(t, server, 4, options)
+      const clones = ready(server).filter(id => id !== source)
+      t.equal(clones.length, 3, 'three clones serve')
+      await everySessionOnEveryInstance(t, server)
+      await load.further(options.connections * 2)
+      t.same(load.failures, [], 'no request failed while growing')
+
+      await scale(t, server, 1, options)
+      const [survivor] = ready(server)
+      await load.further(options.connections)
+      t.same(load.failures, [], 'no request failed while shrinking')
+
+      const replaced = await operate(
+        server,
+        { kind: 'replace', cluster: 'demo', instanceId: survivor! },
+        options,
+      )
+      t.equal(replaced.status, 'completed', JSON.stringify(replaced.error))
+      const [heir, ...others] = ready(server)
+      t.not(heir, survivor, 'another instance serves')
+      t.same(others, [], 'and only one')
+      await everySessionOnEveryInstance(t, server)
+      await load.further(options.connections)
+
+      const report = await load.stop()
+      t.comment(`${report.answers.length} answers, ${report.tunnels.length} tunnels`)
+      judge(t, report, options)
+      await nothingLeftBehind(t, server)
+    },
+  )
+}
+
+/** Sessions written through the front door, before anything is cloned. */
+async function putSessions(port: number): Promise<void> {
+  for (let i = 0; i < sessionsCount; i++) {
+    const { status } = await get(port, `/sessions/s${i}`, { method: 'POST', body: `value ${i}` })
+    if (status >= 300) throw new Error(`session s${i}: status ${status}`)
+  }
+}
+
+/** Asked of the instances themselves, past the front door. */
+async function everySessionOnEveryInstance(t: Test, server: Server): Promise<void> {
+  for (const { id, port } of server.control.backends('demo')) {
+    let readable = 0
+    for (let i = 0; i < sessionsCount; i++) {
+      const { status, body } = await get(port, `/sessions/s${i}`)
+      if (status === 200 && (JSON.parse(body) as { value: string }).value === `value ${i}`) readable++
+    }
+    t.equal(readable, sessionsCount, `every session is readable on ${id}`)
+  }
+}
+
+function ready(server: Server): readonly string[] {
+  return server.control
+    .backends('demo')
+    .filter(backend => backend.state === 'ready')
+    .map(backend => backend.id)
+}
+
+async function scale(t: Test, server: Server, target: number, options: ScenarioOptions): Promise<void> {
+  const command = {
+    kind: 'scale',
+    cluster: 'demo',
+    direction: null,
+    targetCount: target,
+    immediate: false,
+    drainConnections: true,
+  } as const
+  const operation = await operate(server, command, options)
+  t.equal(operation.status, 'completed', `to ${target}: ${JSON.stringify(operation.error)}`)
+  t.equal(ready(server).length, target, `${target} serve`)
+}
+
+async function operate(
+  server: Server,
+  command: Parameters<Server['control']['execute']>[0],
+  options: ScenarioOptions,
+) {
+  const result = await server.control.execute(command, 'test')
+  if (result.result !== 'operation') throw new Error(`no operation: ${JSON.stringify(result)}`)
+  return server.control.waitOperation(result.operation.id, options.operationTimeoutMs)
+}
+
+/** Every answer good, every tunnel ended only when it was asked to, every client on one instance at a time. */
+function judge(t: Test, report: LoadReport, options: ScenarioOptions): void {
+  t.same(report.failures, [], 'no request failed at all')
+  t.ok(report.answers.length > options.connections * 5, 'there was load')
+  const faults = report.tunnels.flatMap(tunnel => tunnel.faults)
+  t.same(faults, [], 'every echo came back as it was sent')
+  const codes = new Set(report.tunnels.map(tunnel => tunnel.code).filter(code => code !== null))
+  t.strictSame(
+    [...codes].filter(code => code !== 1001),
+    [],
+    'tunnels were closed only with 1001',
+  )
+  t.ok(
+    report.tunnels.every(tunnel => tunnel.echoed > 0 || tunnel.code === null),
+    'every tunnel spoke',
+  )
+
+  // A client may move when its instance leaves; it never comes back to one that it left, and nothing answers in between.
+  for (let client = 0; client < options.connections; client++) {
+    const visited = report.answers.filter(answer => answer.client === client).map(answer => answer.instance)
+    const runs = visited.filter((instance, i) => instance !== visited[i - 1])
+    if (new Set(runs).size !== runs.length)
+      t.fail(`client ${client} was answered by two instances: ${runs.join(' → ')}`)
+  }
+  t.pass('no client was answered by two instances at a time')
+}
+
+async function nothingLeftBehind(t: Test, server: Server): Promise<void> {
+  const [node] = await server.control.nodes()
+  t.equal(node?.instances.length, 1, 'one instance is held')
+  t.same(node?.snapshots, [], 'no snapshot is left')
+}

@@ -1,0 +1,52 @@
+/**
+ * A Tidegate that can be told to kill itself with SIGKILL, as a power failure would: right after the n-th journal entry from now
+ * is on disk, or right before it is written. Argument: the folder with `tidegate.json`. Message: `{ entry, moment }`.
+ * Prints one JSON line with its ports when it serves.
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { silentLog } from '../../lib/log.ts'
+import { startServer } from '../../lib/server.ts'
+import { openStore } from '../../lib/store/open.ts'
+import type { Store, Write } from '../../lib/store/store.ts'
+import { parseDemo } from './demo-cluster.ts'
+
+export interface Arm {
+  readonly entry: number
+  readonly moment: 'after' | 'before'
+}
+
+const directory = process.argv[2]!
+const config = parseDemo(readFileSync(join(directory, 'tidegate.json'), 'utf8'), directory)
+const store = await openStore(config.store)
+let left = 0
+let moment: Arm['moment'] = 'after'
+
+const mortal: Store = Object.assign(Object.create(store) as Store, {
+  write: async (batch: readonly Write[]) => {
+    const counts = left > 0 && batch.some(write => 'put' in write && write.put === 'journal')
+    const dies = counts && --left === 0
+    if (dies && moment === 'before') process.kill(process.pid, 'SIGKILL')
+    await store.write(batch)
+    if (dies) process.kill(process.pid, 'SIGKILL')
+  },
+})
+for (const name of [
+  'operations',
+  'operation',
+  'journal',
+  'membership',
+  'history',
+  'value',
+  'close',
+] as const) {
+  Object.defineProperty(mortal, name, { value: store[name].bind(store) })
+}
+
+const server = await startServer(config, { store: mortal, log: silentLog })
+process.on('message', (arm: Arm) => {
+  left = arm.entry
+  moment = arm.moment
+  process.send?.('armed')
+})
+console.log(JSON.stringify({ port: server.listeners[0]!.port, admin: server.admin.port, pid: process.pid }))

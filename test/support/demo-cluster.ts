@@ -1,0 +1,103 @@
+/** A whole Tidegate with the demo application behind it, on either driver, in a folder of its own. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { systemClock } from '../../lib/clock.ts'
+import type { Config, DriverKind } from '../../lib/config/config.ts'
+import { parseConfig } from '../../lib/config/load.ts'
+import { createDriver } from '../../lib/hypervisor/registry.ts'
+import { silentLog } from '../../lib/log.ts'
+import { vmImage } from './vm-image.ts'
+
+const examples = join(import.meta.dirname, '../../examples')
+
+export interface DemoOptions {
+  readonly driver: DriverKind
+  readonly threads?: number
+  readonly maxInstances?: number
+  readonly drainSeconds?: number
+  readonly minInstances?: number
+  readonly directory?: string
+  readonly healthyThreshold?: number
+  readonly healthInterval?: string
+}
+
+export interface Demo {
+  readonly config: Config
+  readonly directory: string
+  /** The configuration as text, for a server in another process. */
+  readonly text: string
+}
+
+/** The configuration of a demo cluster; whatever its instances leave behind ends with the test. */
+export async function demoCluster(t: Test, options: DemoOptions): Promise<Demo> {
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'tidegate-'))
+  const text = JSON.stringify(await document(options, directory))
+  const config = parseDemo(text, directory)
+  t.teardown(async () => {
+    await endInstances(config)
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return { config, directory, text }
+}
+
+export function parseDemo(text: string, directory: string): Config {
+  const parsed = parseConfig(text, { file: 'tidegate.yaml', directory, cpus: 2 })
+  if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
+  return parsed.config
+}
+
+async function document(options: DemoOptions, directory: string) {
+  const vm = options.driver === 'qemu'
+  return {
+    listeners: [{ address: '127.0.0.1:0' }],
+    threads: options.threads ?? 2,
+    admin: { address: '127.0.0.1:0' },
+    store: { kind: 'sqlite', path: join(directory, 'tidegate.db') },
+    shutdown_grace: '2s',
+    nodes: [
+      {
+        id: 'local',
+        driver: options.driver,
+        capacity: { cpus: 16, memory: '16GiB', disk: '40GiB' },
+        options: { directory: join(directory, 'local') },
+      },
+    ],
+    clusters: [
+      {
+        id: 'demo',
+        routes: [{ host: '*', path: '/' }],
+        balance: 'least_request',
+        affinity: { method: 'cookie', name: 'tidegate', ttl_seconds: 3600 },
+        instance: {
+          driver: options.driver,
+          port: 8080,
+          resources: { cpus: 1, memory: vm ? '384MiB' : '64MiB', disk: '64MiB' },
+          template: vm ? await vmImage() : { command: ['node', join(examples, 'app/server.ts')] },
+        },
+        drain: {
+          grace_period_seconds: options.drainSeconds ?? 2,
+          wait_for_connections: true,
+          notify_clients: true,
+        },
+        health: {
+          path: '/healthz',
+          interval: options.healthInterval ?? '1s',
+          timeout: vm ? '3s' : '1s',
+          healthy_threshold: options.healthyThreshold ?? 2,
+          unhealthy_threshold: 3,
+        },
+        scaling: { min_instances: options.minInstances ?? 1, max_instances: options.maxInstances ?? 8 },
+      },
+    ],
+  }
+}
+
+export async function endInstances(config: Config): Promise<void> {
+  for (const node of config.nodes) {
+    const driver = createDriver(node, { clock: systemClock, log: silentLog })
+    const held = await driver.inspect()
+    await Promise.all([...held.instances, ...held.snapshots].map(({ name }) => driver.destroy(name)))
+  }
+}

@@ -1,0 +1,92 @@
+/** The parts of the VM image's build that can be wrong without anybody noticing before a VM does not boot. */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { closureOf } from '../../../examples/vm/closure.ts'
+import { archive, file, link, program } from '../../../examples/vm/cpio.ts'
+import { reseedProgram } from '../../../examples/vm/reseed.ts'
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'vm-image-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+t.test('the archive is what the kernel’s format says, in the same bytes each time', async t => {
+  const entries = [
+    program('bin/x', Buffer.from('abc')),
+    file('a/b/c', Buffer.from('12345')),
+    link('l', 'a/b'),
+  ]
+  const bytes = archive(entries)
+  t.ok(bytes.equals(archive([...entries].reverse())), 'the order of entries does not matter')
+  t.equal(bytes.length % 4, 0)
+  t.same(listing(bytes), [
+    ['a', 0o040755, ''],
+    ['a/b', 0o040755, ''],
+    ['a/b/c', 0o100644, '12345'],
+    ['bin', 0o040755, ''],
+    ['bin/x', 0o100755, 'abc'],
+    ['l', 0o120777, 'a/b'],
+    ['TRAILER!!!', 0, ''],
+  ])
+})
+
+/** Read back by the format alone: a header of 110 hexadecimal characters, name and data each padded to four bytes. */
+function listing(bytes: Buffer): [string, number, string][] {
+  const found: [string, number, string][] = []
+  const padded = (at: number) => Math.ceil(at / 4) * 4
+  for (let at = 0; at < bytes.length; ) {
+    const field = (n: number) =>
+      Number.parseInt(bytes.toString('latin1', at + 6 + 8 * n, at + 14 + 8 * n), 16)
+    const [mode, size, nameSize] = [field(1), field(6), field(11)]
+    const name = bytes.toString('utf8', at + 110, at + 110 + nameSize - 1)
+    const data = padded(at + 110 + nameSize)
+    found.push([name, mode, bytes.toString('utf8', data, data + size)])
+    at = padded(data + size)
+  }
+  return found
+}
+
+t.test('the closure follows imports, strips types, and is not fooled by comments', async t => {
+  const root = folder(t)
+  mkdirSync(join(root, 'lib'))
+  writeFileSync(
+    join(root, 'main.ts'),
+    [
+      '/** import x from "comment-package" */',
+      "import { join } from 'node:path'",
+      "import type { Gone } from './lib/types.ts'",
+      'import {',
+      '  helper,',
+      "} from './lib/helper.ts'",
+      "export const header = 'not-a-package'",
+      "const late: Promise<unknown> = import('./lib/late.ts')",
+      'helper(join, late)',
+    ].join('\n'),
+  )
+  writeFileSync(join(root, 'lib/types.ts'), 'export interface Gone { a: 1 }')
+  writeFileSync(
+    join(root, 'lib/helper.ts'),
+    "import { WebSocket } from 'ws'\nexport const helper = WebSocket as any",
+  )
+  writeFileSync(join(root, 'lib/late.ts'), "export { z } from '@scope/pkg/sub'")
+  const { files, packages, main } = closureOf(root, 'main.ts')
+  t.equal(main, 'main.js')
+  t.same([...files.keys()].sort(), ['lib/helper.js', 'lib/late.js', 'main.js'])
+  t.same([...packages].sort(), ['@scope/pkg', 'ws'])
+  t.match(files.get('main.js'), /from '\.\/lib\/helper\.js'/)
+  t.match(files.get('main.js'), /import\('\.\/lib\/late\.js'\)/)
+  t.notMatch(files.get('main.js'), /Promise<unknown>/)
+})
+
+t.test('the reseed program runs, and refuses to call nothing entropy', async t => {
+  const path = join(folder(t), 'reseed')
+  writeFileSync(path, reseedProgram(), { mode: 0o755 })
+  const run = (input: Buffer) => spawnSync(path, { input, timeout: 5_000 })
+  t.equal(run(Buffer.alloc(0)).status, 1, 'no input')
+  // 1 where the process may not administer the system. A fault in the program would end it by a signal: null.
+  t.ok([0, 1].includes(run(Buffer.alloc(64, 7)).status ?? -1), 'input is taken')
+})

@@ -1,0 +1,101 @@
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import t from 'tap'
+import { Board } from '../../../lib/cluster/board.ts'
+import { Member } from '../../../lib/cluster/member.ts'
+import { Tunnel, Tunnels, WaitingClient } from '../../../lib/proxy/tunnel.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+import { closeServer, listenOn, until } from '../../support/traffic.ts'
+
+async function setup() {
+  const server = createServer({ allowHalfOpen: true })
+  const port = await listenOn(server)
+  const browser = connect(port, '127.0.0.1')
+  const [client] = (await once(server, 'connection')) as [Socket]
+  const board = Board.create(1)
+  board.admit(3, 1, 'any')
+  const member = new Member(
+    { id: 'm', incarnation: 'm-1', host: 'h', port: 1, weight: 1, slot: 3, epoch: 1 },
+    board,
+    0,
+  )
+  const clock = new ManualClock()
+  const tunnels = new Tunnels({ clock })
+  const tunnel = new Tunnel({ member, client, idleMs: 60_000, tunnels })
+  const counts = () => [board.total(3, 'inFlight'), board.total(3, 'tunnels'), tunnels.size]
+  const close = async () => {
+    browser.destroy()
+    client.destroy()
+    await closeServer(server)
+  }
+  return { browser, client, member, clock, tunnels, tunnel, counts, close }
+}
+
+t.test('an exchange becomes a tunnel, and a tunnel ends, exactly once', async t => {
+  const { browser, member, tunnel, tunnels, counts, close } = await setup()
+  member.enter(false)
+  t.same(counts(), [1, 0, 0])
+  tunnel.open('HTTP/1.1 101 Go\r\n\r\n', [Buffer.from([0x81])])
+  t.same(counts(), [0, 1, 1])
+  browser.write(Buffer.from([0x80, 1, 2, 3, 4]))
+  const got: Buffer[] = []
+  tunnel.on('data', chunk => got.push(chunk))
+  await until(() => Buffer.concat(got).length === 6, 'early and later bytes in order')
+  t.same([...Buffer.concat(got)], [0x81, 0x80, 1, 2, 3, 4])
+  tunnels.cutMember(3, 1)
+  tunnel.destroy()
+  tunnels.cutMember(3, 1)
+  t.same(counts(), [0, 0, 0])
+  await close()
+})
+
+t.test('a tunnel that never opened leaves the client alone', async t => {
+  const { client, tunnel, counts, close } = await setup()
+  tunnel.destroySoon()
+  t.notOk(client.destroyed)
+  t.same(counts(), [0, 0, 0])
+  await close()
+})
+
+t.test('back-pressure towards the client and from it', async t => {
+  const { browser, client, member, tunnel, close } = await setup()
+  member.enter(false)
+  tunnel.open('', [])
+  browser.pause()
+  let accepted = 0
+  const chunk = Buffer.alloc(65_536)
+  // One endless frame is enough: 2^40 bytes.
+  tunnel.write(Buffer.from([0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]))
+  while (tunnel.write(chunk)) accepted++
+  await until(() => client.writableLength > 0 || tunnel.writableLength > 0, 'bytes to wait')
+  const more = () => {
+    while (accepted < 2_000 && tunnel.write(chunk)) accepted++
+    if (accepted < 2_000) tunnel.once('drain', more)
+  }
+  more()
+  let last = -1
+  await until(() => {
+    const still = last === accepted
+    last = accepted
+    return still
+  }, 'a stand-still')
+  t.ok(accepted < 2_000, `${accepted} chunks were taken`)
+  tunnel.destroy()
+  await close()
+})
+
+t.test(
+  'what a waiting client sends is kept within a bound; when it leaves, its socket is destroyed',
+  async t => {
+    const { browser, client, close } = await setup()
+    const waiting = new WaitingClient(client, Buffer.from('head'), 8)
+    browser.write('more')
+    await until(() => client.isPaused(), 'reading to stop at the bound')
+    t.equal(Buffer.concat([...waiting.release()]).toString(), 'headmore')
+    const again = new WaitingClient(client, Buffer.alloc(0), 1_000)
+    browser.end()
+    await until(() => client.destroyed, 'the client to be given up')
+    t.same(again.release(), [])
+    await close()
+  },
+)
