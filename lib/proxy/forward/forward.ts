@@ -1,0 +1,77 @@
+/**
+ * The seam between an exchange and what carries it to a backend. An engine knows one member, one request and its deadlines; it
+ * chooses nobody, retries nothing and writes no head: those are the exchange's.
+ */
+import type { OutgoingHttpHeaders } from 'node:http'
+import type { Duplex, Readable, Writable } from 'node:stream'
+import type { Clock } from '../../clock.ts'
+import type { Member } from '../../cluster/member.ts'
+import type { TimeoutsConfig } from '../../config/config.ts'
+import type { Failure } from '../retry.ts'
+import { createHttpProxy3 } from './http-proxy-3.ts'
+
+export interface ForwardRequest {
+  readonly member: Member
+  readonly method: string
+  /** Sent byte for byte. */
+  readonly target: string
+  readonly headers: OutgoingHttpHeaders
+  /** Not read before the connection stands, so that a failed connect leaves it whole. Null: no body. */
+  readonly body: (Readable & { readonly rawTrailers: readonly string[] }) | null
+  readonly timeouts: TimeoutsConfig
+  /** True: not on a pooled connection. */
+  readonly fresh: boolean
+}
+
+/**
+ * What comes of a request, in this order:
+ *
+ *   bodyWanted? ─► information* ─► response ─► done
+ *         └──────────────┴────────────┴──────► failed      (upgrade: switched instead of response and done)
+ *
+ * After `done`, `failed`, `switched` or an `abort()` nothing more is called.
+ */
+export interface ForwardEvents {
+  /** The connection stands and the body is about to be read. */
+  bodyWanted(): void
+  /** 102, 103 and other interim answers but 100 and 101. */
+  information(status: number, rawHeaders: readonly string[]): void
+  /** The head of the answer. Returns where its body goes; the engine writes there with back-pressure and does not end it. */
+  response(status: number, message: string, rawHeaders: readonly string[]): Writable
+  done(rawTrailers: readonly string[]): void
+  /** 101: from the return of this call on, the tunnel that was given to `upgrade` is connected. */
+  switched(rawHeaders: readonly string[]): void
+  failed(failure: Failure): void
+}
+
+export interface ForwardCall {
+  /** Gives up: the backend connection is destroyed. Harmless when it is over. */
+  abort(): void
+}
+
+/** Client's end of an upgrade: a Duplex with those methods of a socket that engines set. */
+export interface TunnelEnd extends Duplex {
+  setTimeout(ms: number): unknown
+  setNoDelay(on: boolean): unknown
+  setKeepAlive(on: boolean, delayMs: number): unknown
+  destroySoon(): void
+}
+
+export interface Forward {
+  readonly name: string
+  send(request: ForwardRequest, events: ForwardEvents): ForwardCall
+  upgrade(request: ForwardRequest, client: TunnelEnd, events: ForwardEvents): ForwardCall
+  /** Drops the idle pooled connections of a member that left; those in use end with their exchange. */
+  forget(member: Member): void
+  close(): void
+}
+
+export interface ForwardDeps {
+  readonly clock: Clock
+}
+
+export type CreateForward = (deps: ForwardDeps) => Forward
+
+const engines = { 'http-proxy-3': createHttpProxy3 } as const satisfies Record<string, CreateForward>
+
+export const createForward: CreateForward = deps => engines['http-proxy-3'](deps)

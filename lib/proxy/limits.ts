@@ -1,0 +1,24 @@
+/** Every bound of the traffic side that is not configured per cluster, with its unit. @pure */
+
+/** Request head, all fields together; beyond it 431. */
+export const requestHeadBytesMax = 16 * 1024
+/** From the first byte of a connection or of a later request to the end of its head; beyond it 408. */
+export const requestHeadTimeoutMs = 10_000
+/** How often the two times above and below are looked at. */
+export const connectionsCheckMs = 1_000
+/** A client connection with no request on it. */
+export const clientKeepAliveMs = 65_000
+/** A pooled backend connection with no request on it; shorter than what common servers allow. */
+export const pooledIdleMs = 55_000
+export const connectionsPerMemberMax = 1_024
+export const pooledPerMemberMax = 256
+/** Further members asked after the first failed. */
+export const retriesMax = 2
+/** Deadlines of exchanges and tunnels are looked at this often: no exchange has a timer of its own. */
+export const deadlineStepMs = 100
+/** Bytes a client may send after its upgrade request and before the answer; more are left in the kernel. */
+export const earlyBytesMax = 64 * 1024
+/** How long the other side may take to answer a Close frame or a half-closed tunnel. */
+export const closeHandshakeMs = 2_000
+/** How long the rest of an unwanted request body is read and thrown away, so that the answer is not lost to a reset. */
+export const lingerMs = 1_000

@@ -1,0 +1,194 @@
+/**
+ * One address that traffic comes in on: a strict `node:http` server that turns each request into an exchange. It routes nothing and
+ * answers only what is not a request at all.
+ */
+import {
+  createServer,
+  type IncomingMessage,
+  type ServerResponse as Response,
+  type Server,
+  ServerResponse,
+} from 'node:http'
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { ListenerConfig } from '../config/config.ts'
+import { type ErrorCode, TidegateError } from '../errors.ts'
+import { type DataPlaneContext, Exchange } from './exchange.ts'
+import {
+  clientKeepAliveMs,
+  connectionsCheckMs,
+  earlyBytesMax,
+  requestHeadBytesMax,
+  requestHeadTimeoutMs,
+} from './limits.ts'
+import { replyRaw } from './reply.ts'
+import { WaitingClient } from './tunnel.ts'
+
+export interface Listener {
+  readonly host: string
+  /** The real one, where the configuration said 0. */
+  readonly port: number
+  /** Stops accepting. What is under way goes on; each later answer ends its connection. */
+  stop(): void
+  /** Closes client connections that carry no request now. */
+  closeIdle(): void
+  exchanges(): number
+  /** Closes everything now but tunnels. */
+  destroy(): void
+}
+
+/** Rejects with `port_in_use`, or `invalid_config` for an address that cannot be used. */
+export async function openListener(
+  config: ListenerConfig,
+  context: DataPlaneContext,
+  options: { readonly reusePort: boolean },
+): Promise<Listener> {
+  const state: State = { context, exchanges: 0, stopped: false }
+  const server = createServer({
+    insecureHTTPParser: false,
+    requireHostHeader: true,
+    maxHeaderSize: requestHeadBytesMax,
+    headersTimeout: requestHeadTimeoutMs,
+    // A whole upload may take long; what is bounded is silence within it (the engine's deadlines).
+    requestTimeout: 0,
+    connectionsCheckingInterval: connectionsCheckMs,
+    keepAliveTimeout: clientKeepAliveMs,
+    noDelay: true,
+    shouldUpgradeCallback: wantsWebSocket,
+  })
+  server.on('request', (request, response) => serve(state, request, response, false))
+  server.on('checkContinue', (request, response) => serve(state, request, response, true))
+  server.on('upgrade', (request, socket, head) => upgrade(state, request, socket as Socket, head))
+  server.on('connect', (_request, socket) => refuseConnect(state, socket))
+  server.on('clientError', (error, socket) => refuseMalformed(state, error, socket as Socket))
+  await listen(server, config, options.reusePort)
+  const { address, port } = server.address() as AddressInfo
+  return {
+    host: address,
+    port,
+    stop: () => {
+      state.stopped = true
+      // Not `server.close()`: that one also cuts kept connections on which a request may just be coming.
+      NetServer.prototype.close.call(server)
+    },
+    closeIdle: () => server.closeIdleConnections(),
+    exchanges: () => state.exchanges,
+    destroy: () => {
+      state.stopped = true
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
+
+interface State {
+  readonly context: DataPlaneContext
+  exchanges: number
+  stopped: boolean
+}
+
+function serve(state: State, request: IncomingMessage, response: Response, expectsContinue: boolean): void {
+  if (state.stopped) response.shouldKeepAlive = false
+  exchange(state, request, response, expectsContinue, null)
+}
+
+/** The answer to an upgrade, if it is not 101, goes through a response like any other. */
+function upgrade(state: State, request: IncomingMessage, socket: Socket, head: Buffer): void {
+  const waiting = new WaitingClient(socket, head, earlyBytesMax)
+  const response = new ServerResponse(request)
+  response.shouldKeepAlive = false
+  response.assignSocket(socket)
+  // The server does these two for its own responses; the socket is no longer the server's.
+  socket.on('drain', () => response.emit('drain'))
+  response.once('finish', () => socket.destroySoon())
+  exchange(state, request, response, false, waiting)
+}
+
+function exchange(
+  state: State,
+  request: IncomingMessage,
+  response: Response,
+  expectsContinue: boolean,
+  waiting: WaitingClient | null,
+): void {
+  state.exchanges++
+  const onOver = () => {
+    state.exchanges--
+  }
+  new Exchange(state.context, { request, response, expectsContinue, waiting, secure: false, onOver }).begin()
+}
+
+/**
+ * Only a clean WebSocket handshake is an upgrade (RFC 6455 §4.1). Anything else that names one (`h2c`, a body with it) is served
+ * as the plain request it also is.
+ */
+function wantsWebSocket(request: IncomingMessage): boolean {
+  const { headers } = request
+  return (
+    request.method === 'GET' &&
+    request.httpVersionMinor === 1 &&
+    headers.upgrade?.toLowerCase() === 'websocket' &&
+    headers['transfer-encoding'] === undefined &&
+    (headers['content-length'] ?? '0') === '0'
+  )
+}
+
+function refuseConnect(state: State, socket: Duplex): void {
+  socket.on('error', () => {})
+  replyRaw(socket as Socket, 'upgrade_unsupported', 'CONNECT is not supported.', state.context.clock)
+}
+
+const refused = new WeakSet<Socket>()
+
+/** What the parser refused, and heads that did not come in time. */
+function refuseMalformed(state: State, error: NodeJS.ErrnoException, socket: Socket): void {
+  if (refused.has(socket)) return
+  refused.add(socket)
+  const current = (socket as Socket & { _httpMessage?: Response | null })._httpMessage
+  // In the middle of an answer there is no place for another.
+  if (!socket.writable || error.code === 'ECONNRESET' || current?.headersSent) {
+    socket.destroy()
+    return
+  }
+  replyRaw(socket, malformedCode(error.code), null, state.context.clock)
+}
+
+function malformedCode(code: string | undefined): ErrorCode {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return 'headers_too_large'
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return 'payload_too_large'
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return 'request_timeout'
+    default:
+      return 'bad_request'
+  }
+}
+
+function listen(server: Server, config: ListenerConfig, reusePort: boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException) => reject(listenError(error, config))
+    server.once('error', onError)
+    server.listen({ host: config.host, port: config.port, reusePort }, () => {
+      server.off('error', onError)
+      resolve()
+    })
+  })
+}
+
+function listenError(error: NodeJS.ErrnoException, { host, port }: ListenerConfig): TidegateError {
+  const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+  if (error.code === 'EADDRINUSE') {
+    return new TidegateError(
+      'port_in_use',
+      `${where} is already in use. Stop what listens there (\`ss -ltnp 'sport = :${port}'\` shows it), or choose another address in "listeners".`,
+      { details: { host, port }, cause: error },
+    )
+  }
+  return new TidegateError(
+    'invalid_config',
+    `Cannot listen on ${where} (${error.code}). Choose another address in "listeners".`,
+    { details: { host, port }, cause: error },
+  )
+}

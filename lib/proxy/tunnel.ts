@@ -1,0 +1,255 @@
+/**
+ * Upgraded connections: every byte of both directions passes here, so that a tunnel can be counted, timed out, and closed
+ * with a Close frame between two frames. It never looks into a payload.
+ *
+ *   new ──open()──► open ──close()──► closing ──both said Close, or 2 s──► ended
+ *                     └── either side ends, breaks, is silent too long, or cut() ──────▲
+ */
+import { randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import type { Clock } from '../clock.ts'
+import type { Member } from '../cluster/member.ts'
+import { Deadlines, type Timed } from './deadlines.ts'
+import type { TunnelEnd } from './forward/forward.ts'
+import { closeHandshakeMs } from './limits.ts'
+import { CloseInjector, closeFrame } from './websocket-frames.ts'
+
+/** All tunnels of one event loop. */
+export class Tunnels {
+  readonly deadlines: Deadlines
+  readonly #open = new Set<Tunnel>()
+
+  constructor(deps: { readonly clock: Clock }) {
+    this.deadlines = new Deadlines(deps.clock)
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  /** Says Close to both ends of this member's tunnels; each ends within two seconds. */
+  closeMember(slot: number, epoch: number, code: 1001 | 1012, reason: string): void {
+    for (const tunnel of this.#of(slot, epoch)) tunnel.close(code, reason)
+  }
+
+  cutMember(slot: number, epoch: number): void {
+    for (const tunnel of this.#of(slot, epoch)) tunnel.cut()
+  }
+
+  closeAll(code: 1001 | 1012, reason: string): void {
+    for (const tunnel of [...this.#open]) tunnel.close(code, reason)
+  }
+
+  cutAll(): void {
+    for (const tunnel of [...this.#open]) tunnel.cut()
+  }
+
+  add(tunnel: Tunnel): void {
+    this.#open.add(tunnel)
+  }
+
+  remove(tunnel: Tunnel): void {
+    this.#open.delete(tunnel)
+  }
+
+  #of(slot: number, epoch: number): Tunnel[] {
+    return [...this.#open].filter(({ member }) => member.slot === slot && member.epoch === epoch)
+  }
+}
+
+export interface TunnelOptions {
+  readonly member: Member
+  readonly client: Socket
+  readonly idleMs: number
+  readonly tunnels: Tunnels
+}
+
+/**
+ * The client's end as the engine sees it: written bytes go to the client, read bytes come from it. Until `open` it does not
+ * touch the client's socket, so that a failed attempt leaves it free for the next, or for an error answer.
+ */
+export class Tunnel extends Duplex implements TunnelEnd, Timed {
+  readonly member: Member
+  deadlineMs = Number.POSITIVE_INFINITY
+  readonly #client: Socket
+  readonly #idleMs: number
+  readonly #tunnels: Tunnels
+  readonly #toClient = new CloseInjector()
+  readonly #toBackend = new CloseInjector()
+  #inputEnded = false
+  #state: 'new' | 'open' | 'closing' | 'ended' = 'new'
+
+  constructor(options: TunnelOptions) {
+    // It ends when the client's socket has closed, not when both halves are through: an early close is a reset to who still sends.
+    super({ allowHalfOpen: true, autoDestroy: false })
+    this.member = options.member
+    this.#client = options.client
+    this.#idleMs = options.idleMs
+    this.#tunnels = options.tunnels
+    this.on('error', () => {})
+  }
+
+  /** The backend agreed: sends the 101 head and takes the client's socket over. `early`: what the client sent before. */
+  open(head: string, early: readonly Buffer[]): void {
+    this.#state = 'open'
+    this.member.becomeTunnel()
+    this.#tunnels.add(this)
+    this.#tunnels.deadlines.add(this)
+    this.#touch()
+    const client = this.#client
+    client.setNoDelay(true)
+    client.setKeepAlive(true, 30_000)
+    client.write(head, 'latin1')
+    for (const chunk of early) this.#fromClient(chunk)
+    client.on('data', chunk => this.#fromClient(chunk))
+    client.on('end', () => this.#clientEnded())
+    client.on('close', () => this.destroy())
+    if (client.readableEnded) this.#clientEnded()
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#state !== 'open') return
+    this.#state = 'closing'
+    this.deadlineMs = this.#tunnels.deadlines.in(closeHandshakeMs)
+    const toClient = this.#toClient.tell(closeFrame(code, reason, null))
+    if (toClient !== null && this.#client.writable) this.#client.write(toClient)
+    const toBackend = this.#toBackend.tell(closeFrame(code, reason, randomBytes(4)))
+    if (toBackend !== null && !this.#inputEnded) this.push(toBackend)
+    this.#endIfAgreed()
+  }
+
+  cut(): void {
+    this.destroy()
+  }
+
+  onDeadline(): void {
+    if (this.#state === 'open') this.close(1001, 'idle for too long')
+    else this.destroy()
+  }
+
+  override _read(): void {
+    this.#client.resume()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.#touch()
+    const bytes = this.#toClient.pass(chunk)
+    if (bytes === null || !this.#client.writable || this.#client.write(bytes)) done()
+    else this.#client.once('drain', done)
+    if (this.#state === 'closing') this.#endIfAgreed()
+  }
+
+  override _final(done: () => void): void {
+    if (this.#state !== 'new') {
+      this.#client.end()
+      this.#client.resume()
+      this.#limitWait()
+    }
+    done()
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    if (this.#state === 'open' || this.#state === 'closing') {
+      this.#client.destroy()
+      this.#tunnels.deadlines.remove(this)
+      this.#tunnels.remove(this)
+      this.member.leaveTunnel()
+    }
+    this.#state = 'ended'
+    done(error)
+  }
+
+  // A socket's methods that engines call. The idle limit is ours, and keep-alive is set in `open`.
+  setTimeout(): this {
+    return this
+  }
+  setNoDelay(): this {
+    return this
+  }
+  setKeepAlive(): this {
+    return this
+  }
+  /** What is written goes out first. */
+  destroySoon(): void {
+    if (this.#state === 'new') this.destroy()
+    else this.end()
+  }
+
+  #fromClient(chunk: Buffer): void {
+    this.#touch()
+    const bytes = this.#toBackend.pass(chunk)
+    // With the backend gone, what still comes is read only so that the client can finish.
+    if (bytes !== null && !this.writableEnded && !this.#inputEnded && !this.push(bytes)) this.#client.pause()
+    if (this.#state === 'closing') this.#endIfAgreed()
+  }
+
+  #clientEnded(): void {
+    this.#endReadable()
+    this.#limitWait()
+  }
+
+  #endReadable(): void {
+    if (this.#inputEnded) return
+    this.#inputEnded = true
+    this.push(null)
+  }
+
+  /** One side has ended: the other has a moment to follow. WebSocket knows no half-open connection. */
+  #limitWait(): void {
+    if (this.#state === 'open') this.#state = 'closing'
+    this.deadlineMs = Math.min(this.deadlineMs, this.#tunnels.deadlines.in(closeHandshakeMs))
+  }
+
+  /** Both ends have said Close after they were told: the sockets may go. */
+  #endIfAgreed(): void {
+    const clientDone = this.#toClient.told && this.#toBackend.closeSeen
+    const backendDone = this.#toBackend.told && this.#toClient.closeSeen
+    if (clientDone && !this.#client.writableEnded) this.#client.end()
+    if (backendDone) this.#endReadable()
+  }
+
+  #touch(): void {
+    if (this.#state === 'open') this.deadlineMs = this.#tunnels.deadlines.in(this.#idleMs)
+  }
+}
+
+/**
+ * A client that asked for an upgrade and has no answer yet. Its socket is read, because a client that leaves is noticed in no
+ * other way; what it sends early is kept, up to a bound, and reaches the backend only after its 101.
+ */
+export class WaitingClient {
+  readonly socket: Socket
+  readonly #early: Buffer[]
+  #bytes: number
+  readonly #earlyBytesMax: number
+
+  constructor(socket: Socket, head: Buffer, earlyBytesMax: number) {
+    this.socket = socket
+    this.#early = head.length > 0 ? [head] : []
+    this.#bytes = head.length
+    this.#earlyBytesMax = earlyBytesMax
+    socket.on('error', () => {})
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.resume()
+  }
+
+  /** Hands over what came early; from now on the socket is somebody else's to read. */
+  release(): readonly Buffer[] {
+    this.socket.off('data', this.#onData)
+    this.socket.off('end', this.#onEnd)
+    this.socket.pause()
+    return this.#early
+  }
+
+  readonly #onData = (chunk: Buffer) => {
+    this.#early.push(chunk)
+    this.#bytes += chunk.length
+    if (this.#bytes >= this.#earlyBytesMax) this.socket.pause()
+  }
+
+  readonly #onEnd = () => {
+    this.socket.destroy()
+  }
+}
