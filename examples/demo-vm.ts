@@ -9,7 +9,7 @@ import { runDemo } from './demo-runner.ts'
 process.exitCode = await main()
 
 async function main(): Promise<number> {
-  const missing = ['qemu-system-x86_64', 'busybox', 'cpio'].filter(
+  const missing = ['qemu-system-x86_64', 'busybox'].filter(
     name => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0,
   )
   if (missing.length > 0) {

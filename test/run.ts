@@ -20,8 +20,8 @@ interface Need {
 const needs: readonly Need[] = [
   {
     files: /qemu/,
-    what: 'the tests on real VMs (QEMU, busybox, cpio)',
-    have: () => ['qemu-system-x86_64', 'busybox', 'cpio'].every(onPath),
+    what: 'the tests on real VMs (QEMU, busybox)',
+    have: () => ['qemu-system-x86_64', 'busybox'].every(onPath),
   },
 ]
 
@@ -68,7 +68,7 @@ function runTap(files: readonly string[]): { ok: boolean; passed: number; failed
       'run',
       '--timeout=400',
       '--jobs=2',
-      '--reporter=terse',
+      `--reporter=${process.stdout.isTTY ? 'base' : 'min'}`,
       `--output-file=${out}`,
       ...files,
     ])

@@ -3,7 +3,7 @@
 # QEMU and a static busybox for real VMs, wrk and nginx for the benches. Run it again whenever; it installs only what is missing.
 set -euo pipefail
 
-packages=(qemu-system-x86 busybox-static cpio openssl procps wrk nginx-light)
+packages=(qemu-system-x86 busybox-static openssl procps wrk nginx-light)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

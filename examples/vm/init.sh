@@ -1,0 +1,23 @@
+#!/bin/busybox sh
+# The guest's first process: brings up what the application needs and runs it. When the application ends, so does the VM.
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+while read -r module; do insmod "/modules/$module"; done < /modules/order
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+
+# What the driver tells this one VM (ports, the agent's token) comes through fw_cfg, so that it is on no command line.
+settings=/sys/firmware/qemu_fw_cfg/by_name/opt/tidegate/env/raw
+set -a
+[ -r "$settings" ] && . "$settings"
+set +a
+hostname "${TIDEGATE_INSTANCE:-tidegate}"
+export HOME=/ NODE_ENV=production TIDEGATE_RESEED=/bin/reseed
+cd /app || poweroff -f
+node --max-old-space-size=160 "$(cat /app/main)"
+echo "tidegate: the application ended with status $?"
+poweroff -f

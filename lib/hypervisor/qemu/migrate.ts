@@ -1,0 +1,123 @@
+/**
+ * A VM's state out of QEMU into a file, and back. QEMU calls both a migration and reads and writes through a shell
+ * command, in its own working directory.
+ *
+ * `devices`: everything but the memory, which is in a shared file. `full`: the memory too, sent while the VM runs; it is
+ * stopped for the last part only. QEMU reports a completed migration before the writing command has ended, so the file's
+ * final name is given by that command and waited for.
+ */
+import { existsSync } from 'node:fs'
+import { lstat, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock } from '../../clock.ts'
+import { TidegateError } from '../../errors.ts'
+import { files } from './command-line.ts'
+import { freeBytes } from './disk.ts'
+import type { Qmp, QmpLimits } from './qmp.ts'
+
+export type StateKind = 'devices' | 'full'
+
+const commandTimeoutMs = 5_000
+/** No limit in practice: 100 GiB/s. The default, 128 MiB/s, would make the last part last for seconds. */
+const bandwidthBytesPerSecond = 100 * 1024 ** 3
+/** QEMU stops the VM when it thinks that the rest takes no longer than this. */
+const downtimeMs = 100
+/** A guest that writes faster than we copy would never be stopped: then a longer pause is taken. */
+const impatientAfterMs = 8_000
+const impatientDowntimeMs = 2_000
+const fileTimeoutMs = 10_000
+const filePollMs = 2
+const failedMark = `${files.state}.failed`
+
+/** Writes the VM's state to `state` in its directory. With `devices` the VM must be stopped; it is stopped at the end. */
+export async function saveState(
+  qmp: Qmp,
+  directory: string,
+  kind: StateKind,
+  clock: Clock,
+  limits: QmpLimits,
+): Promise<void> {
+  const quick = { ...limits, timeoutMs: commandTimeoutMs }
+  for (const name of [files.state, failedMark]) await rm(join(directory, name), { force: true })
+  await setCapabilities(qmp, kind, quick)
+  await setPace(qmp, downtimeMs, quick)
+  const part = `${files.state}.part`
+  const command = `umask 077; cat > ${part} && mv ${part} ${files.state} || ln -s ${part} ${failedMark}`
+  await qmp.execute('migrate', { uri: `exec:${command}` }, quick)
+  const hurry = clock.after(impatientAfterMs, () => {
+    setPace(qmp, impatientDowntimeMs, quick).catch(() => {})
+  })
+  try {
+    await completed(qmp, 'saving', limits)
+    await written(directory, clock)
+  } catch (error) {
+    await qmp.execute('migrate_cancel', {}, { timeoutMs: commandTimeoutMs }).catch(() => {})
+    throw await spaceExplained(error, directory)
+  } finally {
+    hurry()
+  }
+}
+
+/** Reads `state` into a QEMU that was started with `-incoming defer`. The VM is paused afterwards. */
+export async function loadState(qmp: Qmp, kind: StateKind, limits: QmpLimits): Promise<void> {
+  const quick = { ...limits, timeoutMs: commandTimeoutMs }
+  await setCapabilities(qmp, kind, quick)
+  await qmp.execute('migrate-incoming', { uri: `exec:cat ${files.state}` }, quick)
+  await completed(qmp, 'restoring', limits)
+}
+
+function setCapabilities(qmp: Qmp, kind: StateKind, limits: QmpLimits): Promise<unknown> {
+  const capabilities = [
+    { capability: 'events', state: true },
+    { capability: 'x-ignore-shared', state: kind === 'devices' },
+  ]
+  return qmp.execute('migrate-set-capabilities', { capabilities }, limits)
+}
+
+function setPace(qmp: Qmp, downtime: number, limits: QmpLimits): Promise<unknown> {
+  const parameters = { 'max-bandwidth': bandwidthBytesPerSecond, 'downtime-limit': downtime }
+  return qmp.execute('migrate-set-parameters', parameters, limits)
+}
+
+async function completed(qmp: Qmp, what: string, limits: QmpLimits): Promise<void> {
+  const ended = await qmp.event(
+    ({ event, data }) =>
+      event === 'MIGRATION' && ['completed', 'failed', 'cancelled'].includes(String(data.status)),
+    what,
+    limits,
+  )
+  if (ended.data.status === 'completed') return
+  throw new TidegateError('snapshot_failed', `QEMU could not finish ${what} the state (${ended.data.status})`)
+}
+
+async function written(directory: string, clock: Clock): Promise<void> {
+  const deadline = clock.monotonic() + fileTimeoutMs
+  while (!existsSync(join(directory, files.state))) {
+    if (await failed(directory)) throw new TidegateError('snapshot_failed', 'the state could not be written')
+    if (clock.monotonic() > deadline) {
+      throw new TidegateError('step_timeout', `the state was not written within ${fileTimeoutMs} ms`)
+    }
+    await clock.sleep(filePollMs)
+  }
+}
+
+/** A broken pipe is all that QEMU sees; the file system knows more. */
+async function spaceExplained(error: unknown, directory: string): Promise<unknown> {
+  if (!(error instanceof TidegateError) || error.code !== 'snapshot_failed') return error
+  return (await failed(directory)) && (await freeBytes(directory)) < 1024 * 1024
+    ? new TidegateError(
+        'disk_full',
+        'no space left for the state; free some or give the node a larger disk',
+        {
+          cause: error,
+        },
+      )
+    : error
+}
+
+async function failed(directory: string): Promise<boolean> {
+  return lstat(join(directory, failedMark)).then(
+    () => true,
+    () => false,
+  )
+}

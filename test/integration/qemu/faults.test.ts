@@ -1,0 +1,151 @@
+/**
+ * What only real VMs can get wrong: a clone killed while it is restored, a monitor that is gone, a source left paused,
+ * random numbers and clock of clones, memory that stays when its file is gone. The rest is in the drivers' contract.
+ */
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { systemClock } from '../../../lib/clock.ts'
+import { createQemuDriver } from '../../../lib/hypervisor/qemu/driver.ts'
+import { Qmp } from '../../../lib/hypervisor/qemu/qmp.ts'
+import { silentLog } from '../../../lib/log.ts'
+import { ask, Bench, identity, owner, told } from '../../support/driver-bench.ts'
+import { vmImage } from '../../support/vm-image.ts'
+import { until } from '../../support/wait.ts'
+
+const resources = { cpus: 1, memoryBytes: 384 * 2 ** 20, diskBytes: 0 }
+const template = await vmImage()
+const options = {
+  makeDriver: (directory: string) =>
+    createQemuDriver(
+      { id: 'local', driver: 'qemu', zone: 'a', capacity: resources, directory, options: {} },
+      { clock: systemClock, log: silentLog },
+    ),
+  template: { ...template, env: { GREETING: "it's me" } },
+  resources,
+  port: 8080,
+  timeoutMs: 180_000,
+}
+
+t.setTimeout(600_000)
+
+t.test('on one source', { timeout: 600_000 }, async t => {
+  const bench = new Bench(t, options)
+  const source = await bench.running('web-op1-1')
+  await ask(source, '/sessions/kept', 'in memory')
+  await secretsAreHidden(t, bench, source.pid!)
+  const snapshot = { name: 'web-op1-s', owner, source: source.name }
+  const { pausedMs, snapshot: held } = await bench.driver.snapshot(snapshot, bench.signal())
+  t.ok(pausedMs > 0 && held.bytes < resources.memoryBytes, 'holes are not copied')
+
+  await t.test('a clone killed while it is made', t => killedClone(t, bench))
+  await t.test('clones draw different numbers and know the time', t => twins(t, bench))
+  await t.test('other memory than the snapshot’s is refused', async t => {
+    const spec = {
+      ...bench.cloneSpec('web-op1-9', snapshot.name),
+      resources: { ...resources, memoryBytes: 2 ** 28 },
+    }
+    await t.rejects(bench.driver.clone(spec, bench.signal()), { code: 'template_invalid' })
+    t.equal(await bench.held('web-op1-9'), undefined)
+  })
+  await t.test('a snapshot of another boot is not complete', t => otherBoot(t, bench))
+  await t.test('a paused VM is resumed, from the middle of a snapshot too', t =>
+    leftPaused(t, bench, source.name),
+  )
+  await t.test('without its monitor a VM is unknown, and can still be ended', t =>
+    monitorGone(t, bench, source.name),
+  )
+})
+
+/** The token is in no command line, and in no environment of a process that others can list. */
+async function secretsAreHidden(t: Test, bench: Bench, pid: number): Promise<void> {
+  const env = readFileSync(join(bench.directory, 'instances/web-op1-1/env'), 'utf8')
+  const token = /TIDEGATE_GUEST_TOKEN='(.+)'/.exec(env)![1]!
+  for (const file of ['cmdline', 'environ']) {
+    t.notOk(readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(token), `not in ${file}`)
+  }
+}
+
+async function killedClone(t: Test, bench: Bench): Promise<void> {
+  const before = bench.processes()
+  const clone = bench.driver.clone(bench.cloneSpec('web-op1-2', 'web-op1-s'), bench.signal())
+  clone.catch(() => {})
+  const pid = await until('its process runs', () => bench.processes().find(id => !before.includes(id)))
+  process.kill(pid, 'SIGKILL')
+  t.match(await clone.catch(error => error.code), /^(instance_died|hypervisor_failed|snapshot_failed)$/)
+  t.equal(await bench.held('web-op1-2'), undefined, 'nothing is left of it')
+  t.same(bench.processes(), before, 'no process either')
+  t.equal((await bench.driver.inspect()).snapshots[0]?.complete, true, 'and the snapshot is unharmed')
+}
+
+async function twins(t: Test, bench: Bench): Promise<void> {
+  const names = ['web-op1-3', 'web-op1-4', 'web-op1-5']
+  const spec = (name: string) => bench.cloneSpec(name, 'web-op1-s')
+  const clones = await Promise.all(names.map(name => bench.driver.clone(spec(name), bench.signal())))
+  await bench.driver.destroy('web-op1-s')
+  t.notOk(existsSync(join(bench.directory, 'snapshots/web-op1-s')), 'the files are gone')
+  for (const clone of clones) {
+    await bench.driver.identify(clone.name, identity(clone.name, 'cloned'), bench.signal())
+  }
+  const drawn = await Promise.all(clones.map(clone => told(clone, '/random')))
+  for (const key of ['bytes', 'uuid', 'int']) t.equal(new Set(drawn.map(d => d[key])).size, 3, key)
+  for (const clone of clones) {
+    t.match(await told(clone, '/sessions/kept'), { value: 'in memory' }, `${clone.name} outlives the files`)
+    const date = (await fetch(`http://127.0.0.1:${clone.address!.port}/healthz`)).headers.get('date')!
+    t.ok(Math.abs(Date.parse(date) - Date.now()) < 5_000, `${clone.name} says ${date}`)
+  }
+  await Promise.all(names.map(name => bench.driver.destroy(name)))
+  await bench.driver.snapshot({ name: 'web-op1-s', owner, source: 'web-op1-1' }, bench.signal())
+}
+
+async function otherBoot(t: Test, bench: Bench): Promise<void> {
+  const file = join(bench.directory, 'snapshots/web-op1-s/owner.json')
+  const record = readFileSync(file, 'utf8')
+  writeFileSync(file, record.replace(/"boot": "[^"]+"/, '"boot": "another"'))
+  t.equal((await bench.driver.inspect()).snapshots[0]?.complete, false)
+  const clone = bench.driver.clone(bench.cloneSpec('web-op1-6', 'web-op1-s'), bench.signal())
+  await t.rejects(clone, { code: 'snapshot_failed' })
+  writeFileSync(file, record)
+}
+
+async function leftPaused(t: Test, bench: Bench, name: string): Promise<void> {
+  const limits = { timeoutMs: 10_000 }
+  const control = join(bench.directory, 'instances', name, 'control.sock')
+  const stop = async (afterwards: (qmp: Qmp) => Promise<unknown>) => {
+    const qmp = await Qmp.open(control, systemClock, limits)
+    await qmp.execute('stop', {}, limits)
+    await afterwards(qmp)
+    qmp.close()
+    t.equal((await bench.held(name))?.state, 'paused')
+    await bench.driver.resume(name)
+    t.equal((await bench.held(name))?.state, 'running')
+    t.match(
+      await told({ address: (await bench.held(name))!.address }, '/count'),
+      { count: 1 },
+      'it serves on',
+    )
+  }
+  await stop(async () => {})
+  // As a Tidegate that died while the state was being written: the pipe is never read to its end.
+  await stop(qmp => qmp.execute('migrate', { uri: 'exec:sleep 60 && cat > /dev/null' }, limits))
+}
+
+async function monitorGone(t: Test, bench: Bench, name: string): Promise<void> {
+  const directory = join(bench.directory, 'instances', name)
+  for (const socket of ['control.sock', 'watch.sock']) rmSync(join(directory, socket))
+  t.match(await bench.held(name), { state: 'unknown', pid: Number }, 'not gone')
+  await t.rejects(bench.driver.resume(name), { code: 'hypervisor_unreachable' })
+  const snapshot = { name: 'web-op1-t', owner, source: name }
+  await t.rejects(bench.driver.snapshot(snapshot, bench.signal()), { code: 'hypervisor_unreachable' })
+  const { port } = (await bench.held(name))!.address!
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.destroy()
+      resolve()
+    })
+    socket.once('error', reject)
+  })
+  await bench.driver.stop(name, 100)
+  t.equal((await bench.held(name))?.state, 'stopped', 'ended by its process id')
+}

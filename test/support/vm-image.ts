@@ -1,0 +1,17 @@
+/** The demo VM's image for tests, as a template of the qemu driver: built when it is not there, cached for later runs. */
+import { buildImage } from '../../examples/vm/build-image.ts'
+
+export interface VmImageTemplate {
+  readonly kernel: string
+  readonly initrd: string
+}
+
+let image: VmImageTemplate | null = null
+
+export async function vmImage(): Promise<VmImageTemplate & Record<string, unknown>> {
+  if (image === null) {
+    const { kernel, initrd } = buildImage()
+    image = { kernel, initrd }
+  }
+  return { ...image }
+}
