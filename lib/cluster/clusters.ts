@@ -202,9 +202,12 @@ export class Clusters {
     this.#tenant(cluster, id).set({ fenced: false }, 'fence lifted')
   }
 
-  /** While held, no check's result counts: a paused source is not dead. */
-  holdHealth(cluster: string, id: string, held: boolean): void {
-    this.#watch.hold(this.#tenant(cluster, id), held)
+  /**
+   * While anybody holds it, its silence does not count: a paused or starved backend is not dead. That it refuses
+   * connections, or answers badly, counts as ever.
+   */
+  holdHealth(cluster: string, id: string, held: boolean, by = 'snapshot'): void {
+    this.#watch.hold(this.#tenant(cluster, id), by, held)
   }
 
   /** The operator's mark. Back from `maint` it warms up: nobody knows what was done to it. */

@@ -16,6 +16,8 @@ export interface Verdict {
   readonly ok: boolean
   /** For people: `answered 200`, `connect ECONNREFUSED`. */
   readonly reason: string
+  /** Nothing came back in time: it may be ill, or only paused or starved. A refusal is never silence. */
+  readonly silent?: boolean
 }
 
 export interface Health {

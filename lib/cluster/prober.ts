@@ -31,15 +31,15 @@ export function probeOnce(
   return new Promise(resolve => {
     if (signal?.aborted) return resolve({ ok: false, reason: 'check cancelled' })
     let exchange: ClientRequest | null = null
-    const end = (ok: boolean, reason: string) => {
+    const end = (ok: boolean, reason: string, silent = false) => {
       cancelDeadline()
       signal?.removeEventListener('abort', onAbort)
-      resolve({ ok, reason })
+      resolve(silent ? { ok, reason, silent } : { ok, reason })
       exchange?.destroy()
     }
     const onAbort = () => end(false, 'check cancelled')
     const cancelDeadline = clock.after(config.timeoutMs, () =>
-      end(false, `no answer within ${inSeconds(config.timeoutMs)}`),
+      end(false, `no answer within ${inSeconds(config.timeoutMs)}`, true),
     )
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
@@ -91,8 +91,8 @@ export interface ProbingOptions {
   /** Before the first check. */
   readonly firstDelayMs: number
   /**
-   * Null while held: no check is begun then. Otherwise a number that every hold changes: a result counts only when it is
-   * the same at both ends of the check, because a check that met a pause says nothing.
+   * Null while held. Otherwise a number that every hold changes. Silence counts only when it is the same number at both ends
+   * of the check: silence that met a hold says nothing, an answer or a refusal says what it always says.
    */
   readonly gate: () => number | null
   readonly report: (verdict: Verdict) => void
@@ -118,11 +118,9 @@ async function probeLoop(deps: ProbingDeps, options: ProbingOptions, signal: Abo
     await clock.sleep(delayMs, signal)
     const startedAt = clock.monotonic()
     const before = gate()
-    if (before !== null) {
-      const verdict = await probe(target, health, signal)
-      if (signal.aborted) return
-      if (gate() === before) report(verdict)
-    }
+    const verdict = await probe(target, health, signal)
+    if (signal.aborted) return
+    if (!verdict.silent || (before !== null && gate() === before)) report(verdict)
     const intervalMs = health.intervalMs * (0.9 + 0.2 * random())
     delayMs = Math.max(1, intervalMs - (clock.monotonic() - startedAt))
   }

@@ -5,7 +5,7 @@ import { type ProbingDeps, startProbing } from './prober.ts'
 import type { Tenant } from './tenant.ts'
 
 interface Hold {
-  held: boolean
+  readonly by: Set<string>
   /** Changes with every hold. */
   count: number
 }
@@ -36,7 +36,7 @@ export class Watch {
       target: tenant.spec,
       health,
       firstDelayMs,
-      gate: () => (hold.held ? null : hold.count),
+      gate: () => (hold.by.size > 0 ? null : hold.count),
       report,
     })
     this.#stops.set(tenant, stop)
@@ -47,10 +47,12 @@ export class Watch {
     this.#stops.delete(tenant)
   }
 
-  hold(tenant: Tenant, held: boolean): void {
+  /** `by` names who holds: each lifts its own hold, and lifting one that is not there is harmless. */
+  hold(tenant: Tenant, by: string, held: boolean): void {
     const hold = this.#hold(tenant)
-    if (held && !hold.held) hold.count++
-    hold.held = held
+    if (!held) return void hold.by.delete(by)
+    hold.by.add(by)
+    hold.count++
   }
 
   close(): void {
@@ -60,7 +62,7 @@ export class Watch {
   }
 
   #hold(tenant: Tenant): Hold {
-    const hold = this.#holds.get(tenant) ?? { held: false, count: 0 }
+    const hold = this.#holds.get(tenant) ?? { by: new Set(), count: 0 }
     this.#holds.set(tenant, hold)
     return hold
   }

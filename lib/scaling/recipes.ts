@@ -24,9 +24,11 @@ import { stop } from './steps/stop.ts'
 import { validate } from './steps/validate.ts'
 import { verify } from './steps/verify.ts'
 import { warmUp } from './steps/warm-up.ts'
+import { straining } from './strain.ts'
 
 const decide: readonly Step[] = [validate, collectMetricsStep, plan]
-const grow: readonly Step[] = [allocate, prepare, clone, identify, verify, keepGolden, register, warmUp]
+const make: readonly Step[] = [prepare, clone, identify, verify]
+const grow: readonly Step[] = [allocate, ...make.map(straining), keepGolden, register, warmUp]
 const shrink: readonly Step[] = [fence, drain, deregister, stop, destroy]
 
 export const recipes = {

@@ -232,14 +232,26 @@ t.test('maint: nobody is admitted, nothing is checked; ready again it warms up f
   t.strictSame(moves('a'), ['null>ready', 'ready>maint', 'maint>warming', 'warming>ready'])
 })
 
-t.test('while its health is held a backend is not found dead', async t => {
+t.test('while anybody holds its health a silent backend is not found dead', async t => {
   const { clusters, clock, health } = started()
   await clock.advance(3000)
   clusters.holdHealth('web', 'a', true)
-  health.set(1, { ok: false, reason: 'no answer within 1s' })
-  await clock.advance(60_000)
-  t.equal(clusters.backend('web', 'a').state, 'ready')
+  clusters.holdHealth('web', 'a', true, 'another operation')
+  health.set(1, { ok: false, reason: 'no answer within 1s', silent: true })
+  await clock.advance(30_000)
   clusters.holdHealth('web', 'a', false)
+  await clock.advance(30_000)
+  t.equal(clusters.backend('web', 'a').state, 'ready', 'the other one still holds it')
+  clusters.holdHealth('web', 'a', false, 'another operation')
+  await clock.advance(7000)
+  t.equal(clusters.backend('web', 'a').state, 'down')
+})
+
+t.test('a held backend that refuses connections is found dead', async t => {
+  const { clusters, clock, health } = started()
+  await clock.advance(3000)
+  clusters.holdHealth('web', 'a', true)
+  health.set(1, { ok: false, reason: 'connect ECONNREFUSED' })
   await clock.advance(7000)
   t.equal(clusters.backend('web', 'a').state, 'down')
 })

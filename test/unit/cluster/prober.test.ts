@@ -78,6 +78,7 @@ t.test('the deadline covers the whole exchange: no answer, half a head, half a b
   t.strictSame(await probeOnce(silent, { ...config, timeoutMs }), {
     ok: false,
     reason: 'no answer within 60ms',
+    silent: true,
   })
   const halfHead = await tcp(t, socket => socket.write('HTTP/1.1 200 OK\r\nx-a: '))
   t.notOk((await probeOnce(halfHead, { ...config, timeoutMs })).ok)
@@ -195,32 +196,39 @@ t.test('never two at once: a check longer than the interval holds the next one u
   t.equal(reports, 4)
 })
 
-t.test('a check that met a hold does not count, and none is begun in one', async t => {
+t.test('silence that met a hold does not count; an answer or a refusal always does', async t => {
   const clock = new ManualClock(0)
   let gate: number | null = 0
-  let begun = 0
-  let reports = 0
+  let verdict: Verdict = { ok: false, reason: 'no answer within 100ms', silent: true }
+  const reports: string[] = []
   const probe = async () => {
-    begun++
     await clock.sleep(100)
-    return passed
+    return verdict
   }
+  const report = ({ reason }: Verdict) => reports.push(reason)
   const stop = startProbing(
     { clock, random: () => 0.5, probe },
-    { target: { host: 'h', port: 1 }, health, firstDelayMs: 0, gate: () => gate, report: () => reports++ },
+    { target: { host: 'h', port: 1 }, health, firstDelayMs: 0, gate: () => gate, report },
   )
   await clock.advance(50)
   gate = null
   await clock.advance(20)
   gate = 1
   await clock.advance(100)
-  t.strictSame([begun, reports], [1, 0], 'held and released while it was under way')
+  t.strictSame(reports, [], 'held and released while it was under way')
   gate = null
-  await clock.advance(1900)
-  t.strictSame([begun, reports], [1, 0], 'none begun while held')
+  await clock.advance(1000)
+  t.strictSame(reports, [], 'silence while held')
+  verdict = { ok: false, reason: 'connect ECONNREFUSED' }
+  await clock.advance(1000)
+  t.strictSame(reports, ['connect ECONNREFUSED'], 'a refusal while held')
+  verdict = passed
+  await clock.advance(1000)
+  t.equal(reports.at(-1), 'answered 200', 'an answer while held')
   gate = 2
-  await clock.advance(1200)
-  t.strictSame([begun, reports], [2, 1])
+  verdict = { ok: false, reason: 'no answer within 100ms', silent: true }
+  await clock.advance(1000)
+  t.equal(reports.at(-1), 'no answer within 100ms', 'silence when nobody holds')
   stop()
 })
 
