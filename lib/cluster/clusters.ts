@@ -229,12 +229,14 @@ export class Clusters {
   /**
    * Closes the backend to new clients and sees out what is left on it; see `drain.ts` for the end. It takes scaling's fence,
    * unless the operator's mark has closed it already, and leaves it as it is then: the caller opens it or removes it.
+   * At the end of the grace period, and for scaling as soon as nothing is left, bound clients are not let in any more either.
    * Rejects with the signal's reason, or with `operation_cancelled` when somebody opens it meanwhile.
    */
   async drain(cluster: string, id: string, policy: DrainPolicy, signal?: AbortSignal): Promise<DrainProof> {
     const tenant = this.#tenant(cluster, id)
-    if (tenant.facts.mark === null) tenant.set({ fenced: true }, 'draining')
-    const outcome = await drainOut(tenant.leaving(), policy, this.#deps.clock, signal)
+    const forGood = tenant.facts.mark === null
+    if (forGood) tenant.set({ fenced: true }, 'draining')
+    const outcome = await drainOut(tenant.leaving(forGood), policy, this.#deps.clock, signal)
     if (!tenant.removed) tenant.show('nothing is left on it')
     return tenant.proof(outcome)
   }

@@ -8,6 +8,8 @@ export interface Facts {
   readonly health: HealthStatus
   /** Scaling closed it to new clients. */
   readonly fenced: boolean
+  /** Its grace period is over: it keeps nobody any more. Ends with the fence or mark that it came with. */
+  readonly sealed: boolean
   /** The operator's mark. */
   readonly mark: 'drain' | 'maint' | null
   /** Nobody has seen it healthy since it was registered or came back from maintenance. */
@@ -16,11 +18,17 @@ export interface Facts {
 
 /**
  * `any` everyone · `bound` only clients that are bound to it · `none` nobody.
- * A fence or a drain keeps bound clients; a backend that cannot answer keeps none, fenced or not.
+ * A fence or a drain keeps bound clients until it is sealed; a backend that cannot answer keeps none, fenced or not.
  */
 export function admission(facts: Facts): 'any' | 'bound' | 'none' {
   if (facts.mark === 'maint' || facts.health === 'unhealthy' || facts.warming) return 'none'
-  return facts.fenced || facts.mark === 'drain' ? 'bound' : 'any'
+  if (!closed(facts)) return 'any'
+  return facts.sealed ? 'none' : 'bound'
+}
+
+/** Closed to new clients. */
+export function closed(facts: Pick<Facts, 'fenced' | 'mark'>): boolean {
+  return facts.fenced || facts.mark === 'drain'
 }
 
 /**
@@ -29,7 +37,7 @@ export function admission(facts: Facts): 'any' | 'bound' | 'none' {
  */
 export function backendState(facts: Facts, left: number): BackendState {
   if (facts.mark === 'maint') return 'maint'
-  if (facts.fenced || facts.mark === 'drain') return left > 0 ? 'draining' : 'drained'
+  if (closed(facts)) return left > 0 ? 'draining' : 'drained'
   if (facts.health === 'unhealthy') return 'down'
   return facts.warming ? 'warming' : 'ready'
 }

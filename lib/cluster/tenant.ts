@@ -8,7 +8,7 @@ import type { Clock } from '../clock.ts'
 import type { BackendState, BackendView, DrainProof, NewBackend } from './backend.ts'
 import type { Board } from './board.ts'
 import type { DrainOutcome, Leaving } from './drain.ts'
-import { admission, backendState, type Facts } from './eligibility.ts'
+import { admission, backendState, closed, type Facts } from './eligibility.ts'
 import { type Health, unknownHealth } from './health.ts'
 import type { DataPlanePort } from './ports.ts'
 import type { SessionLedger } from './sessions.ts'
@@ -47,7 +47,13 @@ export class Tenant {
     this.#startedBase = deps.board.total(place.slot, 'started')
     this.#failedBase = deps.board.total(place.slot, 'failed')
     this.#health = unknownHealth(deps.clock.now())
-    this.#facts = { health: 'unknown', fenced: false, mark: spec.mark, warming: !spec.verified }
+    this.#facts = {
+      health: 'unknown',
+      fenced: false,
+      sealed: false,
+      mark: spec.mark,
+      warming: !spec.verified,
+    }
     deps.ledger.open(place.slot, place.epoch)
     deps.board.admit(place.slot, place.epoch, admission(this.#facts))
   }
@@ -70,7 +76,8 @@ export class Tenant {
   }
 
   set(facts: Partial<Facts>, why: string): void {
-    this.#facts = { ...this.#facts, ...facts }
+    const next = { ...this.#facts, ...facts }
+    this.#facts = { ...next, sealed: next.sealed && closed(next) }
     if (this.#removed) return
     this.#deps.board.admit(this.place.slot, this.place.epoch, admission(this.#facts))
     this.show(why)
@@ -147,12 +154,16 @@ export class Tenant {
     }
   }
 
-  leaving(): Leaving {
+  /** `forGood`: see `Leaving`. */
+  leaving(forGood = true): Leaving {
     const { slot, epoch } = this.place
     return {
       name: this.name,
+      forGood,
       left: () => this.left(),
+      exchanges: () => this.#total('inFlight'),
       reopened: () => !this.#removed && admission(this.#facts) === 'any',
+      seal: () => this.set({ sealed: true }, 'the grace period is over'),
       closeTunnels: () => this.#deps.port.closeTunnels(slot, epoch, 1001, 'the backend is leaving'),
       cut: () => this.#deps.port.cut(slot, epoch),
     }

@@ -28,7 +28,7 @@ export const limits = {
   quiesceMs: 500,
   quiescePollMs: 10,
   /** Added to a drain's grace period: closing tunnels and cutting take a moment. */
-  drainSlackMs: 15_000,
+  drainSlackMs: 25_000,
   /** How long a removed instance may take to show nothing in flight before it is cut. */
   goneMs: 5_000,
   stopGraceMs: 5_000,

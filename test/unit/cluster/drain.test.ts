@@ -14,10 +14,13 @@ const policy = (over: Partial<DrainPolicy> = {}): DrainPolicy => ({
 function scene(left: number) {
   const clock = new ManualClock(0)
   const told: string[] = []
-  const state = { left, reopened: false, cutWorks: true }
+  const state = { left, exchanges: left, reopened: false, cutWorks: true }
   const leaving: Leaving = {
     name: 'web/a',
+    forGood: false,
     left: () => state.left,
+    exchanges: () => state.exchanges,
+    seal: () => told.push(`seal at ${clock.now()}`),
     reopened: () => state.reopened,
     closeTunnels: () => told.push(`close at ${clock.now()}`),
     cut: () => {
@@ -58,9 +61,9 @@ t.test('a short exchange is noticed within milliseconds', async t => {
 t.test('at the deadline clients are told, then cut', async t => {
   const { clock, told, leaving } = scene(1)
   const drained = drainOut(leaving, policy(), clock)
-  await clock.advance(20_000)
+  await clock.advance(25_000)
   t.match(await drained, { deadlineReached: true })
-  t.strictSame(told, ['close at 10000', 'cut at 13000'])
+  t.strictSame(told, ['seal at 10000', 'close at 10000', 'cut at 20000'])
 })
 
 t.test('who leaves when told is not cut', async t => {
@@ -70,24 +73,44 @@ t.test('who leaves when told is not cut', async t => {
   state.left = 0
   await clock.advance(100)
   await drained
-  t.strictSame(told, ['close at 10000'])
+  t.strictSame(told, ['seal at 10000', 'close at 10000'])
 })
 
-t.test('without notice they are cut at the deadline', async t => {
-  const { clock, told, leaving } = scene(1)
+t.test('without notice tunnels are cut at the deadline, and exchanges may still end', async t => {
+  const { clock, told, state, leaving } = scene(2)
+  state.exchanges = 1
   const drained = drainOut(leaving, policy({ notifyClients: false }), clock)
-  await clock.advance(10_000)
+  await clock.advance(12_000)
+  t.strictSame(told, ['seal at 10000'])
+  state.exchanges = 0
+  state.left = 1
+  await clock.advance(200)
   await drained
-  t.strictSame(told, ['cut at 10000'])
+  t.match(told, ['seal at 10000', /^cut at 12[01]/])
+})
+
+t.test('for good: sealed as soon as nothing is left, and who slipped in may end', async t => {
+  const { clock, told, state, leaving } = scene(0)
+  const slipIn = () => {
+    told.push(`seal at ${clock.now()}`)
+    state.left = 1
+  }
+  const drained = drainOut({ ...leaving, forGood: true, seal: slipIn }, policy(), clock)
+  await clock.advance(0)
+  await clock.advance(500)
+  state.left = 0
+  await clock.advance(200)
+  t.match(await drained, { deadlineReached: false })
+  t.strictSame(told, ['seal at 0'])
 })
 
 t.test('not to wait for connections is a grace period of zero', async t => {
   const { clock, told, leaving } = scene(1)
   const drained = drainOut(leaving, policy({ waitForConnections: false }), clock)
   await clock.advance(0)
-  await clock.advance(3000)
+  await clock.advance(10_000)
   await drained
-  t.strictSame(told, ['close at 0', 'cut at 3000'])
+  t.strictSame(told, ['seal at 0', 'close at 0', 'cut at 10000'])
 })
 
 t.test('a cut that does not take ends the wait all the same', async t => {
