@@ -20,7 +20,7 @@ export const limits = {
   cloneMs: 60_000,
   createMs: 180_000,
   identifyMs: 30_000,
-  verifyCloneMs: 60_000,
+  verifyCloneMs: 30_000,
   verifyCreateMs: 180_000,
   /** Between two probes of an instance that is being verified. */
   verifyPollMs: 50,
