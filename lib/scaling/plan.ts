@@ -15,7 +15,7 @@ export interface Situation {
   readonly golden: Source | null
 }
 
-/** Throws `target_out_of_bounds`, `invalid_request`, `unknown_instance` or `no_clone_source`. */
+/** Throws `target_out_of_bounds`, `invalid_request`, `unknown_instance`, `no_clone_source` or `hypervisor_unreachable`. */
 export function planOf(request: OperationRequest, situation: Situation): PlanData {
   const from = situation.instances.length
   if (request.type === 'replace') return planReplace(request.instance_id, situation)
@@ -70,6 +70,14 @@ function sourcing(
   // More instances of an application that keeps state, but without the state, is not what was asked for. A replacement is: what
   // it replaces is broken, and serving from nothing is better than not serving.
   if (!empty && preferred === null) {
+    const unasked = situation.instances.filter(({ healthy, reality }) => healthy && reality === 'unknown')
+    if (unasked.length > 0) {
+      throw new TidegateError(
+        'hypervisor_unreachable',
+        `the hypervisor of ${unasked.map(({ id }) => id).join(', ')} cannot be asked, so nothing can be cloned; \`tidegate doctor\` and GET /api/v1/nodes say more`,
+        { details: { instances: unasked.map(({ id }) => id) } },
+      )
+    }
     throw new TidegateError(
       'no_clone_source',
       `none of the ${situation.instances.length} instances of cluster \`${situation.cluster}\` is healthy, so there is no memory to clone; wait until one is, or replace them`,

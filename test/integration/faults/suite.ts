@@ -113,13 +113,14 @@ async function socketGone(scene: Scene): Promise<void> {
   const sockets = socketsOf(scene)
   scene.t.ok(sockets.length > 0, 'there are sockets to take away')
   for (const socket of sockets) renameSync(socket, `${socket}.away`)
-  const operation = await grow(scene)
-  await undone(
-    scene,
-    operation,
-    /^(hypervisor_unreachable|guest_unreachable)$/,
-    "the hypervisor's socket gone",
-  )
+  const what = "the hypervisor's socket gone"
+  try {
+    await undone(scene, await grow(scene), /^(hypervisor_unreachable|guest_unreachable)$/, what)
+  } catch (error) {
+    // Refused at the door, where it is noticed before anything begins.
+    scene.t.match(error, { code: 'hypervisor_unreachable' }, what)
+    scene.t.strictSame(ready(scene.server), [scene.source], `${what}: the source serves`)
+  }
   for (const socket of sockets) renameSync(`${socket}.away`, socket)
 }
 

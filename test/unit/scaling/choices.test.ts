@@ -176,5 +176,7 @@ t.test('more instances are clones or nothing: no memory is lost in silence', asy
   t.match(planOf(grow, situation([facts('a')])), { mode: 'live', add: 2 })
   const sick = situation([facts('a', { healthy: false, state: 'down' })])
   t.throws(() => planOf(grow, sick), { code: 'no_clone_source' })
+  const unasked = situation([facts('a', { reality: 'unknown' })])
+  t.throws(() => planOf(grow, unasked), { code: 'hypervisor_unreachable' })
   t.match(planOf({ type: 'replace', instance_id: 'a' }, sick), { mode: 'create' }, 'a replacement must serve')
 })
