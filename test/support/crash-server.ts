@@ -1,6 +1,6 @@
 /**
  * A Tidegate that can be told to kill itself with SIGKILL, as a power failure would: right after the n-th journal entry from now
- * is on disk, or right before it is written. Argument: the folder with `tidegate.json`. Message: `{ entry, moment }`.
+ * is on disk, or right before it is written (then only the entries that tell an outcome count: the side effect is done, nothing says so). Argument: the folder with `tidegate.json`. Message: `{ entry, moment }`.
  * Prints one JSON line with its ports when it serves.
  */
 import { readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { silentLog } from '../../lib/log.ts'
 import { startServer } from '../../lib/server.ts'
 import { openStore } from '../../lib/store/open.ts'
-import type { Store, Write } from '../../lib/store/store.ts'
+import type { JournalEntry, Store, Write } from '../../lib/store/store.ts'
 import { parseDemo } from './demo-cluster.ts'
 
 export interface Arm {
@@ -22,9 +22,13 @@ const store = await openStore(config.store)
 let left = 0
 let moment: Arm['moment'] = 'after'
 
+/** Right before a `started` nothing has happened since the entry before it: dying there is dying right after that one. */
+const telling = ({ kind }: JournalEntry) => moment === 'after' || kind !== 'started'
+
 const mortal: Store = Object.assign(Object.create(store) as Store, {
   write: async (batch: readonly Write[]) => {
-    const counts = left > 0 && batch.some(write => 'put' in write && write.put === 'journal')
+    const counts =
+      left > 0 && batch.some(write => 'put' in write && write.put === 'journal' && telling(write.record))
     const dies = counts && --left === 0
     if (dies && moment === 'before') process.kill(process.pid, 'SIGKILL')
     await store.write(batch)
