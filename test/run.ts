@@ -32,7 +32,12 @@ const jobs = 2
 const inCi = process.env.CI === 'true'
 const asked = process.argv.slice(2)
 const bin = join(import.meta.dirname, '../node_modules/.bin')
-const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` }
+const env = {
+  ...process.env,
+  PATH: `${bin}${delimiter}${process.env.PATH}`,
+  // Each file is a process that loads the same modules: compiled once, they start in two thirds of the time.
+  NODE_COMPILE_CACHE: join(bin, '../.cache/node-compile'),
+}
 
 process.exitCode = await main()
 
