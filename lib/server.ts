@@ -163,18 +163,13 @@ async function checkTemplates(
     const instance = cluster.instance
     if (!instance) continue
     for (const { driver } of nodes.filter(node => node.driver.kind === instance.driver)) {
-      const faults = (await driver.check(instance.template)).filter(row => !row.ok)
+      const faults = (await driver.check(instance.template)).filter(row => !row.ok && !row.advice)
       if (faults.length === 0) continue
       const lines = faults.map(({ name, detail, fix }) => `${name}: ${detail}${fix ? ` (${fix})` : ''}`)
-      const code = faults.some(row => /image|kernel|initrd/.test(row.name))
-        ? 'image_missing'
-        : 'template_invalid'
       throw new TidegateError(
-        code,
+        faults[0]!.code ?? 'template_invalid',
         `Cluster \`${cluster.id}\` cannot run its instances: ${lines.join('; ')}`,
-        {
-          details: { cluster: cluster.id, faults },
-        },
+        { details: { cluster: cluster.id, faults } },
       )
     }
   }

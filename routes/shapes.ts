@@ -3,6 +3,7 @@
  * Each is tied to the type that control gives, so the two cannot part.
  */
 import type { BackendView, DrainProof } from '../lib/cluster/backend.ts'
+import { type ErrorCode, errorTable } from '../lib/errors.ts'
 import type { StampedEvent } from '../lib/events.ts'
 import type { Diagnosis } from '../lib/hypervisor/driver.ts'
 import type { OperationView } from '../lib/scaling/operation.ts'
@@ -146,6 +147,8 @@ export const diagnosisShape = z.strictObject({
   ok: z.boolean(),
   detail: z.string(),
   fix: z.string().optional(),
+  advice: z.literal(true).optional(),
+  code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]).optional(),
 }) satisfies z.ZodType<{ [K in keyof Diagnosis]: Diagnosis[K] | undefined }>
 
 export const historyShape = z.strictObject({

@@ -12,6 +12,7 @@
  * - Files that hold memory or state are 0600, directories 0700.
  */
 import type { DriverKind, Resources } from '../config/config.ts'
+import type { ErrorCode } from '../errors.ts'
 
 /** The ownership tag. Nothing without our `installation` is ever touched. */
 export interface Owner {
@@ -103,6 +104,10 @@ export interface Diagnosis {
   readonly ok: boolean
   readonly detail: string
   readonly fix?: string
+  /** Worth mending, but what runs goes on and a start is not refused for it. */
+  readonly advice?: true
+  /** The row of the error table that it would be, where it is one. */
+  readonly code?: ErrorCode
 }
 
 export interface Driver {

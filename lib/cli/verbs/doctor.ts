@@ -97,7 +97,11 @@ async function checkDriver(
     const driver = createDriver(node, { clock: io.clock, log: silentLog })
     const answers = await Promise.all(templates.map(template => driver.check(template)))
     const seen = new Map(answers.flat().map(row => [`${row.name} ${row.detail}`, row]))
-    return [...seen.values()].map(row => ({ ...row, name: `${prefix} ${row.name}`, needed }))
+    return [...seen.values()].map(row => ({
+      ...row,
+      name: `${prefix} ${row.name}`,
+      needed: needed && !row.advice,
+    }))
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error)
     return [{ name: prefix, ok: false, detail, fix: `mend nodes[].options of \`${node.id}\``, needed }]
@@ -126,7 +130,7 @@ async function serverRows(context: Context, named: boolean): Promise<Row[]> {
   const client = new AdminClient(context)
   try {
     const { checks } = await client.get<{ checks: Diagnosis[] }>('/api/v1/diagnose', serverTimeoutMs)
-    const rows = checks.map(row => ({ ...row, name: `server ${row.name}`, needed: true }))
+    const rows = checks.map(row => ({ ...row, name: `server ${row.name}`, needed: !row.advice }))
     return [{ name: 'server', ok: true, detail: `answers at ${client.url.origin}`, needed: named }, ...rows]
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error)

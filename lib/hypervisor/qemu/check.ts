@@ -1,7 +1,7 @@
 /** The qemu driver's lines of `tidegate doctor`: what is there, what is missing, and what to type. Throws nothing. */
 import { access, constants, mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { TidegateError } from '../../errors.ts'
+import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import { chooseAccelerator, qemuVersion } from './accelerator.ts'
 import { freeBytes } from './disk.ts'
@@ -17,7 +17,12 @@ export async function checkQemu(
 ): Promise<readonly Diagnosis[]> {
   const rows = [
     await row('qemu', 'npm run setup', () => qemuVersion(options.binary)),
-    await row('disk', 'free some space, or give the node another directory', () => diskDetail(directory)),
+    {
+      ...(await row('disk', 'free some space, or give the node another directory', () =>
+        diskDetail(directory),
+      )),
+      advice: true,
+    } as const,
   ]
   if (template === null) return rows
   let parsed: QemuTemplate | null = null
@@ -71,6 +76,7 @@ async function row(name: string, fix: string, look: () => Promise<string>): Prom
   try {
     return { name, ok: true, detail: await look() }
   } catch (error) {
-    return { name, ok: false, detail: error instanceof Error ? error.message : String(error), fix }
+    const { code, message } = toTidegateError(error, 'hypervisor_failed')
+    return { name, ok: false, detail: message, fix, code }
   }
 }
