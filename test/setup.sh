@@ -4,6 +4,12 @@
 set -euo pipefail
 
 packages=(qemu-system-x86 busybox-static openssl procps wrk nginx-light)
+sudo=''
+[ "$(id -u)" -eq 0 ] || sudo='sudo'
+# The VM image's kernel is downloaded by its package name, which takes the lists of packages.
+if command -v apt-get >/dev/null && ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
+  $sudo apt-get update -q
+fi
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -16,8 +22,6 @@ if ! command -v apt-get >/dev/null; then
   echo "setup: this machine has no apt-get; install by hand: ${missing[*]}" >&2
   exit 1
 fi
-sudo=''
-[ "$(id -u)" -eq 0 ] || sudo='sudo'
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -q
 # nginx is only a program for the benches here: it must not be started as a service.

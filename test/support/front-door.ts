@@ -8,6 +8,7 @@ import type { ClusterConfig, ListenerConfig } from '../../lib/config/config.ts'
 import { Events, type StampedEvent } from '../../lib/events.ts'
 import { silentLog } from '../../lib/log.ts'
 import { Plane } from '../../lib/proxy/plane.ts'
+import { clusterConfig } from './cluster-kit.ts'
 
 export interface FrontDoor {
   readonly clusters: Clusters
@@ -67,23 +68,12 @@ export function clusterOf(
   ports: Readonly<Record<string, number>>,
   over: Partial<ClusterConfig> = {},
 ): ClusterConfig {
-  return {
-    id: 'web',
-    routes: [{ host: '*', path: '/' }],
-    balance: 'round_robin',
+  return clusterConfig({
     affinity: { method: 'none' },
     backends: Object.entries(ports).map(([id, port]) => ({ id, host: '127.0.0.1', port, weight: 1 })),
-    instance: null,
     drain: { gracePeriodMs: 1_000, waitForConnections: true, notifyClients: true },
     health: { path: '/', intervalMs: 1_000, timeoutMs: 1_000, healthyThreshold: 1, unhealthyThreshold: 3 },
-    scaling: {
-      minInstances: 1,
-      maxInstances: 10,
-      targetCpuUtilization: 0.6,
-      scaleInCooldownSeconds: 300,
-      scaleOutCooldownSeconds: 60,
-    },
     timeouts: { connectMs: 2_000, headerMs: 10_000, idleMs: 10_000, tunnelIdleMs: 60_000 },
     ...over,
-  }
+  })
 }
