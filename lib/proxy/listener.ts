@@ -6,7 +6,6 @@ import {
   createServer,
   type IncomingMessage,
   type ServerResponse as Response,
-  type Server,
   ServerResponse,
 } from 'node:http'
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
@@ -79,6 +78,17 @@ export async function openListener(
       server.closeAllConnections()
     },
   }
+}
+
+/**
+ * Rejects with `port_in_use` when anybody listens there. A listener that shares its port would join a stranger's in silence, and
+ * each would get some of the other's connections.
+ */
+export async function requireFreePort(config: ListenerConfig): Promise<void> {
+  if (config.port === 0) return
+  const probe = new NetServer()
+  await listen(probe, config, false)
+  await new Promise(resolve => probe.close(resolve))
 }
 
 interface State {
@@ -166,7 +176,7 @@ function malformedCode(code: string | undefined): ErrorCode {
   }
 }
 
-function listen(server: Server, config: ListenerConfig, reusePort: boolean): Promise<void> {
+function listen(server: NetServer, config: ListenerConfig, reusePort: boolean): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (error: NodeJS.ErrnoException) => reject(listenError(error, config))
     server.once('error', onError)

@@ -21,6 +21,7 @@ import { type ErrorCode, errorTable, TidegateError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Log, LogLevel } from '../log.ts'
 import { DataPlane } from './data-plane.ts'
+import { requireFreePort } from './listener.ts'
 import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
 
 /** A thread that does not acknowledge for this long has a stuck event loop and is replaced. */
@@ -72,6 +73,7 @@ export class Plane implements DataPlanePort {
   /** Starts every thread with `table`; resolves to the listeners with their real ports. Rejects (`port_in_use` …) with nothing left running. */
   async start(table: TableData): Promise<readonly ListenerConfig[]> {
     this.#table = table
+    for (const listener of this.#listeners) await requireFreePort(listener)
     try {
       // The first thread decides a port 0; the others join it there.
       this.#listeners = await this.#open(0)

@@ -117,6 +117,16 @@ t.test('a port in use is refused in words, with nothing left running', async t =
   }
 })
 
+t.test('a port that another one shares is in use too', async t => {
+  const a = await origin(t, 'a')
+  const { port } = await frontDoor(t, [clusterOf({ a: a.port })], { threads: 2 })
+  const listeners = [{ host: '127.0.0.1', port }]
+  await t.rejects(frontDoor(t, [clusterOf({ a: a.port })], { threads: 2, listeners }), {
+    code: 'port_in_use',
+  })
+  t.equal((await get(port, '/')).body, 'a', 'who was there first serves on')
+})
+
 const backend = (id: string, port: number) => ({
   id,
   host: '127.0.0.1',
