@@ -41,6 +41,7 @@ type BackendCommand = Extract<Command, { backend: string }>
 export class Control {
   readonly #deps: ControlDeps
   readonly #drains: Drains
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor(deps: ControlDeps) {
     this.#deps = deps
@@ -56,15 +57,15 @@ export class Control {
       case 'cancel_operation':
         return { result: 'operation', operation: await this.#deps.scaling.cancel(command.operation) }
       case 'drain_backend':
-        return this.#drain(command, actor)
+        return this.#inTurn(() => this.#drain(command, actor))
       case 'ready_backend':
-        return this.#ready(command, actor)
+        return this.#inTurn(() => this.#ready(command, actor))
       case 'maint_backend':
-        return this.#maint(command, actor)
+        return this.#inTurn(() => this.#maint(command, actor))
       case 'register_backend':
-        return this.#register(command, actor)
+        return this.#inTurn(() => this.#register(command, actor))
       case 'deregister_backend':
-        return this.#deregister(command, actor)
+        return this.#inTurn(() => this.#deregister(command, actor))
     }
   }
 
@@ -168,6 +169,13 @@ export class Control {
 
   close(): void {
     this.#drains.close()
+  }
+
+  /** Commands on backends one after another: each checks, stores and takes effect, and between these nobody else may change it. */
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(act)
+    this.#turn = result.catch(() => undefined)
+    return result
   }
 
   async #scale(command: ScaleCommand, actor: Actor): Promise<CommandResult> {
