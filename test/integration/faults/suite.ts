@@ -2,7 +2,7 @@
  * What can go wrong while a cluster grows, done to a whole Tidegate on a real driver and under load: each fault ends the operation
  * with its own error, leaves everything as it was, and costs no client a request.
  */
-import { readdirSync, renameSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../lib/clock.ts'
@@ -71,10 +71,11 @@ async function open(t: Test, driver: DriverKind): Promise<Scene> {
 
 async function cloneKilled(scene: Scene): Promise<void> {
   const operation = await grow(scene)
-  const clone = await until('the clone runs', async () =>
-    (await scene.held()).instances.find(({ name, pid }) => name !== scene.source && pid !== null),
-  )
-  process.kill(clone.pid!, 'SIGKILL')
+  const [pid] = await until('the clone runs', () => {
+    const found = processesOf(cloneOf(operation))
+    return found.length > 0 ? found : null
+  })
+  process.kill(pid!, 'SIGKILL')
   await undone(
     scene,
     operation,
@@ -95,15 +96,16 @@ async function snapshotDiskFull(scene: Scene): Promise<void> {
   })
 }
 
-/** It takes its identity and then answers nobody: stopped in the very moment, before anybody could find it well. */
+/** It takes its identity and then answers nobody: stopped in the very turn, before anybody could find it well. */
 async function neverHealthy(scene: Scene): Promise<void> {
-  let pid: number | null = null
-  const stopped = step(scene, 'identify', 'done', () => process.kill(pid!, 'SIGSTOP'))
-  const operation = await grow(scene)
-  pid = await until('the clone runs', async () => {
-    const clone = (await scene.held()).instances.find(({ name }) => name !== scene.source)
-    return clone?.pid
+  let clone = ''
+  const stopped = step(scene, 'identify', 'done', () => {
+    const found = processesOf(clone)
+    if (found.length === 0) throw new Error(`no process of ${clone} was found`)
+    for (const pid of found) process.kill(pid, 'SIGSTOP')
   })
+  const operation = await grow(scene)
+  clone = cloneOf(operation)
   await stopped
   await undone(scene, operation, /^instance_unhealthy$/, 'a clone that never becomes healthy')
 }
@@ -183,13 +185,31 @@ async function undone(scene: Scene, { id }: OperationView, code: RegExp, what: s
 
 /** Resolves when the step has the status; `act` is called in that very turn. */
 function step({ server }: Scene, name: string, status: string, act = () => {}): Promise<void> {
-  return new Promise(resolve => {
+  return new Promise((resolve, reject) => {
     const stop = server.control.subscribe(({ event }) => {
       if (event.type !== 'operation_step' || event.step !== name || event.status !== status) return
       stop()
-      act()
-      resolve()
+      try {
+        resolve(act())
+      } catch (error) {
+        reject(error)
+      }
     })
+  })
+}
+
+const cloneOf = ({ id }: OperationView) => `demo-${id}-1`
+
+/** Found at once and without asking the driver: processes that have the instance's name in their command line or environment. */
+function processesOf(instance: string): readonly number[] {
+  return readdirSync('/proc').flatMap(name => {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) return []
+    try {
+      const text = ['cmdline', 'environ'].map(file => readFileSync(`/proc/${name}/${file}`, 'utf8')).join('')
+      return text.includes(instance) ? [Number(name)] : []
+    } catch {
+      return []
+    }
   })
 }
 
