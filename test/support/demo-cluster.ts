@@ -84,9 +84,10 @@ async function document(options: DemoOptions, directory: string) {
         health: {
           path: '/healthz',
           interval: options.healthInterval ?? '1s',
-          timeout: vm ? '3s' : '1s',
+          // An emulated machine that many ask at once is slow, not ill.
+          timeout: vm ? '5s' : '1s',
           healthy_threshold: options.healthyThreshold ?? 2,
-          unhealthy_threshold: 3,
+          unhealthy_threshold: vm ? 6 : 3,
         },
         scaling: { min_instances: options.minInstances ?? 1, max_instances: options.maxInstances ?? 8 },
       },

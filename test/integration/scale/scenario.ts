@@ -36,6 +36,7 @@ export function scaleScenario(options: ScenarioOptions): void {
       await putSessions(port)
       const [source] = ready(server)
       const load = new Load({ ...options, port, limitMs: 280_000, reopen: true })
+      t.teardown(() => load.stop())
       await load.start()
 
       await scale(t, server, 4, options)
@@ -54,6 +55,7 @@ export function scaleScenario(options: ScenarioOptions): void {
         limitMs: 280_000,
         reopen: true,
       })
+      t.teardown(() => newcomers.stop())
       await newcomers.start()
       const tunnels = server.control
         .backends('demo')
