@@ -21,6 +21,7 @@ export const errorTable = {
   bad_request: { status: 400, source: 'client', retry: 'never' },
   request_timeout: { status: 408, source: 'client', retry: 'never' },
   payload_too_large: { status: 413, source: 'client', retry: 'never' },
+  expectation_failed: { status: 417, source: 'client', retry: 'never' },
   headers_too_large: { status: 431, source: 'client', retry: 'never' },
   upgrade_unsupported: { status: 501, source: 'client', retry: 'never' },
   client_closed: { status: 499, source: 'client', retry: 'never' },

@@ -20,6 +20,8 @@ export interface Config {
 export interface ListenerConfig {
   readonly host: string
   readonly port: number
+  /** What carries HTTP/1.1: our own relay, or `http-proxy-3`. Left out: `relay`. */
+  readonly engine?: 'relay' | 'http-proxy-3'
 }
 
 export interface AdminConfig {

@@ -43,7 +43,10 @@ export interface Surroundings {
 const list = <T extends z.ZodType>(item: T) => z.array(item).max(listMax)
 const freeForm = z.record(z.string(), z.unknown())
 
-const listener = strict({ address: address(0) }).transform(value => value.address)
+const listener = strict({
+  address: address(0),
+  engine: choice(['relay', 'http-proxy-3']).prefault('relay'),
+}).transform(({ address, engine }) => ({ ...address, engine }))
 
 /** `none`, or later `{ jwt: ... }`. */
 const auth = z.unknown().transform((value, ctx): 'none' => {

@@ -12,7 +12,7 @@ import type { ListenerConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type DataPlaneContext, Exchanges } from './exchange.ts'
-import { createForward } from './forward/forward.ts'
+import { Forwards } from './forward/forward.ts'
 import { type Listener, openListener } from './listener.ts'
 import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
 import { RouteTable } from './route-table.ts'
@@ -90,7 +90,7 @@ export class DataPlane {
     const { clock, log } = this.#deps
     return {
       table: () => this.#table,
-      forward: createForward({ clock }),
+      forwards: new Forwards({ clock }),
       exchanges: new Exchanges(),
       tunnels: new Tunnels({ clock }),
       trustedProxies: parseTrustedProxies(this.#init.trustedProxies),
@@ -107,7 +107,7 @@ export class DataPlane {
     const previous = this.#table
     this.#table = new RouteTable(data, this.#board, this.#init.thread, previous)
     const kept = new Set(this.#table.members())
-    for (const member of previous.members()) if (!kept.has(member)) this.#context.forward.forget(member)
+    for (const member of previous.members()) if (!kept.has(member)) this.#context.forwards.forget(member)
     this.#deps.post({ type: 'acknowledged', generation: data.generation })
   }
 
@@ -152,6 +152,6 @@ export class DataPlane {
     this.#cancelFlush()
     for (const listener of this.#listeners) listener.destroy()
     this.#context.tunnels.cutAll()
-    this.#context.forward.close()
+    this.#context.forwards.close()
   }
 }

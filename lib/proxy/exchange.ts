@@ -8,29 +8,28 @@
  *    400      404     │503   failed ── retry allowed ──► pick
  *                     └────────┴────── not allowed ──► 502, 504 …
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
-import type { Writable } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import type { Member, MemberOutcome } from '../cluster/member.ts'
 import type { SessionSighting } from '../cluster/ports.ts'
+import type { AffinityConfig } from '../config/config.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Forward, ForwardCall, ForwardEvents, ForwardRequest } from './forward/forward.ts'
-import { clientIp, inboundHeaders, outboundHeaders, trailerFields } from './headers.ts'
+import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead } from './client-end.ts'
+import type { Forward, ForwardCall, ForwardEvents, Forwards } from './forward/forward.ts'
+import { clientIp } from './headers.ts'
 import { type Picked, pick } from './pick.ts'
-import { reply } from './reply.ts'
 import { type Failure, retryVerdict } from './retry.ts'
 import type { RouteCluster, RouteTable } from './route-table.ts'
-import { type Screened, screen } from './screen.ts'
-import { plainAddress, type TrustedProxies } from './trusted-proxies.ts'
-import { Tunnel, type Tunnels, type WaitingClient } from './tunnel.ts'
+import type { Screened } from './screen.ts'
+import type { TrustedProxies } from './trusted-proxies.ts'
+import type { Tunnel, Tunnels } from './tunnel.ts'
 
 /** What the exchanges of one event loop share. */
 export interface DataPlaneContext {
   /** The newest; an exchange asks once. */
   table(): RouteTable
-  readonly forward: Forward
+  readonly forwards: Forwards
   readonly exchanges: Exchanges
   readonly tunnels: Tunnels
   readonly trustedProxies: TrustedProxies
@@ -67,27 +66,15 @@ export class Exchanges {
   }
 }
 
-export interface ExchangeOptions {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  /** The client waits for `100 Continue` before it sends its body. */
-  readonly expectsContinue: boolean
-  /** Given for a WebSocket upgrade; `response` then writes to its socket. */
-  readonly waiting: WaitingClient | null
-  readonly secure: boolean
-  readonly onOver: () => void
-}
-
 export class Exchange implements ForwardEvents {
   readonly #context: DataPlaneContext
-  readonly #options: ExchangeOptions
-  readonly #request: IncomingMessage
-  readonly #response: ServerResponse
+  readonly #client: ClientEnd
   #tried: Set<Member> | null = null
   #trusted = false
   #line: Screened | null = null
   #cluster: RouteCluster | null = null
-  #peer = ''
+  #forward: Forward | null = null
+  #head: OutboundHead | null = null
   #picked: Picked | null = null
   #call: ForwardCall | null = null
   #tunnel: Tunnel | null = null
@@ -95,15 +82,10 @@ export class Exchange implements ForwardEvents {
   #lastFailure: ErrorCode | null = null
   #over = false
 
-  constructor(context: DataPlaneContext, options: ExchangeOptions) {
+  constructor(context: DataPlaneContext, client: ClientEnd) {
     this.#context = context
-    this.#options = options
-    this.#request = options.request
-    this.#response = options.response
+    this.#client = client
     context.exchanges.add(this)
-    // The one event that comes whatever happens: after the answer was sent, or when the client is gone.
-    options.response.once('close', () => this.#end('aborted'))
-    options.response.on('error', ignore)
   }
 
   /** The member it is on now. */
@@ -116,9 +98,7 @@ export class Exchange implements ForwardEvents {
     try {
       this.#begin()
     } catch (error) {
-      this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
-      this.#leave('aborted')
-      this.#refuse('internal', null)
+      this.#ownFault(error)
     }
   }
 
@@ -126,37 +106,48 @@ export class Exchange implements ForwardEvents {
   cut(): void {
     this.#call?.abort()
     this.#leave('aborted')
-    if (this.#response.headersSent) this.#break()
-    else this.#refuse('upstream_reset', null)
+    this.#refuse('upstream_reset', null)
+  }
+
+  // What the client's end reports.
+
+  /** The answer has gone out, or the client has: comes once, whatever happens. */
+  closed(): void {
+    this.#end('aborted')
+  }
+
+  /** What the client sends is no request body. */
+  clientFault(code: ErrorCode, reason: string): void {
+    if (this.#over) return
+    this.#call?.abort()
+    this.#leave('aborted')
+    this.#refuse(code, reason, true)
   }
 
   #begin(): void {
-    const line = screen(this.#request)
-    if (line.fault !== null) {
-      this.#response.shouldKeepAlive = false
-      return this.#refuse('bad_request', line.fault)
-    }
+    const { line } = this.#client
+    if (line.fault !== null) return this.#refuse('bad_request', line.fault, true)
     const table = this.#context.table()
     const cluster = table.match(line.hostname, line.path)
     if (cluster === null) return this.#refuse('no_route', null)
     this.#line = line
     this.#cluster = cluster
-    this.#peer = plainAddress(this.#request.socket.remoteAddress ?? '')
-    this.#trusted = this.#context.trustedProxies.has(this.#peer)
+    this.#forward = this.#context.forwards.of(this.#client, cluster)
+    this.#trusted = this.#context.trustedProxies.has(this.#client.peer)
     this.#attempt(false)
   }
 
   #attempt(fresh: boolean): void {
-    const line = this.#line!
+    const client = this.#client
     const cluster = this.#cluster!
-    const { headers } = this.#request
+    const { target } = this.#line!
     const picked = pick(
       cluster,
       {
-        clientIp: this.#trusted ? this.#clientIp() : this.#peer,
-        path: line.target,
-        headers,
-        secure: this.#options.secure,
+        clientIp: this.#trusted ? this.#clientIp() : client.peer,
+        path: target,
+        headers: affinityFields(cluster.affinity, client),
+        secure: client.secure,
         nowMs: this.#context.clock.now(),
       },
       this.#tried ?? nobodyTried,
@@ -165,135 +156,110 @@ export class Exchange implements ForwardEvents {
       return this.#refuse(this.#lastFailure ?? picked.code, this.#lastFailure ? null : picked.reason)
     this.#picked = picked
     this.#attempts++
-    const request = this.#outbound(picked.member, fresh)
-    if (this.#options.waiting === null) {
-      this.#call = this.#context.forward.send(request, this)
+    this.#head ??= this.#outbound()
+    const { member } = picked
+    const { timeouts } = cluster
+    const { method, upgrade } = client
+    const body = upgrade ? null : client.body
+    const request = { member, method, target, head: this.#head, body, timeouts, fresh }
+    if (upgrade) {
+      this.#tunnel = client.tunnel(member, timeouts.tunnelIdleMs)
+      this.#call = this.#forward!.upgrade(request, this.#tunnel, this)
     } else {
-      this.#tunnel = new Tunnel({
-        member: picked.member,
-        client: this.#options.waiting.socket,
-        idleMs: cluster.timeouts.tunnelIdleMs,
-        tunnels: this.#context.tunnels,
-      })
-      this.#call = this.#context.forward.upgrade(request, this.#tunnel, this)
+      const call = this.#forward!.send(request, this)
+      // It may be over already, and another attempt under way.
+      if (this.#picked === picked) this.#call = call
     }
   }
 
   #clientIp(): string {
     const { trustedProxies } = this.#context
-    return clientIp(this.#peer, this.#request.headers, address => trustedProxies.has(address), isAddress)
+    const client = this.#client
+    const said = { 'x-forwarded-for': client.field('x-forwarded-for'), forwarded: client.field('forwarded') }
+    return clientIp(client.peer, said, address => trustedProxies.has(address), isAddress)
   }
 
-  #outbound(member: Member, fresh: boolean): ForwardRequest {
-    const line = this.#line!
-    const request = this.#request
-    const upgrade = this.#options.waiting !== null
-    const hop = {
-      peer: this.#peer,
+  #outbound(): OutboundHead {
+    const { peer, secure, localPort, protocol } = this.#client
+    return this.#client.outbound({
+      peer,
       trusted: this.#trusted,
-      secure: this.#options.secure,
-      port: request.socket.localPort ?? 0,
-      httpVersionMinor: request.httpVersionMinor,
-      authority: line.authority,
-    }
-    return {
-      member,
-      method: request.method!,
-      target: line.target,
-      headers: outboundHeaders(request.headers, hop, upgrade ? 'upgrade' : line.body),
-      body: line.body === 'none' || upgrade ? null : request,
-      timeouts: this.#cluster!.timeouts,
-      fresh,
-    }
+      secure,
+      port: localPort,
+      httpVersionMinor: protocol === 'HTTP/1.0' ? 0 : 1,
+      authority: this.#line!.authority,
+    })
   }
 
   // What the engine reports (ForwardEvents).
 
   bodyWanted(): void {
-    if (this.#options.expectsContinue && !this.#response.headersSent) this.#response.writeContinue()
+    this.#client.sendContinue()
   }
 
-  information(status: number, rawHeaders: readonly string[]): void {
-    if (this.#response.headersSent || this.#request.httpVersionMinor === 0 || this.#options.waiting) return
-    try {
-      this.#response.writeInformation(status, inboundHeaders(rawHeaders, noExtras))
-    } catch {
-      // An interim answer may always be left out.
-    }
+  information(head: AnswerHead): void {
+    this.#client.sendInformation(head)
   }
 
-  response(status: number, message: string, rawHeaders: readonly string[]): Writable {
-    const response = this.#response
+  response(head: AnswerHead): AnswerBody {
     // What is left of the request will not be read: the connection cannot carry another one.
-    if (!this.#request.complete || this.#context.stopping()) response.shouldKeepAlive = false
-    response.writeHead(status, message, this.#inbound(rawHeaders))
-    return response
+    const close = !this.#client.bodyComplete || this.#context.stopping()
+    return this.#client.sendHead(head, this.#extras(), close)
   }
 
   done(rawTrailers: readonly string[]): void {
-    const response = this.#response
-    if (rawTrailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailerFields(rawTrailers))
     // The member's part is over; how fast the client reads the rest is not its concern.
     this.#leave('ok')
-    response.end()
+    this.#client.finish(rawTrailers)
   }
 
-  switched(rawHeaders: readonly string[]): void {
-    const { socket } = this.#options.waiting!
-    const fields = this.#inbound(rawHeaders)
-    let head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
-    for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`
-    this.#response.detachSocket(socket)
+  switched(head: AnswerHead): void {
+    const extras = this.#extras()
     // From here on the tunnel is what is counted on the member.
     this.#picked = null
-    this.#tunnel!.open(`${head}\r\n`, this.#options.waiting!.release())
+    this.#client.switch(this.#tunnel!, head, extras)
     this.#end('ok')
   }
 
   failed(failure: Failure): void {
-    const outcome =
-      failure.code === 'client_closed' || failure.code === 'request_timeout' ? 'aborted' : 'failed'
-    if (this.#response.headersSent) {
+    const { code } = failure
+    const outcome = code === 'client_closed' || code === 'request_timeout' ? 'aborted' : 'failed'
+    if (this.#client.answered) {
       this.#leave(outcome)
-      return this.#break()
+      return this.#client.break()
     }
-    const verdict = retryVerdict(failure, this.#request.method!, this.#line!.body !== 'none', this.#attempts)
+    const hasBody = this.#line!.body !== 'none'
+    const verdict = retryVerdict(failure, this.#client.method, hasBody, this.#attempts)
     const member = this.#picked!.member
     // A pooled connection that had been closed while idle says nothing of the member.
     this.#leave(verdict === 'fresh_connection' ? 'aborted' : outcome)
-    this.#context.log.debug({ backend: member.id, code: failure.code, verdict }, 'an attempt failed')
-    if (verdict === 'no') return this.#refuse(failure.code, null)
-    this.#lastFailure = failure.code
+    this.#context.log.debug({ backend: member.id, code, verdict }, 'an attempt failed')
+    if (verdict === 'no') return this.#refuse(code, null)
+    this.#lastFailure = code
     if (verdict === 'other_member') this.#tried = (this.#tried ?? new Set()).add(member)
     try {
       this.#attempt(verdict === 'fresh_connection')
     } catch (error) {
-      this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
-      this.#leave('aborted')
-      this.#refuse('internal', null)
+      this.#ownFault(error)
     }
   }
 
-  #inbound(rawHeaders: readonly string[]): string[] {
+  #extras(): { setCookie: string | null; backend: string | null } {
     const { member, setCookie, sighting } = this.#picked!
     if (sighting !== null) this.#context.noteSession(sighting)
-    return inboundHeaders(rawHeaders, { setCookie, backend: this.#context.debugHeaders ? member.id : null })
+    return { setCookie, backend: this.#context.debugHeaders ? member.id : null }
+  }
+
+  #ownFault(error: unknown): void {
+    this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
+    this.#leave('aborted')
+    this.#refuse('internal', null)
   }
 
   /** Our own answer, unless one has begun or nobody is left to read it. */
-  #refuse(code: ErrorCode, reason: string | null): void {
-    const response = this.#response
-    if (response.headersSent || response.destroyed) return this.#break()
-    if (this.#context.stopping()) response.shouldKeepAlive = false
-    reply(this.#request, response, code, { reason, clock: this.#context.clock, headers: noHeaders })
-  }
-
-  /** The answer cannot be completed: the client must see that it is not whole. */
-  #break(): void {
-    const socket = this.#response.socket
-    // Without a length or chunks the end of the connection is the end of the body; only a reset says otherwise.
-    if (socket && this.#request.httpVersionMinor === 0) socket.resetAndDestroy()
-    else this.#response.destroy()
+  #refuse(code: ErrorCode, reason: string | null, close = false): void {
+    if (this.#client.answered) this.#client.break()
+    else this.#client.refuse(code, reason, close || this.#context.stopping())
   }
 
   #leave(outcome: MemberOutcome): void {
@@ -308,12 +274,18 @@ export class Exchange implements ForwardEvents {
     this.#leave(outcome)
     this.#call?.abort()
     this.#context.exchanges.remove(this)
-    this.#options.onOver()
   }
+}
+
+/** The fields that affinity reads, and no others. */
+function affinityFields(affinity: AffinityConfig, client: ClientEnd): Record<string, string | undefined> {
+  if (affinity.method === 'cookie') return { cookie: client.field('cookie') }
+  if (affinity.method !== 'consistent_hashing') return noFields
+  const { parameter } = affinity
+  if (parameter.from === 'cookie') return { cookie: client.field('cookie') }
+  return parameter.from === 'header' ? { [parameter.name]: client.field(parameter.name) } : noFields
 }
 
 const isAddress = (text: string) => isIP(text) !== 0
 const nobodyTried: ReadonlySet<Member> = new Set()
-const ignore = () => {}
-const noExtras = { setCookie: null, backend: null }
-const noHeaders: readonly (readonly [string, string])[] = []
+const noFields = {}

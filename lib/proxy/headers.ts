@@ -30,7 +30,7 @@ export function outboundHeaders(
   for (const name in received) {
     if (name === 'host' || isHopByHop(name) || isForwarding(name)) continue
     if (nominated?.has(name) && !isEssential(name)) continue
-    if (name === 'expect' || (name.includes('_') && isAlias(name))) continue
+    if (name === 'expect' || (name.includes('_') && isFieldAlias(name))) continue
     out[name] = received[name]
   }
   if (received.te !== undefined && /(?:^|[,\s])trailers(?:$|[,;\s])/i.test(String(received.te)))
@@ -74,7 +74,7 @@ export function trailerFields(rawTrailers: readonly string[]): [string, string][
   const out: [string, string][] = []
   for (let i = 0; i + 1 < rawTrailers.length; i += 2) {
     const key = rawTrailers[i]!.toLowerCase()
-    if (isHopByHop(key) || isForwarding(key) || isEssential(key) || isAlias(key)) continue
+    if (isHopByHop(key) || isForwarding(key) || isEssential(key) || isFieldAlias(key)) continue
     out.push([rawTrailers[i]!, rawTrailers[i + 1]!])
   }
   return out
@@ -144,7 +144,7 @@ function isForwarding(name: string): boolean {
 }
 
 /** A Connection field may not take these away: their absence would change who is asked, by whom, or how much. */
-function isEssential(name: string): boolean {
+export function isEssential(name: string): boolean {
   switch (name) {
     case 'host':
     case 'content-length':
@@ -165,13 +165,13 @@ function isEssential(name: string): boolean {
 }
 
 /** `x_forwarded_for` and the like: many application servers read `_` as `-`, so these would slip past the rules above. */
-function isAlias(name: string): boolean {
+export function isFieldAlias(name: string): boolean {
   if (!name.includes('_')) return false
   const dashed = name.replaceAll('_', '-')
   return isHopByHop(dashed) || isForwarding(dashed) || isEssential(dashed)
 }
 
-function forwardingFields(received: IncomingHttpHeaders, hop: Hop): OutgoingHttpHeaders {
+export function forwardingFields(received: IncomingHttpHeaders, hop: Hop): OutgoingHttpHeaders {
   const proto = hop.secure ? 'https' : 'http'
   const host = hop.authority === '' ? '' : `;host=${forwardedValue(hop.authority)}`
   const via = hop.httpVersionMinor === 1 ? '1.1 tidegate' : '1.0 tidegate'

@@ -2,6 +2,8 @@
 
 /** Request head, all fields together; beyond it 431. */
 export const requestHeadBytesMax = 16 * 1024
+/** Fields in a request's head; beyond it 400. */
+export const requestFieldsMax = 200
 /** From the first byte of a connection or of a later request to the end of its head; beyond it 408. */
 export const requestHeadTimeoutMs = 10_000
 /** How often the two times above and below are looked at. */
@@ -22,3 +24,15 @@ export const earlyBytesMax = 64 * 1024
 export const closeHandshakeMs = 2_000
 /** How long the rest of an unwanted request body is read and thrown away, so that the answer is not lost to a reset. */
 export const lingerMs = 1_000
+/** A backend's answer head; beyond it 502. */
+export const responseHeadBytesMax = 64 * 1024
+/** Interim answers (1xx) before one final answer. */
+export const interimAnswersMax = 32
+/** Requests that wait for one of a member's connections, on each thread. */
+export const waitingPerMemberMax = 1_024
+/** What of later requests is taken before the answer to this one is out; more is left in the kernel. */
+export const pipelinedBytesMax = 64 * 1024
+/** A client that has closed its half may still want its answer: this long it is waited for, unless it has begun. */
+export const halfClosedMs = 2_000
+/** A client that does not read the end of an answer. */
+export const clientReadIdleMs = 60_000

@@ -12,7 +12,9 @@ import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ListenerConfig } from '../config/config.ts'
 import { type ErrorCode, TidegateError } from '../errors.ts'
+import { Deadlines } from './deadlines.ts'
 import { type DataPlaneContext, Exchange } from './exchange.ts'
+import { ClientConnection } from './forward/relay/client-connection.ts'
 import {
   clientKeepAliveMs,
   connectionsCheckMs,
@@ -20,6 +22,7 @@ import {
   requestHeadBytesMax,
   requestHeadTimeoutMs,
 } from './limits.ts'
+import { NodeClient } from './node-client.ts'
 import { replyRaw } from './reply.ts'
 import { WaitingClient } from './tunnel.ts'
 
@@ -38,6 +41,49 @@ export interface Listener {
 
 /** Rejects with `port_in_use`, or `invalid_config` for an address that cannot be used. */
 export async function openListener(
+  config: ListenerConfig,
+  context: DataPlaneContext,
+  options: { readonly reusePort: boolean },
+): Promise<Listener> {
+  return (config.engine ?? 'relay') === 'relay'
+    ? openRelayListener(config, context, options)
+    : openNodeListener(config, context, options)
+}
+
+/** The relay's connections, each of which reads its own requests. */
+async function openRelayListener(
+  config: ListenerConfig,
+  context: DataPlaneContext,
+  options: { readonly reusePort: boolean },
+): Promise<Listener> {
+  const connections = new Set<ClientConnection>()
+  const state = { context, deadlines: new Deadlines(context.clock), connections, stopped: false }
+  const server = new NetServer({ allowHalfOpen: true, noDelay: true })
+  server.on('connection', socket => void connections.add(new ClientConnection(socket, state, false)))
+  await listen(server, config, options.reusePort)
+  const { address, port } = server.address() as AddressInfo
+  const stop = () => {
+    if (state.stopped) return
+    state.stopped = true
+    server.close()
+  }
+  return {
+    host: address,
+    port,
+    stop,
+    closeIdle: () => {
+      for (const connection of connections) if (connection.idle) connection.destroy()
+    },
+    exchanges: () => [...connections].filter(connection => connection.busy).length,
+    destroy: () => {
+      stop()
+      for (const connection of connections) connection.destroy()
+    },
+  }
+}
+
+/** The same on `node:http`, for the engine that wants its requests and responses. */
+async function openNodeListener(
   config: ListenerConfig,
   context: DataPlaneContext,
   options: { readonly reusePort: boolean },
@@ -122,10 +168,23 @@ function exchange(
   waiting: WaitingClient | null,
 ): void {
   state.exchanges++
-  const onOver = () => {
+  const { tunnels, clock } = state.context
+  const client = new NodeClient({
+    request,
+    response,
+    expectsContinue,
+    waiting,
+    secure: false,
+    tunnels,
+    clock,
+  })
+  const one = new Exchange(state.context, client)
+  // The one event that comes whatever happens: after the answer was sent, or when the client is gone.
+  response.once('close', () => {
     state.exchanges--
-  }
-  new Exchange(state.context, { request, response, expectsContinue, waiting, secure: false, onOver }).begin()
+    one.closed()
+  })
+  one.begin()
 }
 
 /**

@@ -87,6 +87,7 @@ const messages: Partial<Record<ErrorCode, string>> = {
   bad_request: 'The request could not be understood.',
   request_timeout: 'The request was not sent in time.',
   payload_too_large: 'The request body is too large.',
+  expectation_failed: 'The expectation in the request cannot be met.',
   headers_too_large: 'The request head is larger than 16 KiB.',
   upgrade_unsupported: 'This method or protocol change is not supported.',
   no_route: 'No service is configured for this host and path.',

@@ -11,11 +11,17 @@ import type { TableData } from '../../lib/cluster/table.ts'
 import type { TimeoutsConfig } from '../../lib/config/config.ts'
 import { silentLog } from '../../lib/log.ts'
 import { type DataPlaneContext, Exchanges } from '../../lib/proxy/exchange.ts'
-import { type CreateForward, createForward } from '../../lib/proxy/forward/forward.ts'
+import { type EngineName, Forwards } from '../../lib/proxy/forward/forward.ts'
 import { type Listener, openListener } from '../../lib/proxy/listener.ts'
 import { RouteTable } from '../../lib/proxy/route-table.ts'
 import { parseTrustedProxies } from '../../lib/proxy/trusted-proxies.ts'
 import { Tunnels } from '../../lib/proxy/tunnel.ts'
+
+/** The same suites run on every engine: see `test/contract/engine`. */
+let engineUnderTest: EngineName = 'relay'
+export function useEngine(engine: EngineName): void {
+  engineUnderTest = engine
+}
 
 export interface FrontDoorOptions {
   /** Backend ports on 127.0.0.1, in order `b0`, `b1`, … */
@@ -26,7 +32,8 @@ export interface FrontDoorOptions {
   readonly debugHeaders?: boolean
   readonly affinity?: TableData['clusters'][number]['affinity']
   readonly routes?: TableData['clusters'][number]['routes']
-  readonly createForward?: CreateForward
+  /** Left out: the one under test. */
+  readonly engine?: EngineName
   readonly stopping?: () => boolean
 }
 
@@ -71,7 +78,7 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
   const table = new RouteTable(data, board, 0)
   const context: DataPlaneContext = {
     table: () => table,
-    forward: (options.createForward ?? createForward)({ clock }),
+    forwards: new Forwards({ clock }),
     exchanges: new Exchanges(),
     tunnels: new Tunnels({ clock }),
     trustedProxies: parseTrustedProxies(options.trustedProxies ?? []),
@@ -81,11 +88,12 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
     log: silentLog,
     stopping: options.stopping ?? (() => false),
   }
-  const listener = await openListener({ host: '127.0.0.1', port: 0 }, context, { reusePort: false })
+  const engine = options.engine ?? engineUnderTest
+  const listener = await openListener({ host: '127.0.0.1', port: 0, engine }, context, { reusePort: false })
   const close = async () => {
     context.tunnels.cutAll()
     listener.destroy()
-    context.forward.close()
+    context.forwards.close()
     await until(() => context.exchanges.size === 0 && context.tunnels.size === 0, 'everything is over')
   }
   const url = `http://127.0.0.1:${listener.port}`

@@ -2,22 +2,24 @@
  * The seam between an exchange and what carries it to a backend. An engine knows one member, one request and its deadlines; it
  * chooses nobody, retries nothing and writes no head: those are the exchange's.
  */
-import type { OutgoingHttpHeaders } from 'node:http'
-import type { Duplex, Readable, Writable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import type { Clock } from '../../clock.ts'
 import type { Member } from '../../cluster/member.ts'
 import type { TimeoutsConfig } from '../../config/config.ts'
+import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead, RequestBody } from '../client-end.ts'
 import type { Failure } from '../retry.ts'
+import type { RouteCluster } from '../route-table.ts'
 import { createHttpProxy3 } from './http-proxy-3.ts'
+import { createRelay } from './relay/relay.ts'
 
 export interface ForwardRequest {
   readonly member: Member
   readonly method: string
   /** Sent byte for byte. */
   readonly target: string
-  readonly headers: OutgoingHttpHeaders
+  readonly head: OutboundHead
   /** Not read before the connection stands, so that a failed connect leaves it whole. Null: no body. */
-  readonly body: (Readable & { readonly rawTrailers: readonly string[] }) | null
+  readonly body: RequestBody | null
   readonly timeouts: TimeoutsConfig
   /** True: not on a pooled connection. */
   readonly fresh: boolean
@@ -35,12 +37,12 @@ export interface ForwardEvents {
   /** The connection stands and the body is about to be read. */
   bodyWanted(): void
   /** 102, 103 and other interim answers but 100 and 101. */
-  information(status: number, rawHeaders: readonly string[]): void
+  information(head: AnswerHead): void
   /** The head of the answer. Returns where its body goes; the engine writes there with back-pressure and does not end it. */
-  response(status: number, message: string, rawHeaders: readonly string[]): Writable
+  response(head: AnswerHead): AnswerBody
   done(rawTrailers: readonly string[]): void
   /** 101: from the return of this call on, the tunnel that was given to `upgrade` is connected. */
-  switched(rawHeaders: readonly string[]): void
+  switched(head: AnswerHead): void
   failed(failure: Failure): void
 }
 
@@ -72,6 +74,41 @@ export interface ForwardDeps {
 
 export type CreateForward = (deps: ForwardDeps) => Forward
 
-const engines = { 'http-proxy-3': createHttpProxy3 } as const satisfies Record<string, CreateForward>
+export type EngineName = 'relay' | 'http-proxy-3'
 
-export const createForward: CreateForward = deps => engines['http-proxy-3'](deps)
+const engines = {
+  relay: createRelay,
+  'http-proxy-3': createHttpProxy3,
+} as const satisfies Record<EngineName, CreateForward>
+
+/** The engines of one event loop, each made when it is first needed. */
+export class Forwards {
+  readonly #deps: ForwardDeps
+  readonly #engines = new Map<string, Forward>()
+
+  constructor(deps: ForwardDeps) {
+    this.#deps = deps
+  }
+
+  /** What carries this client's requests to this cluster. */
+  of(client: ClientEnd, _cluster: RouteCluster): Forward {
+    return this.engine(client.engine)
+  }
+
+  engine(name: EngineName): Forward {
+    let engine = this.#engines.get(name)
+    if (engine === undefined) {
+      engine = engines[name](this.#deps)
+      this.#engines.set(name, engine)
+    }
+    return engine
+  }
+
+  forget(member: Member): void {
+    for (const engine of this.#engines.values()) engine.forget(member)
+  }
+
+  close(): void {
+    for (const engine of this.#engines.values()) engine.close()
+  }
+}

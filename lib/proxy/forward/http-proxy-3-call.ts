@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import type { Clock } from '../../clock.ts'
 import type { ErrorCode } from '../../errors.ts'
+import type { RequestBody } from '../client-end.ts'
 import type { Deadlines, Timed } from '../deadlines.ts'
 import { trailerFields } from '../headers.ts'
 import { closeHandshakeMs } from '../limits.ts'
@@ -44,7 +45,7 @@ export class EngineCall implements ForwardCall, Timed {
     this.deadlines = deadlines
     this.method = request.method
     this.url = request.target
-    this.headers = request.headers
+    this.headers = request.head.fields()
     deadlines.add(this)
     this.deadlineMs = deadlines.in(request.timeouts.connectMs)
   }
@@ -120,7 +121,8 @@ export class EngineCall implements ForwardCall, Timed {
 
   interim(info: InformationEvent): void {
     if (this.phase === 'over' || info.statusCode === 100) return
-    this.events.information(info.statusCode, info.rawHeaders)
+    const { statusCode: status, statusMessage: message, rawHeaders } = info
+    this.events.information({ status, message, fields: () => rawHeaders })
   }
 
   /** Node closes without an error what answers 101 unasked. */
@@ -162,8 +164,10 @@ export class EngineCall implements ForwardCall, Timed {
   #answer(response: IncomingMessage): Writable | null {
     const status = response.statusCode!
     try {
-      if (status >= 200)
-        return this.events.response(status, response.statusMessage ?? '', response.rawHeaders)
+      if (status >= 200) {
+        const message = response.statusMessage ?? ''
+        return this.events.response({ status, message, fields: () => response.rawHeaders }).stream()
+      }
     } catch {
       // As below.
     }
@@ -180,11 +184,11 @@ export class EngineCall implements ForwardCall, Timed {
       this.phase = 'body'
       this.#bodyBegun = true
       this.events.bodyWanted()
-      this.#sendBody(this.request.body)
+      this.#sendBody(this.request.body.stream())
     }
   }
 
-  #sendBody(body: NonNullable<ForwardRequest['body']>): void {
+  #sendBody(body: ReturnType<RequestBody['stream']>): void {
     const upstream = this.upstream!
     const { idleMs, headerMs } = this.request.timeouts
     this.deadlineMs = this.deadlines.in(idleMs)
@@ -281,7 +285,8 @@ export class UpgradeCall extends EngineCall {
         return
       }
       this.finish()
-      this.events.switched(response.rawHeaders)
+      const { statusMessage, rawHeaders } = response
+      this.events.switched({ status: 101, message: statusMessage ?? '', fields: () => rawHeaders })
       this.#swallowHead()
       connect(response, backend, head)
       this.#client.once('close', () => this.#release(backend))

@@ -19,7 +19,7 @@ function config(text: string): Config {
 
 t.test('the smallest config has a default for all the rest', async t => {
   t.strictSame(config('clusters: [{ id: web, backends: [{ id: a, address: "10.0.0.5:8080" }] }]'), {
-    listeners: [{ host: '0.0.0.0', port: 8080 }],
+    listeners: [{ host: '0.0.0.0', port: 8080, engine: 'relay' }],
     threads: 4,
     trustedProxies: [],
     debugHeaders: false,
@@ -77,8 +77,8 @@ clusters:
 t.test('every key is read', async t => {
   const read = config(full)
   t.strictSame(read.listeners, [
-    { host: '0.0.0.0', port: 8080 },
-    { host: '::1', port: 8081 },
+    { host: '0.0.0.0', port: 8080, engine: 'relay' },
+    { host: '::1', port: 8081, engine: 'relay' },
   ])
   t.equal(read.threads, 0)
   t.strictSame(read.trustedProxies, ['10.0.0.0/8', '::1/128', '192.0.2.7/32'])

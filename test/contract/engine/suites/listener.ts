@@ -1,9 +1,9 @@
 /** The listener's own answers and its end. */
 import t from 'tap'
-import { TidegateError } from '../../../lib/errors.ts'
-import { openListener } from '../../../lib/proxy/listener.ts'
-import { ManualClock } from '../../support/manual-clock.ts'
-import { openFrontDoor, openRawBackend, rawClient, until } from '../../support/traffic.ts'
+import { TidegateError } from '../../../../lib/errors.ts'
+import { openListener } from '../../../../lib/proxy/listener.ts'
+import { ManualClock } from '../../../support/manual-clock.ts'
+import { openFrontDoor, openRawBackend, rawClient, until } from '../../../support/traffic.ts'
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 

@@ -6,7 +6,7 @@ import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
-import { ManualClock } from '../../support/manual-clock.ts'
+import { ManualClock } from '../../../support/manual-clock.ts'
 import {
   closeServer,
   listenOn,
@@ -15,7 +15,7 @@ import {
   rawClient,
   tunnelCount,
   until,
-} from '../../support/traffic.ts'
+} from '../../../support/traffic.ts'
 
 const part = randomBytes(200_000)
 

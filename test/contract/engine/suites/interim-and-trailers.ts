@@ -3,8 +3,8 @@
 import { once } from 'node:events'
 import { createServer, request as httpRequest } from 'node:http'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { closeServer, listenOn, openFrontDoor, rawClient } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { closeServer, listenOn, openFrontDoor, rawClient } from '../../../support/traffic.ts'
 
 t.test('103, answer trailers and request trailers', async t => {
   const trailersSeen: Record<string, unknown>[] = []

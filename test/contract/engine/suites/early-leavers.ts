@@ -1,7 +1,7 @@
 /** Defect E: WebSocket clients that leave before the 101 leave their backend connections behind. */
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { inFlight, openFrontDoor, openRawBackend, rawClient, until } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { inFlight, openFrontDoor, openRawBackend, rawClient, until } from '../../../support/traffic.ts'
 
 const handshake =
   'GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +

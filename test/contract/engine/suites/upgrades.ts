@@ -5,8 +5,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { ManualClock } from '../../support/manual-clock.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { ManualClock } from '../../../support/manual-clock.ts'
 import {
   closeServer,
   inFlight,
@@ -16,7 +16,7 @@ import {
   rawClient,
   tunnelCount,
   until,
-} from '../../support/traffic.ts'
+} from '../../../support/traffic.ts'
 
 const upgrade = (protocol: string) =>
   `GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n` +
@@ -73,7 +73,7 @@ t.test('an upgrade with a body is a plain request', async t => {
 })
 
 t.test('a refusal is relayed whole, with back-pressure and every field', async t => {
-  const bodyBytes = 8 * 1024 * 1024
+  const bodyBytes = 64 * 1024 * 1024
   let written = 0
   const backend = await openRawBackend(socket => {
     socket.write(

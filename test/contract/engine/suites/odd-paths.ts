@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { closeServer, listenOn, openFrontDoor, rawClient } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { closeServer, listenOn, openFrontDoor, rawClient } from '../../../support/traffic.ts'
 
 const seen: string[] = []
 const origin = createServer((request, response) => {
@@ -15,7 +15,7 @@ const origin = createServer((request, response) => {
 const originPort = await listenOn(origin)
 t.teardown(() => closeServer(origin))
 
-const script = fileURLToPath(new URL('../../support/bare-http-proxy-3.ts', import.meta.url))
+const script = fileURLToPath(new URL('../../../support/bare-http-proxy-3.ts', import.meta.url))
 const upgrade =
   'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
 

@@ -1,7 +1,7 @@
 /** Defect D: a backend that dies in the middle of a body leaves the client waiting for ever; here it sees the break at once. */
 import { createServer } from 'node:http'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
 import {
   closeServer,
   inFlight,
@@ -10,7 +10,7 @@ import {
   openRawBackend,
   rawClient,
   until,
-} from '../../support/traffic.ts'
+} from '../../../support/traffic.ts'
 
 const get = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 

@@ -1,8 +1,8 @@
 /** Defects B and B2: a chunked body of DELETE or OPTIONS is re-framed as no body, and its bytes become a request of their own. */
 import { Agent, createServer } from 'node:http'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { closeServer, listenOn, openFrontDoor, rawClient } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { closeServer, listenOn, openFrontDoor, rawClient } from '../../../support/traffic.ts'
 
 const hidden = 'GET /secret HTTP/1.1\r\nHost: inside\r\n\r\n'
 

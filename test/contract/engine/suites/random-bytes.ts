@@ -11,7 +11,7 @@ import {
   rawClient,
   tunnelCount,
   until,
-} from '../../support/traffic.ts'
+} from '../../../support/traffic.ts'
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 const rounds = 400

@@ -1,7 +1,7 @@
 /** The library passes hop-by-hop and Connection-named fields on, believes the client's forwarding fields, and ends client connections. */
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { openFrontDoor, openRawBackend, rawClient } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { openFrontDoor, openRawBackend, rawClient } from '../../../support/traffic.ts'
 
 const request =
   'GET / HTTP/1.1\r\nHost: shop.example:8080\r\nConnection: keep-alive, X-Secret, content-length, HOST\r\nX-Secret: 1\r\n' +

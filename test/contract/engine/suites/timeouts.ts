@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { ManualClock } from '../../support/manual-clock.ts'
-import { inFlight, openFrontDoor, openRawBackend, rawClient, until } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { ManualClock } from '../../../support/manual-clock.ts'
+import { inFlight, openFrontDoor, openRawBackend, rawClient, until } from '../../../support/traffic.ts'
 
 const get = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 

@@ -1,8 +1,8 @@
 /** Defect G: with `Expect: 100-continue` the library skips its hook, and the header a hook adds is lost. */
 import { createServer } from 'node:http'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { closeServer, listenOn, openFrontDoor, openRawBackend, rawClient } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { closeServer, listenOn, openFrontDoor, openRawBackend, rawClient } from '../../../support/traffic.ts'
 
 const head =
   'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n'

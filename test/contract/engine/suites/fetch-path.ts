@@ -2,8 +2,8 @@
 import { createServer } from 'node:http'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import t from 'tap'
-import { openBare } from '../../support/bare-http-proxy-3.ts'
-import { closeServer, listenOn, openFrontDoor, rawClient } from '../../support/traffic.ts'
+import { openBare } from '../../../support/bare-http-proxy-3.ts'
+import { closeServer, listenOn, openFrontDoor, rawClient } from '../../../support/traffic.ts'
 
 const origin = createServer((request, response) => {
   if (request.url === '/cookies') response.setHeader('Set-Cookie', ['a=1', 'b=2; Path=/'])

@@ -9,7 +9,7 @@ import {
   openRawBackend,
   rawClient,
   until,
-} from '../../support/traffic.ts'
+} from '../../../support/traffic.ts'
 
 const mebibyte = 1024 * 1024
 

@@ -9,7 +9,7 @@ import {
   openRawBackend,
   rawClient,
   until,
-} from '../../support/traffic.ts'
+} from '../../../support/traffic.ts'
 
 async function closedPort(): Promise<number> {
   const server = createServer()
@@ -102,7 +102,7 @@ t.test('a member that left keeps no idle connection', async t => {
   const door = await openFrontDoor({ backends: [backend.port] })
   await (await fetch(door.url)).text()
   t.equal(backend.sockets.size, 1)
-  for (const member of door.table.members()) door.context.forward.forget(member)
+  for (const member of door.table.members()) door.context.forwards.forget(member)
   await until(() => backend.sockets.size === 0, 'the pooled connection to close')
   await door.close()
   await backend.close()

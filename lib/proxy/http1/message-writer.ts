@@ -1,0 +1,88 @@
+/**
+ * Writes one message after another on a socket: head, body in its framing, trailers. What is small and comes together goes out in
+ * one write: a system call costs more than copying some kilobytes.
+ */
+import type { Socket } from 'node:net'
+
+export type Framing = 'none' | 'length' | 'chunked' | 'close'
+
+/** Up to here bytes are copied into the text that waits; larger ones go out as they are, beside it. */
+const copyBytesMax = 4 * 1024
+const heldCharsMax = 16 * 1024
+
+export class MessageWriter {
+  readonly #socket: Socket
+  /** Latin1, not sent yet. */
+  #held = ''
+  #framing: Framing = 'none'
+  /** With `length`: bytes still to come. */
+  #remaining = 0
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+  }
+
+  /** True: what was promised in the head has been written. */
+  get complete(): boolean {
+    return this.#framing !== 'length' || this.#remaining === 0
+  }
+
+  get full(): boolean {
+    return this.#socket.writableNeedDrain
+  }
+
+  /** Takes the head; it goes out with the first bytes, or at the flush. */
+  begin(head: string, framing: Framing, length: number): void {
+    this.#held += head
+    this.#framing = framing
+    this.#remaining = framing === 'length' ? length : 0
+  }
+
+  /** The bytes are the caller's again after this. False: more than was promised. */
+  write(bytes: Buffer): boolean {
+    const { length } = bytes
+    if (this.#framing === 'none' || length === 0) return true
+    if (this.#framing === 'length') {
+      if (length > this.#remaining) return false
+      this.#remaining -= length
+    }
+    const chunked = this.#framing === 'chunked'
+    if (length <= copyBytesMax) {
+      const text = bytes.toString('latin1')
+      this.#held += chunked ? `${length.toString(16)}\r\n${text}\r\n` : text
+      if (this.#held.length > heldCharsMax) this.flush()
+      return true
+    }
+    const socket = this.#socket
+    const own = Buffer.from(bytes)
+    const before = chunked ? `${this.#held}${length.toString(16)}\r\n` : this.#held
+    this.#held = ''
+    if (before === '') {
+      socket.write(own)
+      return true
+    }
+    socket.cork()
+    socket.write(before, 'latin1')
+    socket.write(own)
+    if (chunked) socket.write('\r\n', 'latin1')
+    socket.uncork()
+    return true
+  }
+
+  flush(): void {
+    if (this.#held === '') return
+    const text = this.#held
+    this.#held = ''
+    if (this.#socket.writable) this.#socket.write(text, 'latin1')
+  }
+
+  /** `trailers`: name and value in turns; only a chunked body has any. */
+  end(trailers: readonly (readonly [string, string])[]): void {
+    if (this.#framing === 'chunked') {
+      this.#held += '0\r\n'
+      for (const [name, value] of trailers) this.#held += `${name}: ${value}\r\n`
+      this.#held += '\r\n'
+    }
+    this.flush()
+  }
+}

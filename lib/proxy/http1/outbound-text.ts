@@ -1,0 +1,45 @@
+/** A request's head as HTTP/1.1 text. @pure */
+import type { OutgoingHttpHeaders } from 'node:http'
+import type { Member } from '../../cluster/member.ts'
+import { forwardingFields, type Hop } from '../headers.ts'
+import type { RequestHead } from './request-head.ts'
+
+/** From fields by name, for a request that came another way than as text. */
+export function outboundText(
+  method: string,
+  target: string,
+  fields: OutgoingHttpHeaders,
+  member: Member,
+): string {
+  let text = `${method} ${target} HTTP/1.1\r\n`
+  if (fields.host === undefined) text += `Host: ${hostOf(member)}\r\n`
+  for (const name in fields) {
+    const value = fields[name]
+    if (value === undefined) continue
+    for (const one of Array.isArray(value) ? value : [value]) text += `${name}: ${one}\r\n`
+  }
+  return `${text}\r\n`
+}
+
+/** From a head that was read as text: what passes of it stays as it came, what decides routing and framing is written anew. */
+export function relayedText(head: RequestHead, forwarding: string, member: Member): string {
+  const host = head.authority === '' ? hostOf(member) : head.authority
+  let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${host}\r\n${head.kept}${forwarding}`
+  if (head.takesTrailers) text += 'TE: trailers\r\n'
+  if (head.webSocket) return `${text}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
+  if (head.body === 'length') return `${text}Content-Length: ${head.length}\r\n\r\n`
+  if (head.body === 'chunked') return `${text}Transfer-Encoding: chunked\r\n\r\n`
+  return head.length === 0 ? `${text}Content-Length: 0\r\n\r\n` : `${text}\r\n`
+}
+
+/** The fields about this hop, and under trust about earlier ones, as lines. */
+export function forwardingText(head: RequestHead, hop: Hop): string {
+  const fields = forwardingFields(head.forwarded ? head.fields() : nothing, hop)
+  let text = ''
+  for (const name in fields) if (fields[name] !== undefined) text += `${name}: ${fields[name]}\r\n`
+  return text
+}
+
+const nothing = {}
+
+const hostOf = ({ host, port }: Member) => `${host.includes(':') ? `[${host}]` : host}:${port}`

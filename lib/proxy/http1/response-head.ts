@@ -1,0 +1,173 @@
+/**
+ * A backend's answer head, read as strictly as a request's: an answer whose end two readers could see in two places is not passed on
+ * (RFC 9112 §4, §6.3). @pure
+ */
+import { Field, FieldScanner, type ScanResult } from './field-scanner.ts'
+import { withoutNominated } from './request-head.ts'
+
+export const responseFieldsMax = 256
+
+/** Where the answer's body ends: there is none, after `length` bytes, after the last chunk, with the connection. */
+export type AnswerFraming = 'none' | 'length' | 'chunked' | 'close'
+
+export class ResponseHead {
+  status = 0
+  message = ''
+  /** The field lines that pass to the client as they are, each with its CR LF. */
+  kept = ''
+  framing: AnswerFraming = 'none'
+  /** The Content-Length, or -1; an answer to HEAD has one and no body. */
+  length = -1
+  /** The backend's connection may carry another exchange. */
+  keepAlive = true
+  /** What it switches to (lower case), with status 101. */
+  upgrade: string | null = null
+
+  /** Name and value in turns, without what belongs to one hop. */
+  fields(): string[] {
+    const out: string[] = []
+    let at = 0
+    while (at < this.kept.length) {
+      const end = this.kept.indexOf('\r\n', at)
+      const colon = this.kept.indexOf(':', at)
+      out.push(this.kept.slice(at, colon), this.kept.slice(colon + 1, end).trim())
+      at = end + 2
+    }
+    if (this.length >= 0) out.push('Content-Length', String(this.length))
+    return out
+  }
+}
+
+export interface ResponseFault {
+  readonly fault: string
+}
+
+const scanner = new FieldScanner()
+
+/** `text` holds the whole head from its first character on, with the blank line. `toHead`: it answers a HEAD request. */
+export function parseResponseHead(text: string, toHead: boolean): ResponseHead | ResponseFault {
+  const lineEnd = text.indexOf('\r\n')
+  const minor = text.charCodeAt(7) - 0x30
+  if (!text.startsWith('HTTP/1.') || (minor !== 0 && minor !== 1) || text.charCodeAt(8) !== 0x20)
+    return refuse('not an HTTP/1 status line')
+  const status = digit(text, 9) * 100 + digit(text, 10) * 10 + digit(text, 11)
+  const afterStatus = lineEnd > 12 ? text.charCodeAt(12) : 0x20
+  // Not a number where one of the three is no digit.
+  if (lineEnd < 12 || !(status >= 100) || afterStatus !== 0x20) return refuse('not an HTTP/1 status line')
+  const message = lineEnd > 13 ? text.slice(13, lineEnd) : ''
+  for (let i = 13; i < lineEnd; i++) {
+    const code = text.charCodeAt(i)
+    if ((code < 0x20 && code !== 0x09) || code === 0x7f)
+      return refuse('a control character in the status line')
+  }
+  const head = new ResponseHead()
+  head.status = status
+  head.message = message
+  return readFields(text, lineEnd + 2, head, minor, toHead)
+}
+
+function readFields(
+  text: string,
+  fieldsAt: number,
+  head: ResponseHead,
+  minor: number,
+  toHead: boolean,
+): ResponseHead | ResponseFault {
+  let runStart = fieldsAt
+  let kept = ''
+  let contentLength: string | null = null
+  let transferEncoding: string | null = null
+  let connection = ''
+  scanner.start(text, fieldsAt)
+  for (;;) {
+    const result: ScanResult = scanner.next(responseFieldsMax)
+    if (result === 'fault') return refuse(scanner.fault)
+    if (result === 'end') break
+    const { kind } = scanner
+    if (passes(kind, text)) continue
+    if (runStart < scanner.lineStart) kept += text.slice(runStart, scanner.lineStart)
+    runStart = scanner.lineEnd
+    if (kind === Field.contentLength) {
+      if (contentLength !== null) return refuse('more than one Content-Length')
+      contentLength = scanner.value()
+    } else if (kind === Field.transferEncoding) {
+      if (transferEncoding !== null) return refuse('more than one Transfer-Encoding')
+      transferEncoding = scanner.value().toLowerCase()
+    } else if (kind === Field.connection)
+      connection =
+        connection === '' ? scanner.value().toLowerCase() : `${connection},${scanner.value().toLowerCase()}`
+    else if (kind === Field.upgrade) head.upgrade = scanner.value().toLowerCase()
+  }
+  head.kept = runStart < scanner.lineStart ? kept + text.slice(runStart, scanner.lineStart) : kept
+  head.keepAlive = minor === 1
+  if (connection !== '') readConnection(head, connection)
+  return frame(head, contentLength, transferEncoding, minor, toHead)
+}
+
+/** Of what `Field` knows, an answer's Via, Cookie, Expect and the like mean nothing to a proxy. */
+function passes(kind: number, text: string): boolean {
+  switch (kind) {
+    case Field.plain:
+    case Field.cookie:
+    case Field.host:
+    case Field.expect:
+    case Field.alias:
+      return true
+    case Field.forwarding:
+      return !text
+        .slice(scanner.lineStart, scanner.lineStart + 11)
+        .toLowerCase()
+        .startsWith('x-tidegate-')
+    default:
+      return false
+  }
+}
+
+function readConnection(head: ResponseHead, connection: string): void {
+  if (connection === 'keep-alive') return
+  if (connection === 'close') {
+    head.keepAlive = false
+    return
+  }
+  let nominated: Set<string> | null = null
+  for (const token of connection.split(',')) {
+    const name = token.trim()
+    if (name === 'close') head.keepAlive = false
+    else if (name !== '' && name !== 'keep-alive' && name !== 'upgrade')
+      nominated = (nominated ?? new Set()).add(name)
+  }
+  if (nominated !== null) head.kept = withoutNominated(head.kept, nominated)
+}
+
+function frame(
+  head: ResponseHead,
+  contentLength: string | null,
+  transferEncoding: string | null,
+  minor: number,
+  toHead: boolean,
+): ResponseHead | ResponseFault {
+  if (contentLength !== null) {
+    if (transferEncoding !== null) return refuse('both Content-Length and Transfer-Encoding')
+    if (!/^\d{1,15}$/.test(contentLength)) return refuse('a Content-Length that is not a number')
+    head.length = Number(contentLength)
+  }
+  if (transferEncoding !== null && (transferEncoding !== 'chunked' || minor === 0))
+    return refuse('a Transfer-Encoding other than chunked')
+  const { status } = head
+  if (toHead || status < 200 || status === 204 || status === 304) {
+    // These never have a body; a length on a 204 or an interim answer would only confuse (RFC 9110 §8.6).
+    if (status < 200 || status === 204) head.length = -1
+    head.framing = 'none'
+  } else if (transferEncoding !== null) head.framing = 'chunked'
+  else if (head.length === 0) head.framing = 'none'
+  else head.framing = head.length > 0 ? 'length' : 'close'
+  if (head.framing === 'close') head.keepAlive = false
+  return head
+}
+
+function digit(text: string, at: number): number {
+  const value = text.charCodeAt(at) - 0x30
+  return value >= 0 && value <= 9 ? value : Number.NaN
+}
+
+const refuse = (fault: string): ResponseFault => ({ fault })

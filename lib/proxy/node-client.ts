@@ -1,0 +1,191 @@
+/** A client whose protocol `node:http` speaks: its request and response as an exchange wants them. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Readable, Writable } from 'node:stream'
+import type { Clock } from '../clock.ts'
+import type { Member } from '../cluster/member.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { AnswerBody, AnswerHead, BodySink, ClientEnd, OutboundHead, RequestBody } from './client-end.ts'
+import { type Hop, type InboundExtras, inboundHeaders, outboundHeaders, trailerFields } from './headers.ts'
+import { outboundText } from './http1/outbound-text.ts'
+import { reply } from './reply.ts'
+import { type Refusal, type Screened, screen } from './screen.ts'
+import { plainAddress } from './trusted-proxies.ts'
+import { Tunnel, type Tunnels, type WaitingClient } from './tunnel.ts'
+
+export interface NodeClientOptions {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  /** The client waits for `100 Continue` before it sends its body. */
+  readonly expectsContinue: boolean
+  /** Given for a WebSocket upgrade; `response` then writes to its socket. */
+  readonly waiting: WaitingClient | null
+  readonly secure: boolean
+  readonly tunnels: Tunnels
+  readonly clock: Clock
+}
+
+export class NodeClient implements ClientEnd {
+  readonly engine = 'http-proxy-3'
+  readonly protocol: 'HTTP/1.0' | 'HTTP/1.1'
+  readonly secure: boolean
+  readonly peer: string
+  readonly localPort: number
+  readonly method: string
+  readonly line: Screened | Refusal
+  readonly upgrade: boolean
+  readonly body: RequestBody | null
+  readonly #options: NodeClientOptions
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+
+  constructor(options: NodeClientOptions) {
+    const { request, response, waiting } = options
+    this.#options = options
+    this.#request = request
+    this.#response = response
+    this.protocol = request.httpVersionMinor === 0 ? 'HTTP/1.0' : 'HTTP/1.1'
+    this.secure = options.secure
+    this.peer = plainAddress(request.socket.remoteAddress ?? '')
+    this.localPort = request.socket.localPort ?? 0
+    this.method = request.method ?? ''
+    this.line = screen(request)
+    this.upgrade = waiting !== null
+    const bodied = this.line.fault === null && this.line.body !== 'none' && !this.upgrade
+    this.body = bodied ? new StreamBody(request, Number(request.headers['content-length'] ?? -1)) : null
+    response.on('error', ignore)
+  }
+
+  get bodyComplete(): boolean {
+    return this.#request.complete
+  }
+
+  get answered(): boolean {
+    return this.#response.headersSent || this.#response.destroyed
+  }
+
+  field(name: string): string | undefined {
+    const value = this.#request.headers[name]
+    return Array.isArray(value) ? value.join(', ') : value
+  }
+
+  outbound(hop: Hop): OutboundHead {
+    const { headers } = this.#request
+    const framing = this.upgrade ? 'upgrade' : (this.line as Screened).body
+    const fields = () => outboundHeaders(headers, hop, framing)
+    return {
+      fields,
+      text: member => outboundText(this.method, (this.line as Screened).target, fields(), member),
+    }
+  }
+
+  sendContinue(): void {
+    if (this.#options.expectsContinue && !this.#response.headersSent) this.#response.writeContinue()
+  }
+
+  sendInformation(head: AnswerHead): void {
+    if (this.answered || this.protocol === 'HTTP/1.0' || this.upgrade) return
+    try {
+      this.#response.writeInformation(head.status, inboundHeaders(head.fields(), noExtras))
+    } catch {
+      // An interim answer may always be left out.
+    }
+  }
+
+  sendHead(head: AnswerHead, extras: InboundExtras, close: boolean): AnswerBody {
+    const response = this.#response
+    if (close) response.shouldKeepAlive = false
+    response.writeHead(head.status, head.message, inboundHeaders(head.fields(), extras))
+    return new StreamAnswer(response)
+  }
+
+  finish(trailers: readonly string[]): void {
+    const response = this.#response
+    if (trailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailerFields(trailers))
+    response.end()
+  }
+
+  refuse(code: ErrorCode, reason: string | null, close: boolean): void {
+    const { clock } = this.#options
+    if (close) this.#response.shouldKeepAlive = false
+    reply(this.#request, this.#response, code, { reason, clock, headers: [] })
+  }
+
+  break(): void {
+    const { socket } = this.#response
+    // Without a length or chunks the end of the connection is the end of the body; only a reset says otherwise.
+    if (socket && this.protocol === 'HTTP/1.0') socket.resetAndDestroy()
+    else this.#response.destroy()
+  }
+
+  tunnel(member: Member, idleMs: number): Tunnel {
+    const { waiting, tunnels } = this.#options
+    return new Tunnel({ member, client: waiting!.socket, idleMs, tunnels })
+  }
+
+  switch(tunnel: Tunnel, head: AnswerHead, extras: InboundExtras): void {
+    const waiting = this.#options.waiting!
+    this.#response.detachSocket(waiting.socket as Socket)
+    tunnel.open(switchingHead(inboundHeaders(head.fields(), extras)), waiting.release())
+  }
+}
+
+/** The 101 of a WebSocket handshake; `fields`: name and value in turns. */
+export function switchingHead(fields: readonly string[]): string {
+  let head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+  for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`
+  return `${head}\r\n`
+}
+
+/** A body that is a stream already. */
+export class StreamBody implements RequestBody {
+  readonly length: number
+  readonly #stream: Readable & { readonly rawTrailers: readonly string[] }
+
+  constructor(stream: Readable & { readonly rawTrailers: readonly string[] }, length: number) {
+    this.#stream = stream
+    this.length = length
+  }
+
+  stream(): Readable & { readonly rawTrailers: readonly string[] } {
+    return this.#stream
+  }
+
+  start(sink: BodySink): void {
+    const stream = this.#stream
+    stream.on('data', (bytes: Buffer) => {
+      if (!sink.write(bytes)) stream.pause()
+    })
+    stream.on('end', () => sink.end(stream.rawTrailers))
+  }
+
+  resume(): void {
+    this.#stream.resume()
+  }
+}
+
+/** An answer's body that goes to a stream. */
+export class StreamAnswer implements AnswerBody {
+  readonly #stream: Writable
+
+  constructor(stream: Writable) {
+    this.#stream = stream
+  }
+
+  stream(): Writable {
+    return this.#stream
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#stream.write(Buffer.from(bytes))
+  }
+
+  flush(): void {}
+
+  onRoom(listener: () => void): void {
+    this.#stream.on('drain', listener)
+  }
+}
+
+const ignore = () => {}
+const noExtras: InboundExtras = { setCookie: null, backend: null }
