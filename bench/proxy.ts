@@ -1,127 +1,115 @@
 /**
- * What a request costs: Tidegate, bare http-proxy-3 with a keep-alive agent, and nginx, side by side on this machine, one event loop or
- * worker each, a 100-byte answer. Rounds are interleaved, so that a slow moment of the machine hits all of them.
- *
- *   npm run bench:proxy -- [--rounds 5] [--seconds 3] [--connections 64]
+ * `npm run bench:proxy`: what Tidegate costs beside HAProxy, nginx, Caddy and the proxies of Node, one core each, side by side in
+ * one run. Prints a table for each row and whether each target is met; writes bench/results/proxy.{json,md,svg}, and with
+ * `--write-docs` docs/performance.{md,svg}. `--help` tells the options. Ends with 1 when a target was measured and missed.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
-import { parseArgs } from 'node:util'
-import { measure, type Round } from './lib/measure.ts'
-import { has, type Running, startNginx, startNode } from './lib/subjects.ts'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { makeCertificate } from './proxy/certificate.ts'
+import { has, pinned } from './proxy/children.ts'
+import { verdict } from './proxy/figures.ts'
+import { machine, versions } from './proxy/machine.ts'
+import { parseOptions, type Settings, usage } from './proxy/options.ts'
+import { startOrigin } from './proxy/origin/origin.ts'
+import {
+  allFigures,
+  performanceDocument,
+  remarksOf,
+  resultDocument,
+  summary,
+} from './proxy/report/document.ts'
+import { panelsOf, svg } from './proxy/report/plot.ts'
+import { aligned, figureCells, rowCells } from './proxy/report/tables.ts'
+import type { Bench, BenchResult, RowResult } from './proxy/row.ts'
+import { rows } from './proxy/rows/all.ts'
 
-/** Guarding may cost this much CPU more than bare http-proxy-3. */
-const allowedRatio = 1.25
+const say = (line: string) => void process.stdout.write(`${line}\n`)
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '3' },
-    connections: { type: 'string', default: '64' },
-  },
-})
-const settings = {
-  rounds: Number(values.rounds),
-  seconds: Number(values.seconds),
-  connections: Number(values.connections),
-}
+// A program that does not end must not keep the bench waiting.
+process.exit(await main(process.argv.slice(2)))
 
-if (!has('wrk')) {
-  process.stderr.write('bench:proxy needs wrk: apt-get install wrk (and nginx, to compare with it)\n')
-  process.exit(1)
-}
-
-const origin = await startOrigin()
-const subjects: Running[] = []
-try {
-  subjects.push(await startNode('tidegate', './tidegate.ts', [String(origin.port)], 'proxy'))
-  subjects.push(await startNode('http-proxy-3', './bare.ts', [String(origin.port)], 'proxy'))
-  if (has('nginx')) subjects.push(await startNginxProxy(origin.port))
-  else process.stdout.write('nginx is left out: apt-get install nginx\n')
-  report(await run())
-} finally {
-  for (const subject of [...subjects, origin]) await subject.stop()
-}
-
-function startOrigin(): Promise<Running> {
-  if (!has('nginx')) return startNode('origin', './origin.ts', [], 'others')
-  return startNginx(
-    'origin',
-    'others',
-    `location / { default_type text/plain; return 200 "${'x'.repeat(100)}"; }`,
-  )
-}
-
-function startNginxProxy(originPort: number): Promise<Running> {
-  const location =
-    'location / { proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; }'
-  const upstream = `upstream origin { server 127.0.0.1:${originPort}; keepalive 256; keepalive_requests 1000000000; }`
-  return startNginx('nginx', 'proxy', location, upstream)
-}
-
-async function run(): Promise<Map<string, Round[]>> {
-  const rounds = new Map<string, Round[]>(subjects.map(({ name }) => [name, []]))
-  // Compilers and pools warm up before anything counts.
-  for (const subject of subjects) await measure(subject, settings.seconds, settings.connections)
-  for (let round = 0; round < settings.rounds; round++) {
-    for (const subject of subjects) {
-      rounds.get(subject.name)!.push(await measure(subject, settings.seconds, settings.connections))
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    const { settings, help } = parseOptions(
+      args,
+      rows.map(({ id }) => id),
+    )
+    if (help) {
+      say(
+        `${usage}\nrows:\n${aligned(
+          rows.map(({ id, title }) => [`  ${id}`, title]),
+          false,
+        )}`,
+      )
+      return 0
     }
+    if (!has('nginx')) throw new Error('the origin of all rows is nginx; get it with: npm run setup -- bench')
+    if (!pinned) say('no two cores, or no taskset: nothing is pinned, and the numbers say little')
+    return report(await run(settings, args))
+  } catch (error) {
+    process.stderr.write(`bench:proxy: ${(error as Error).message}\n`)
+    return 2
   }
-  return rounds
 }
 
-function report(rounds: Map<string, Round[]>): void {
-  const rows = [...rounds].map(([name, list]) => ({
-    name,
-    requests_per_second: Math.round(median(list.map(round => round.requestsPerSecond))),
-    cpu_us_per_request: tenth(median(list.map(round => round.cpuMicrosPerRequest))),
-    user_us_per_request: tenth(median(list.map(round => round.userMicrosPerRequest))),
-    p99_ms: tenth(median(list.map(round => round.p99Ms))),
-    errors: list.reduce((sum, round) => sum + round.errors, 0),
-  }))
-  const bare = rows.find(({ name }) => name === 'http-proxy-3')!.cpu_us_per_request
-  const table = rows.map(row => ({
-    ...row,
-    cpu_vs_bare: Math.round((row.cpu_us_per_request / bare) * 100) / 100,
-  }))
-  process.stdout.write(`${columns(table)}\n`)
-  const ratio = table.find(({ name }) => name === 'tidegate')!.cpu_vs_bare
-  process.stdout.write(`\nguarding costs ${ratio} × bare http-proxy-3 (allowed: ${allowedRatio})\n`)
-  const directory = new URL('./results/', import.meta.url)
-  mkdirSync(directory, { recursive: true })
-  const facts = {
+async function run(settings: Settings, args: readonly string[]): Promise<BenchResult> {
+  const scratch = mkdtempSync(join(tmpdir(), 'tidegate-bench-'))
+  // Whatever ends the bench, its programs end with it.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+  process.once('exit', () => rmSync(scratch, { recursive: true, force: true }))
+  const certificate = makeCertificate(scratch)
+  const origin = await startOrigin(scratch)
+  const bench: Bench = { settings, scratch, origin, certificate, say }
+  const done: RowResult[] = []
+  try {
+    const chosen = rows.filter(({ id }) => settings.only.length === 0 || settings.only.includes(id))
+    for (const row of chosen) {
+      say(`\n${row.id}: ${row.title}`)
+      const result = await row.run(bench)
+      show(result)
+      done.push(result)
+    }
+  } finally {
+    await origin.stop()
+  }
+  return {
     at: new Date().toISOString(),
-    node: process.version,
-    cpu: cpus()[0]?.model ?? '',
-    cores: cpus().length,
-  }
-  const result = {
-    ...facts,
+    command: ['npm run bench:proxy', ...(args.length > 0 ? ['--', ...args] : [])].join(' '),
+    machine: machine(),
+    versions: versions(),
     settings,
-    allowed_ratio: allowedRatio,
-    ratio,
-    rows: table,
-    rounds: Object.fromEntries(rounds),
+    rows: done,
   }
-  writeFileSync(new URL('proxy.json', directory), `${JSON.stringify(result, null, 2)}\n`)
-  if (ratio > allowedRatio || table[0]!.errors > 0) process.exitCode = 1
 }
 
-function columns(rows: readonly Record<string, string | number>[]): string {
-  const names = Object.keys(rows[0]!)
-  const widths = names.map(name => Math.max(name.length, ...rows.map(row => String(row[name]).length)))
-  const line = (cells: readonly string[]) =>
-    cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ')
-  return [names, ...rows.map(row => names.map(name => String(row[name])))].map(line).join('\n')
+function show(result: RowResult): void {
+  if (result.lanes.length > 0) say(`\n${aligned(rowCells(result))}`)
+  for (const remark of remarksOf(result)) say(`  ${remark}`)
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+function report(result: BenchResult): number {
+  const figures = allFigures(result)
+  say(`\n${aligned(figureCells(figures), false)}\n\n${summary(figures)}`)
+  const directory = join(import.meta.dirname, 'results')
+  mkdirSync(directory, { recursive: true })
+  const plot = svg(panelsOf(result.rows))
+  writeFileSync(join(directory, 'proxy.json'), `${JSON.stringify(asJson(result), null, 2)}\n`)
+  writeFileSync(join(directory, 'proxy.md'), resultDocument(result))
+  writeFileSync(join(directory, 'proxy.svg'), plot)
+  if (result.settings.writeDocs) {
+    const docs = join(import.meta.dirname, '../docs')
+    writeFileSync(join(docs, 'performance.md'), performanceDocument(result))
+    writeFileSync(join(docs, 'performance.svg'), plot)
+  }
+  return figures.some(figure => verdict(figure) === 'miss') ? 1 : 0
 }
 
-function tenth(value: number): number {
-  return Math.round(value * 10) / 10
+/** Each figure with its verdict; what could not be measured is null. */
+function asJson(result: BenchResult): object {
+  const withVerdicts = result.rows.map(row => ({
+    ...row,
+    figures: row.figures.map(figure => ({ ...figure, verdict: verdict(figure) })),
+  }))
+  return { ...result, rows: withVerdicts }
 }

@@ -52,7 +52,7 @@ async function loadDemo(
     admin: { ...config.admin, port: Number(values['admin-port'] ?? 9090) },
     store: { kind: 'sqlite', path: join(state, 'tidegate.db') },
     nodes: config.nodes.map(node => ({ ...node, directory: join(state, node.id) })),
-    shutdownGraceMs,
+    shutdown: { graceMs: shutdownGraceMs, tunnels: 'close', closeCode: 1001, closeSpreadMs: 0 },
   }
 }
 

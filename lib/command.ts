@@ -2,6 +2,8 @@
  * What can be asked of Tidegate, as data. @pure
  * The admin API, the CLI, schedules and the autoscaler all produce these; `control.ts` is the one place that carries them out.
  */
+import type { DrainConfig } from './config/config.ts'
+
 export type Command =
   | ScaleCommand
   | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
@@ -10,10 +12,8 @@ export type Command =
       readonly kind: 'drain_backend'
       readonly cluster: string
       readonly backend: string
-      /** Null: the cluster's own drain settings. */
-      readonly gracePeriodMs: number | null
-      readonly waitForConnections: boolean | null
-      readonly notifyClients: boolean | null
+      /** What is left out is taken from the cluster's own. */
+      readonly policy: Partial<DrainConfig>
     }
   | { readonly kind: 'ready_backend'; readonly cluster: string; readonly backend: string }
   | { readonly kind: 'maint_backend'; readonly cluster: string; readonly backend: string }
@@ -26,6 +26,8 @@ export type Command =
       readonly weight: number
     }
   | { readonly kind: 'deregister_backend'; readonly cluster: string; readonly backend: string }
+  /** Reads the configuration file again. */
+  | { readonly kind: 'reload' }
 
 export interface ScaleCommand {
   readonly kind: 'scale'

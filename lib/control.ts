@@ -5,10 +5,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Clock } from './clock.ts'
-import type { BackendView, DrainProof } from './cluster/backend.ts'
+import type { BackendView, DrainPolicy, DrainProof } from './cluster/backend.ts'
 import type { Clusters } from './cluster/clusters.ts'
 import type { Actor, Command, ScaleCommand } from './command.ts'
-import type { NodeConfig } from './config/config.ts'
+import type { Config, NodeConfig } from './config/config.ts'
 import { Drains } from './drains.ts'
 import { TidegateError, toTidegateError } from './errors.ts'
 import type { Events, StampedEvent } from './events.ts'
@@ -16,24 +16,39 @@ import type { Diagnosis, Driver } from './hypervisor/driver.ts'
 import type { Log } from './log.ts'
 import type { OperationRequest, OperationView } from './scaling/operation.ts'
 import type { Scaling } from './scaling/scaling.ts'
-import type { HistoryRecord, Json, OperationFilter, Store, Write } from './store/store.ts'
+import type {
+  DrainRecord,
+  HistoryRecord,
+  Json,
+  MarkRecord,
+  OperationFilter,
+  Store,
+  Write,
+} from './store/store.ts'
 import {
   type ClusterStatus,
   type ClusterView,
   type CommandResult,
+  type MetricsText,
   type NodeView,
   policyView,
+  type ReloadView,
 } from './views.ts'
 
 export interface ControlDeps {
   readonly clusters: Clusters
   readonly scaling: Scaling
   readonly store: Store
-  readonly nodes: readonly { readonly config: NodeConfig; readonly driver: Driver }[]
+  /** Those of now: a reload may add some. */
+  readonly nodes: () => readonly { readonly config: NodeConfig; readonly driver: Driver }[]
+  /** Takes the configuration file in again. */
+  readonly reload: (actor: Actor, config?: Config) => Promise<ReloadView>
   readonly events: Events
   readonly clock: Clock
   readonly log: Log
   readonly ready: () => { readonly ready: boolean; readonly reason: string }
+  /** All numbers, as text that a monitor reads. */
+  readonly metrics: () => Promise<MetricsText>
 }
 
 type BackendCommand = Extract<Command, { backend: string }>
@@ -45,7 +60,7 @@ export class Control {
 
   constructor(deps: ControlDeps) {
     this.#deps = deps
-    this.#drains = new Drains(deps.clusters, deps.log)
+    this.#drains = new Drains(deps.clusters, deps.clock, deps.log)
   }
 
   async execute(command: Command, actor: Actor): Promise<CommandResult> {
@@ -66,7 +81,19 @@ export class Control {
         return this.#inTurn(() => this.#register(command, actor))
       case 'deregister_backend':
         return this.#inTurn(() => this.#deregister(command, actor))
+      case 'reload':
+        return { result: 'reloaded', reload: await this.reload(actor) }
     }
+  }
+
+  /** Takes in this configuration, or the file again. */
+  reload(actor: Actor, config?: Config): Promise<ReloadView> {
+    return this.#inTurn(() => this.#deps.reload(actor, config))
+  }
+
+  /** Drains that a former process began go on. */
+  resume(marks: readonly MarkRecord[]): void {
+    this.#drains.resume(marks)
   }
 
   waitOperation(id: string, timeoutMs: number): Promise<OperationView> {
@@ -115,6 +142,7 @@ export class Control {
       scaling_status:
         last?.status === 'running' ? 'scaling' : last?.status === 'failed' ? 'failed' : 'stable',
       health_status: healthStatus(backends),
+      panic: clusters.standing(id).panic,
       generation: clusters.generation(),
       last_operation: last
         ? { id: last.id, type: last.type, status: last.status, completed_at: last.completed_at }
@@ -145,14 +173,14 @@ export class Control {
   }
 
   nodes(): Promise<readonly NodeView[]> {
-    return Promise.all(this.#deps.nodes.map(({ config, driver }) => nodeView(config, driver)))
+    return Promise.all(this.#deps.nodes().map(({ config, driver }) => nodeView(config, driver)))
   }
 
   /** What `doctor` shows: each driver with each template that a cluster uses on it. */
   async diagnose(): Promise<readonly Diagnosis[]> {
     const { clusters, nodes } = this.#deps
     const templates = clusters.ids().flatMap(id => clusters.config(id).instance ?? [])
-    const checks = nodes.flatMap(({ driver }) => {
+    const checks = nodes().flatMap(({ driver }) => {
       const own = templates.filter(instance => instance.driver === driver.kind)
       return own.length > 0 ? own.map(instance => driver.check(instance.template)) : [driver.check(null)]
     })
@@ -165,6 +193,10 @@ export class Control {
 
   ready(): { readonly ready: boolean; readonly reason: string } {
     return this.#deps.ready()
+  }
+
+  metrics(): Promise<MetricsText> {
+    return this.#deps.metrics()
   }
 
   close(): void {
@@ -222,13 +254,9 @@ export class Control {
 
   async #drain(command: Extract<Command, { kind: 'drain_backend' }>, actor: Actor): Promise<CommandResult> {
     const { cluster, backend } = command
-    const { drain } = this.#deps.clusters.config(cluster)
-    await this.#mark(command, 'drain', actor)
-    this.#drains.start(cluster, backend, {
-      gracePeriodMs: command.gracePeriodMs ?? drain.gracePeriodMs,
-      waitForConnections: command.waitForConnections ?? drain.waitForConnections,
-      notifyClients: command.notifyClients ?? drain.notifyClients,
-    })
+    const policy = { ...this.#deps.clusters.config(cluster).drain, ...command.policy }
+    await this.#mark(command, 'drain', actor, policy)
+    this.#drains.start(cluster, backend, policy)
     return { result: 'backend', backend: this.backend(cluster, backend) }
   }
 
@@ -245,12 +273,20 @@ export class Control {
   }
 
   /** The mark is stored before it takes effect: what an operator was told must survive a crash. */
-  async #mark(command: BackendCommand, mark: 'drain' | 'maint' | null, actor: Actor): Promise<void> {
-    const { clusters, store } = this.#deps
+  async #mark(
+    command: BackendCommand,
+    mark: 'drain' | 'maint' | null,
+    actor: Actor,
+    policy?: DrainPolicy,
+  ): Promise<void> {
+    const { clusters, store, clock } = this.#deps
     const { cluster, backend } = command
     const before = clusters.backend(cluster, backend)
     const write: Write = mark
-      ? { put: 'mark', record: { cluster, backend, mark } }
+      ? {
+          put: 'mark',
+          record: { cluster, backend, mark, ...(policy ? { drain: recordOf(policy, clock) } : {}) },
+        }
       : { delete: 'mark', cluster, backend }
     const verb = mark === 'drain' ? 'Draining' : mark === 'maint' ? 'Took to maintenance' : 'Made ready'
     await store.write([
@@ -301,10 +337,10 @@ export class Control {
       { delete: 'mark', cluster, backend: id },
       this.#historyOf(cluster, actor, id, null, `Deregistered backend ${id}`),
     ])
-    const { gracePeriodMs } = clusters.config(cluster).drain
+    const { drain } = clusters.config(cluster)
     await clusters.change(cluster, { remove: [id] })
     // What is in flight on it may end; nothing new reaches it from this generation on.
-    void clusters.waitGone(cluster, id, gracePeriodMs).catch((error: unknown) => {
+    void clusters.seeOut(cluster, id, drain).catch((error: unknown) => {
       this.#deps.log.error({ cluster, backend: id, err: error }, 'waiting for a deregistered backend failed')
     })
     return { result: 'removed' }
@@ -315,13 +351,19 @@ export class Control {
   }
 }
 
+const recordOf = (policy: DrainPolicy, clock: Clock): DrainRecord => ({
+  deadlineAtMs: clock.now() + (policy.waitForConnections ? policy.gracePeriodMs : 0),
+  policy,
+})
+
 function healthStatus(backends: readonly BackendView[]): ClusterStatus['health_status'] {
   const counted = backends.filter(backend => backend.state !== 'maint')
-  const healthy = counted.filter(
+  const serving = counted.filter(
     backend => backend.health.status !== 'unhealthy' && backend.state !== 'warming',
   )
-  if (healthy.length === 0) return 'unhealthy'
-  return healthy.length === counted.length ? 'healthy' : 'degraded'
+  if (serving.length === 0) return 'unhealthy'
+  const well = serving.filter(backend => backend.health.status !== 'degraded')
+  return well.length === counted.length ? 'healthy' : 'degraded'
 }
 
 async function nodeView(config: NodeConfig, driver: Driver): Promise<NodeView> {

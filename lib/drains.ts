@@ -1,10 +1,15 @@
 /**
- * The drains that operators asked for, one a backend. The mark (kept in the store) says that a backend takes no new clients;
- * this says how far its leaving has come. Scaling's own drains are steps of its operations and are not here.
+ * The drains that operators asked for, one a backend. The mark (kept in the store, with the deadline) says that a backend takes
+ * no new clients; this says how far its leaving has come. Scaling's own drains are steps of its operations and are not here.
+ *
+ *   start ──► draining ── nothing left before the deadline ──► drained ── the deadline ──► sealed: bound clients go elsewhere
+ *                 └────── the deadline ────────────────────────────────────────────────────────▲
  */
+import type { Clock } from './clock.ts'
 import type { DrainPolicy, DrainProof } from './cluster/backend.ts'
 import type { Clusters } from './cluster/clusters.ts'
 import type { Log } from './log.ts'
+import type { MarkRecord } from './store/store.ts'
 
 interface Drain {
   readonly abort: AbortController
@@ -13,11 +18,13 @@ interface Drain {
 
 export class Drains {
   readonly #clusters: Clusters
+  readonly #clock: Clock
   readonly #log: Log
   readonly #drains = new Map<string, Drain>()
 
-  constructor(clusters: Clusters, log: Log) {
+  constructor(clusters: Clusters, clock: Clock, log: Log) {
     this.#clusters = clusters
+    this.#clock = clock
     this.#log = log
   }
 
@@ -25,11 +32,32 @@ export class Drains {
   start(cluster: string, backend: string, policy: DrainPolicy): void {
     this.stop(cluster, backend)
     const abort = new AbortController()
-    const ended = this.#clusters.drain(cluster, backend, policy, abort.signal).catch((error: unknown) => {
+    const graceMs = policy.waitForConnections ? policy.gracePeriodMs : 0
+    const deadline = this.#clock.monotonic() + graceMs
+    const failed = (error: unknown): null => {
       if (!abort.signal.aborted) this.#log.error({ cluster, backend, err: error }, 'drain failed')
       return null
-    })
+    }
+    const ended = this.#clusters.drain(cluster, backend, policy, abort.signal).catch(failed)
+    void ended
+      .then(async proof => {
+        if (proof === null) return
+        await this.#clock.sleep(Math.max(0, deadline - this.#clock.monotonic()), abort.signal)
+        this.#clusters.seal(cluster, backend)
+      })
+      .catch(failed)
     this.#drains.set(key(cluster, backend), { abort, ended })
+  }
+
+  /** After a restart: what a former process began goes on, with what is left of its time. */
+  resume(marks: readonly MarkRecord[]): void {
+    for (const { cluster, backend, drain } of marks) {
+      const known =
+        this.#clusters.has(cluster) && this.#clusters.backends(cluster).some(({ id }) => id === backend)
+      if (!drain || !known) continue
+      const gracePeriodMs = Math.max(0, drain.deadlineAtMs - this.#clock.now())
+      this.start(cluster, backend, { ...drain.policy, gracePeriodMs })
+    }
   }
 
   /** The backend takes clients again, or leaves: nobody waits for its drain any more. */
@@ -38,11 +66,13 @@ export class Drains {
     this.#drains.delete(key(cluster, backend))
   }
 
-  /** Resolves with the proof when the drain has ended, or with what is left after `timeoutMs`. */
+  /** Resolves to what is left when the drain has ended, or when the time is over. */
   async wait(cluster: string, backend: string, timeout: Promise<void>): Promise<DrainProof> {
     const drain = this.#drains.get(key(cluster, backend))
-    const proof = drain ? await Promise.race([drain.ended, timeout.then(() => null)]) : null
-    return proof ?? this.#clusters.proof(cluster, backend)
+    if (drain) await Promise.race([drain.ended, timeout])
+    const oldestMs = await this.#clusters.oldestTunnelMs(cluster, backend)
+    const proof = this.#clusters.proof(cluster, backend)
+    return oldestMs === null ? proof : { ...proof, oldest_tunnel_seconds: Math.round(oldestMs / 1000) }
   }
 
   close(): void {

@@ -34,12 +34,42 @@ export type TidegateEvent =
       readonly to: string | null
       readonly reason: string
     }
+  | {
+      readonly type: 'backend_health'
+      readonly cluster: string
+      readonly backend: string
+      readonly from: string
+      readonly to: string
+      readonly reason: string
+    }
+  | {
+      readonly type: 'cluster_panic'
+      readonly cluster: string
+      readonly panic: boolean
+      /** Of its backends in rotation. */
+      readonly well: number
+      readonly degraded: number
+      readonly backends: number
+    }
   | { readonly type: 'generation'; readonly generation: number; readonly members: number }
   | {
       readonly type: 'thread'
       readonly thread: number
       readonly status: 'started' | 'crashed' | 'replaced' | 'stopped'
       readonly detail: string | null
+    }
+  /** Certificate files that changed; `use` names the place of the configuration, as `listeners[0].tls`. */
+  | {
+      readonly type: 'tls'
+      readonly use: string
+      readonly status: 'renewed' | 'refused'
+      readonly detail: string | null
+    }
+  /** The configuration was taken in anew, or `error` says why it was not and nothing changed. */
+  | {
+      readonly type: 'reloaded'
+      readonly changes: readonly string[]
+      readonly error: { readonly code: string; readonly message: string } | null
     }
 
 export interface StampedEvent {

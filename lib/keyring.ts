@@ -17,6 +17,11 @@ interface StoredKey {
   readonly created_at_ms: number
 }
 
+/** Whether an earlier process made keys here: cookies that it sealed may live. */
+export async function hasKeys(store: Store): Promise<boolean> {
+  return (await read(store)).length > 0
+}
+
 /** The kept keys, newest first; makes the first one. */
 export async function loadKeys(store: Store, nowMs: number): Promise<readonly AffinityKey[]> {
   const kept = await read(store)

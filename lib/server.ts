@@ -7,19 +7,26 @@ import { createAdminServer } from '../routes/server.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Board } from './cluster/board.ts'
 import { Clusters } from './cluster/clusters.ts'
-import type { Config, ListenerConfig } from './config/config.ts'
+import type { Config, ListenerConfig, NodeConfig } from './config/config.ts'
+import type { ConfigResult } from './config/parse.ts'
 import { Control } from './control.ts'
 import { TidegateError } from './errors.ts'
 import { Events } from './events.ts'
 import type { Driver } from './hypervisor/driver.ts'
 import { createDriver } from './hypervisor/registry.ts'
-import { loadKeys, rotateKeys } from './keyring.ts'
+import { hasKeys, loadKeys, rotateKeys } from './keyring.ts'
 import { createLog, type Log } from './log.ts'
+import { Metrics, packageVersion } from './metrics/metrics.ts'
+import { Observation } from './proxy/observe/observation.ts'
 import { Plane } from './proxy/plane.ts'
+import { TlsHolder } from './proxy/tls/holder.ts'
+import { TlsKeeper } from './proxy/tls/keeper.ts'
+import { Reload } from './reload.ts'
 import { Scaling } from './scaling/scaling.ts'
 import { startSchedule } from './schedule.ts'
 import { openStore } from './store/open.ts'
-import type { Store } from './store/store.ts'
+import type { MarkRecord, Store } from './store/store.ts'
+import type { ReloadView } from './views.ts'
 
 export interface ServerOptions {
   readonly log?: Log
@@ -27,12 +34,16 @@ export interface ServerOptions {
   /** Parts to use instead of those that the configuration names: for embedding, and to inject faults in tests. */
   readonly store?: Store
   readonly drivers?: Readonly<Record<string, Driver>>
+  /** Where a reload reads the configuration: the file that this one came from. Without it there is nothing to reload. */
+  readonly source?: () => Promise<ConfigResult>
 }
 
 export interface Server {
   readonly listeners: readonly ListenerConfig[]
   readonly admin: ListenerConfig
   readonly control: Control
+  /** Takes in a new configuration, all of it or nothing; without one, reads the source again. */
+  reload(config?: Config): Promise<ReloadView>
   /** Stops accepting, finishes what is in flight within the grace period, leaves the instances running. Idempotent. */
   close(options?: { readonly graceMs?: number }): Promise<void>
 }
@@ -50,6 +61,20 @@ export async function startServer(config: Config, options: ServerOptions = {}): 
   }
 }
 
+/** What every part is made with. */
+interface Ground {
+  readonly config: Config
+  readonly options: ServerOptions
+  readonly log: Log
+  readonly clock: Clock
+  readonly events: Events
+  readonly store: Store
+  readonly tls: TlsKeeper
+  readonly observation: Observation
+  /** What ends a part, in the order in which they were made. */
+  readonly undo: (() => Promise<void> | void)[]
+}
+
 async function compose(
   config: Config,
   options: ServerOptions,
@@ -57,83 +82,140 @@ async function compose(
   clock: Clock,
   undo: (() => Promise<void> | void)[],
 ): Promise<Server> {
-  const events = new Events(clock.now)
-
   // Store.
   const store = options.store ?? (await openStore(config.store))
   undo.push(() => store.close())
+  const events = new Events(clock.now)
+
+  // Certificates.
+  const tls = await TlsKeeper.open(config, { clock, log, events })
+  undo.push(() => tls.close())
+  const observation = new Observation(config.threads, config)
+  const ground: Ground = { config, options, log, clock, events, store, tls, observation, undo }
   const installation = await installationId(store)
 
   // Drivers.
-  const nodes = config.nodes.map(node => ({
-    config: node,
-    driver: options.drivers?.[node.id] ?? createDriver(node, { clock, log: log.child({ node: node.id }) }),
-  }))
+  const driverOf = (node: NodeConfig) =>
+    options.drivers?.[node.id] ?? createDriver(node, { clock, log: log.child({ node: node.id }) })
+  const nodes = config.nodes.map(node => ({ config: node, driver: driverOf(node) }))
   await checkTemplates(config, nodes)
 
   // Clusters.
-  const board = Board.create(config.threads)
-  const affinityKeys = await loadKeys(store, clock.now())
-  const { listeners: addresses, threads, trustedProxies, debugHeaders } = config
-  const plane = new Plane({
-    ...{ listeners: addresses, threads, trustedProxies, debugHeaders, board, clock, events, log },
-    onSessions: seen => clusters.noteSessions(seen),
-  })
-  const clusters = new Clusters({
-    configs: config.clusters,
-    board,
-    port: plane,
-    clock,
-    events,
-    log,
-    affinityKeys,
-  })
-  undo.push(() => clusters.close())
+  const { plane, clusters } = await createPlanes(ground)
 
   // Scaling reads reality before the first request is let in.
   const scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation })
   clusters.start(await scaling.membership())
-  await restoreMarks(store, clusters)
+  const { marks } = await store.membership()
+  restoreMarks(marks, clusters)
 
   // Proxy.
-  const listeners = await plane.start(clusters.table())
-  undo.push(() => plane.stop(0))
+  await plane.start(clusters.table())
 
   // Admin.
-  let closing: Promise<void> | null = null
-  const ready = () => {
-    if (closing) return { ready: false, reason: 'shutting down' }
-    return plane.serving().length > 0
-      ? { ready: true, reason: 'serving' }
-      : { ready: false, reason: 'no data-plane thread serves' }
-  }
-  const control = new Control({ clusters, scaling, store, nodes, events, clock, log, ready })
+  const reload = new Reload(config, nodes, {
+    ...{ ...ground, clusters, scaling, plane, checkTemplates, createDriver: driverOf },
+    parts: [tls, observation],
+  })
+  undo.push(() => reload.close())
+  const closing = new AbortController()
+  const control = createControl(ground, { clusters, scaling, plane, reload, closing: closing.signal })
+  control.resume(marks)
   const admin = await createAdminServer(control, { host: config.admin.host, port: config.admin.port, log })
   undo.push(() => admin.close())
 
   // What works by itself from here on.
-  const stopSchedule = startSchedule(housekeeping(config, { scaling, clusters, store, clock }), log)
+  const stopSchedule = startSchedule(housekeeping({ scaling, clusters, store, clock, reload, tls }), log)
   undo.push(stopSchedule)
   const recovery = scaling.recover().catch((error: unknown) => log.error({ err: error }, 'recovery failed'))
 
-  const close = async (graceMs: number) => {
-    await stopSchedule()
-    await admin.close()
-    await Promise.all([plane.stop(graceMs), scaling.close()])
+  const close = async (graceMs: number | undefined) => {
+    closing.abort()
+    const { shutdown } = reload.config
+    // All at once: whatever one of them waits for, the grace period of the traffic runs from now.
+    const traffic = plane.stop(graceMs ?? shutdown.graceMs, shutdown)
+    await Promise.all([stopSchedule(), admin.close(), traffic, scaling.close()])
     await recovery
+    reload.close()
     control.close()
     clusters.close()
+    tls.close()
     await store.close()
   }
+  let closed: Promise<void> | null = null
   return {
-    listeners,
+    get listeners() {
+      return plane.listeners()
+    },
     admin: admin.address,
     control,
+    reload: given => control.reload('embedding', given),
     close: ({ graceMs } = {}) => {
-      closing ??= close(graceMs ?? config.shutdownGraceMs)
-      return closing
+      closed ??= close(graceMs)
+      return closed
     },
   }
+}
+
+/** Both planes, with nobody listening yet. */
+async function createPlanes(ground: Ground): Promise<{ readonly plane: Plane; readonly clusters: Clusters }> {
+  const { config, store, clock, tls, undo } = ground
+  const board = Board.create(config.threads)
+  const { listeners, threads, trustedProxies, debugHeaders, overload } = config
+  const plane: Plane = new Plane({
+    ...{ ...ground, board, listeners, threads, trustedProxies, debugHeaders, overload },
+    onSessions: seen => clusters.noteSessions(seen),
+    tls: () => tls.material(),
+  })
+  const holder = new TlsHolder(tls.material())
+  tls.onChange(material => {
+    holder.renew(material)
+    plane.renewTls(material)
+  })
+  const earlierSessions = await hasKeys(store)
+  const affinityKeys = await loadKeys(store, clock.now())
+  const clusters = new Clusters({
+    ...{ ...ground, configs: config.clusters, board, port: plane, affinityKeys, earlierSessions },
+    tls: cluster => (cluster.tls ? holder.upstream(cluster.tls).probeOptions() : null),
+    zone: config.zone,
+  })
+  undo.push(() => plane.stop(0))
+  undo.push(() => clusters.close())
+  return { plane, clusters }
+}
+
+function createControl(
+  ground: Ground,
+  parts: {
+    readonly clusters: Clusters
+    readonly scaling: Scaling
+    readonly plane: Plane
+    readonly reload: Reload
+    readonly closing: AbortSignal
+  },
+): Control {
+  const { clusters, scaling, plane, reload, closing } = parts
+  const read = ground.options.source ?? noSource
+  const { observation } = ground
+  const metrics = new Metrics({
+    ...{ version: packageVersion, observation, generation: () => clusters.generation() },
+    clusters: () =>
+      clusters.ids().map(id => ({ id, instances: scaling.count(id), backends: clusters.backends(id) })),
+  })
+  const control = new Control({
+    ...{ ...ground, clusters, scaling },
+    nodes: () => reload.nodes,
+    metrics: () => metrics.text(),
+    reload: (actor, given) => reload.run(actor, given ? async () => ({ config: given }) : read),
+    ready: () => {
+      if (closing.aborted) return { ready: false, reason: 'shutting down' }
+      return plane.serving().length > 0
+        ? { ready: true, reason: 'serving' }
+        : { ready: false, reason: 'no data-plane thread serves' }
+    },
+  })
+  ground.undo.push(() => control.close())
+  return control
 }
 
 /** Names this installation on everything that it makes. Lives as long as the store. */
@@ -146,8 +228,8 @@ async function installationId(store: Store): Promise<string> {
 }
 
 /** Operators' marks on the backends of the config file; those of all others came with the membership. */
-async function restoreMarks(store: Store, clusters: Clusters): Promise<void> {
-  for (const { cluster, backend, mark } of (await store.membership()).marks) {
+function restoreMarks(marks: readonly MarkRecord[], clusters: Clusters): void {
+  for (const { cluster, backend, mark } of marks) {
     const configured =
       clusters.has(cluster) && clusters.config(cluster).backends.some(({ id }) => id === backend)
     if (configured) clusters.mark(cluster, backend, mark)
@@ -175,23 +257,31 @@ async function checkTemplates(
   }
 }
 
-function housekeeping(
-  config: Config,
-  parts: { scaling: Scaling; clusters: Clusters; store: Store; clock: Clock },
-) {
-  const { scaling, clusters, store, clock } = parts
-  const ttlMaxMs = Math.max(
-    0,
-    ...config.clusters.map(({ affinity }) => (affinity.method === 'cookie' ? affinity.ttlSeconds * 1000 : 0)),
+const noSource = async (): Promise<never> => {
+  throw new TidegateError(
+    'invalid_request',
+    'this Tidegate was not started from a file; its program calls `reload` with a configuration',
   )
+}
+
+function housekeeping(parts: {
+  readonly scaling: Scaling
+  readonly clusters: Clusters
+  readonly store: Store
+  readonly clock: Clock
+  readonly reload: Reload
+  readonly tls: TlsKeeper
+}) {
+  const { scaling, clusters, store, clock, reload, tls } = parts
   return [
     { name: 'reconcile', cron: '*/10 * * * * *', run: () => scaling.reconcile() },
     {
       name: 'rotate affinity keys',
       cron: '0 3 * * *',
       run: async () => {
-        await clusters.setAffinityKeys(await rotateKeys(store, clock.now(), ttlMaxMs))
+        await clusters.setAffinityKeys(await rotateKeys(store, clock.now(), reload.cookieLifeMaxMs))
       },
     },
+    { name: 'rotate ticket keys', cron: '30 3 * * *', run: async () => tls.rotateTicketKeys() },
   ]
 }

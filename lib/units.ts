@@ -97,6 +97,12 @@ export function parseAddress(value: unknown, portMin = 0): Unit<Address> {
 export const formatAddress = (host: string, port: number): string =>
   host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 
+const wildcards = new Set(['0.0.0.0', '::'])
+
+/** They cannot both be listened on without sharing the port. */
+export const overlap = (a: Address, b: Address): boolean =>
+  a.port === b.port && (a.host === b.host || wildcards.has(a.host) || wildcards.has(b.host))
+
 /** Reached from this machine only. */
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' ||

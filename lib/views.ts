@@ -37,6 +37,8 @@ export interface ClusterStatus {
   readonly instances: number
   readonly scaling_status: 'stable' | 'scaling' | 'failed'
   readonly health_status: 'healthy' | 'degraded' | 'unhealthy'
+  /** So few backends are well that health is ignored. */
+  readonly panic: boolean
   readonly generation: number
   readonly last_operation: {
     readonly id: string
@@ -67,9 +69,27 @@ export interface NodeView {
   }[]
 }
 
+/** What a reload did. */
+export interface ReloadView {
+  /** False: the configuration says what it said before. */
+  readonly changed: boolean
+  /** One sentence each. */
+  readonly changes: readonly string[]
+  /** Backends that the configuration does not name any more, and that are being drained. */
+  readonly leaving: readonly { readonly cluster_id: string; readonly backend_id: string }[]
+  readonly generation: number
+}
+
+/** What `/metrics` answers. */
+export interface MetricsText {
+  readonly contentType: string
+  readonly text: string
+}
+
 /** What came of a command. Exactly one field says it. */
 export type CommandResult =
   | { readonly result: 'operation'; readonly operation: OperationView }
   | { readonly result: 'unchanged'; readonly cluster: ClusterStatus; readonly message: string }
   | { readonly result: 'backend'; readonly backend: BackendView }
   | { readonly result: 'removed' }
+  | { readonly result: 'reloaded'; readonly reload: ReloadView }

@@ -4,18 +4,22 @@ import { clusterEndpoints } from './clusters.ts'
 import type { Endpoint } from './endpoint.ts'
 import { eventEndpoints } from './events.ts'
 import { healthEndpoints } from './health.ts'
+import { metricsEndpoints } from './metrics.ts'
 import { nodeEndpoints } from './nodes.ts'
 import { openapiEndpoint } from './openapi.ts'
 import { operationEndpoints } from './operations.ts'
+import { reloadEndpoints } from './reload.ts'
 import { scaleEndpoints } from './scale.ts'
 
 const described: readonly Endpoint[] = [
   ...healthEndpoints,
+  ...metricsEndpoints,
   ...clusterEndpoints,
   ...scaleEndpoints,
   ...operationEndpoints,
   ...backendEndpoints,
   ...nodeEndpoints,
+  ...reloadEndpoints,
   ...eventEndpoints,
 ]
 

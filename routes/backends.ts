@@ -1,5 +1,5 @@
 /** Backends of a cluster: their state, static ones in and out, drain, ready and maintenance. */
-import type { BackendView } from '../lib/cluster/backend.ts'
+import type { BackendView, DrainPolicy } from '../lib/cluster/backend.ts'
 import { TidegateError } from '../lib/errors.ts'
 import { refuse, strict, z } from '../lib/schema.ts'
 import { formatAddress, parseAddress } from '../lib/units.ts'
@@ -18,6 +18,38 @@ const newAddress = z
     return parsed.ok ? parsed.value : refuse(ctx, parsed.message, parsed.fix)
   })
   .meta({ description: '`host:port`, or `[IPv6]:port`.' })
+
+const seconds = z.number().min(0).max(86_400).optional()
+
+const drainBody = strict({
+  grace_period_seconds: seconds.meta({ description: 'How long what is left may go on.' }),
+  wait_for_connections: z.boolean().optional().meta({ description: 'False: a grace period of zero.' }),
+  notify_clients: z
+    .boolean()
+    .optional()
+    .meta({ description: 'True is `tunnels: close`, false is `tunnels: cut`.' }),
+  sessions: z.enum(['keep', 'repin', 'cut']).optional().meta({
+    description:
+      'Bound clients go elsewhere at once (`cut`) or at the deadline; `keep` waits until then for their sessions to end.',
+  }),
+  tunnels: z
+    .enum(['keep', 'close', 'cut'])
+    .optional()
+    .meta({ description: 'WebSockets are told by the deadline, cut at it, or left to end by themselves.' }),
+  close_code: z.union([z.literal(1001), z.literal(1012)]).optional(),
+  close_spread_seconds: seconds.meta({
+    description: 'The last part of the grace period, over which WebSockets are told.',
+  }),
+}).transform((body, ctx) => {
+  const { notify_clients: notify, tunnels } = body
+  if (notify === undefined || tunnels === undefined || notify === (tunnels === 'close')) return body
+  return refuse(
+    ctx,
+    `\`notify_clients: ${notify}\` contradicts \`tunnels: ${tunnels}\``,
+    'leave `notify_clients` out',
+    ['notify_clients'],
+  )
+})
 
 export const backendEndpoints = [
   endpoint({
@@ -75,11 +107,7 @@ export const backendEndpoints = [
     path: `${base}/{backend}/drain`,
     summary: 'Give it no new clients and let those it has finish',
     query: strict({ wait: waitField }),
-    body: strict({
-      grace_period_seconds: z.number().min(0).max(86_400).optional(),
-      wait_for_connections: z.boolean().optional(),
-      notify_clients: z.boolean().optional(),
-    })
+    body: drainBody
       .optional()
       .meta({ description: "What is left out is taken from the cluster's own drain settings." }),
     answers: {
@@ -92,20 +120,29 @@ export const backendEndpoints = [
     errors: unknown,
     handle: async ({ params, query, body, actor }, control) => {
       const { cluster, backend } = of(params.cluster, params.backend)
-      const grace = body?.grace_period_seconds
-      const result = await control.execute(
-        {
-          kind: 'drain_backend',
-          cluster,
-          backend,
-          gracePeriodMs: grace === undefined ? null : Math.round(grace * 1000),
-          waitForConnections: body?.wait_for_connections ?? null,
-          notifyClients: body?.notify_clients ?? null,
-        },
-        actor,
-      )
+      const command = { kind: 'drain_backend', cluster, backend, policy: policyOf(body ?? {}) } as const
+      const result = await control.execute(command, actor)
       if (query.wait === undefined) return { status: 202, body: { backend: viewOf(result) } }
       const proof = await control.waitDrained(cluster, backend, query.wait)
+      return { status: 200, body: { backend: row(control.backend(cluster, backend)), proof } }
+    },
+  }),
+  endpoint({
+    id: 'read_drain',
+    method: 'GET',
+    path: `${base}/{backend}/drain`,
+    summary: 'What is left on it, and until when; changes nothing',
+    query: strict({ wait: waitField }),
+    answers: {
+      200: {
+        description: 'At once, or with `wait` when its drain has ended.',
+        shape: z.strictObject({ backend: backendShape, proof: proofShape }),
+      },
+    },
+    errors: unknown,
+    handle: async ({ params, query }, control) => {
+      const { cluster, backend } = of(params.cluster, params.backend)
+      const proof = await control.waitDrained(cluster, backend, query.wait ?? 0)
       return { status: 200, body: { backend: row(control.backend(cluster, backend)), proof } }
     },
   }),
@@ -134,6 +171,29 @@ export const backendEndpoints = [
     },
   }),
 ]
+
+type DrainBody = z.output<typeof drainBody>
+
+/** Only what was said: the rest is the cluster's own. */
+function policyOf(body: DrainBody): Partial<DrainPolicy> {
+  const {
+    grace_period_seconds: grace,
+    wait_for_connections,
+    sessions,
+    close_code,
+    close_spread_seconds,
+  } = body
+  const { notify_clients: notify } = body
+  const tunnels = body.tunnels ?? (notify === undefined ? undefined : notify ? 'close' : 'cut')
+  return {
+    ...(grace === undefined ? {} : { gracePeriodMs: Math.round(grace * 1000) }),
+    ...(wait_for_connections === undefined ? {} : { waitForConnections: wait_for_connections }),
+    ...(sessions === undefined ? {} : { sessions }),
+    ...(tunnels === undefined ? {} : { tunnels }),
+    ...(close_code === undefined ? {} : { closeCode: close_code }),
+    ...(close_spread_seconds === undefined ? {} : { closeSpreadMs: Math.round(close_spread_seconds * 1000) }),
+  }
+}
 
 const of = (cluster = '', backend = '') => ({ cluster, backend })
 

@@ -21,6 +21,14 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>
 }
 
+export interface AnswerDescription {
+  readonly description: string
+  /** Of a JSON body. */
+  readonly shape?: z.ZodType
+  /** Of a body that is text. */
+  readonly mediaType?: string
+}
+
 export interface Endpoint<Query = unknown, Body = unknown> {
   /** The operation's name in OpenAPI. */
   readonly id: string
@@ -31,7 +39,7 @@ export interface Endpoint<Query = unknown, Body = unknown> {
   readonly query?: z.ZodType<Query>
   readonly body?: z.ZodType<Body>
   /** Answers that are not errors, by status. */
-  readonly answers: Readonly<Record<number, { readonly description: string; readonly shape?: z.ZodType }>>
+  readonly answers: Readonly<Record<number, AnswerDescription>>
   /** What else it may answer, besides what every endpoint may. */
   readonly errors: readonly ErrorCode[]
   handle(asked: Asked<Query, Body>, control: ControlPort): Answer | Promise<Answer>

@@ -4,7 +4,7 @@
  */
 import { type ErrorCode, errorTable } from '../lib/errors.ts'
 import { z } from '../lib/schema.ts'
-import { type Endpoint, endpoint } from './endpoint.ts'
+import { type AnswerDescription, type Endpoint, endpoint } from './endpoint.ts'
 import { errorShape } from './shapes.ts'
 
 type Json = Record<string, unknown>
@@ -81,8 +81,8 @@ function queryParameters({ query }: Endpoint): Json[] {
 
 function responses(one: Endpoint): Json {
   const result: Json = {}
-  for (const [status, { description, shape }] of Object.entries(one.answers))
-    result[status] = { description, ...(shape ? { content: jsonContent(schemaOf(shape, 'output')) } : {}) }
+  for (const [status, answer] of Object.entries(one.answers))
+    result[status] = { description: answer.description, ...contentOf(answer) }
   const always: ErrorCode[] = ['forbidden', 'internal']
   if (one.method !== 'GET' || one.query) always.push('invalid_request')
   if (one.method !== 'GET') always.push('payload_too_large', 'unsupported_media_type')
@@ -97,6 +97,11 @@ function responses(one: Endpoint): Json {
     result[status] = { description: codes.map(code => `\`${code}\``).join(', '), content }
   }
   return result
+}
+
+function contentOf({ shape, mediaType }: AnswerDescription): Json {
+  if (shape) return { content: jsonContent(schemaOf(shape, 'output')) }
+  return mediaType ? { content: { [mediaType]: { schema: { type: 'string' } } } } : {}
 }
 
 const jsonContent = (schema: Json): Json => ({ 'application/json': { schema } })

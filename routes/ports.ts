@@ -18,4 +18,5 @@ export type ControlPort = Pick<
   | 'diagnose'
   | 'subscribe'
   | 'ready'
+  | 'metrics'
 >

@@ -9,7 +9,7 @@ import type { Diagnosis } from '../lib/hypervisor/driver.ts'
 import type { OperationView } from '../lib/scaling/operation.ts'
 import { z } from '../lib/schema.ts'
 import type { Json } from '../lib/store/store.ts'
-import type { ClusterStatus, ClusterView, NodeView, PolicyView } from '../lib/views.ts'
+import type { ClusterStatus, ClusterView, NodeView, PolicyView, ReloadView } from '../lib/views.ts'
 
 const count = z.number().int().min(0)
 const time = z.string().meta({ description: 'ISO 8601, UTC.' })
@@ -41,11 +41,14 @@ export const statusShape: z.ZodType<ClusterStatus> = z.strictObject({
   instances: count,
   scaling_status: z.enum(['stable', 'scaling', 'failed']),
   health_status: z.enum(['healthy', 'degraded', 'unhealthy']),
+  panic: z.boolean().meta({ description: 'So few backends are well that health is ignored.' }),
   generation: count,
   last_operation: z
     .strictObject({ id: z.string(), type: z.string(), status: z.string(), completed_at: time.nullable() })
     .nullable(),
 })
+
+const healthStatus = z.enum(['unknown', 'healthy', 'degraded', 'unhealthy'])
 
 const backendFields = {
   id: z.string(),
@@ -54,9 +57,22 @@ const backendFields = {
   incarnation: z.string().meta({ description: 'Changes when another instance takes the address.' }),
   state: z.enum(['warming', 'ready', 'draining', 'drained', 'maint', 'down']),
   health: z.strictObject({
-    status: z.enum(['unknown', 'healthy', 'unhealthy']),
+    status: healthStatus,
     reason: z.string(),
     since_ms: z.number(),
+    says: z
+      .enum(['ready', 'degraded', 'draining'])
+      .meta({ description: 'What the application last said of itself.' }),
+    silent: z.boolean().meta({ description: 'Unhealthy, and its checks met nothing but silence.' }),
+    ejected_until: time
+      .nullable()
+      .meta({ description: 'Until when its failed exchanges keep it out of rotation.' }),
+    history: z
+      .array(z.strictObject({ at: time, from: healthStatus, to: healthStatus, reason: z.string() }))
+      .meta({ description: 'The last 20 changes, the newest last.' }),
+  }),
+  admits: z.enum(['any', 'spare', 'bound', 'none']).meta({
+    description: 'Whom it takes: everyone; new clients only where nobody else does; bound clients; nobody.',
   }),
   in_flight: count.meta({ description: 'Exchanges under way.' }),
   tunnels: count.meta({ description: 'Upgraded connections.' }),
@@ -65,7 +81,8 @@ const backendFields = {
     .meta({ description: 'Live sessions bound to it; null where they cannot be counted.' }),
   weight: z.number(),
   requests: count,
-  failures: count,
+  failures: count.meta({ description: 'Exchanges that it did not answer.' }),
+  server_errors: count.meta({ description: 'Exchanges that it answered with 500 or above.' }),
   instance: z.strictObject({ node: z.string() }).nullable(),
 }
 
@@ -81,8 +98,21 @@ export const proofShape: z.ZodType<DrainProof> = z.strictObject({
   in_flight: count,
   tunnels: count,
   sessions: count.nullable(),
+  oldest_tunnel_seconds: count.exactOptional().meta({ description: 'Left out where no tunnel is left.' }),
+  deadline_at: time
+    .nullable()
+    .meta({ description: 'When what is left is ended; null where no drain is under way.' }),
   waited_ms: z.number(),
   deadline_reached: z.boolean(),
+})
+
+export const reloadShape: z.ZodType<ReloadView> = z.strictObject({
+  changed: z.boolean(),
+  changes: z.array(z.string()).meta({ description: 'One sentence each.' }),
+  leaving: z
+    .array(z.strictObject({ cluster_id: z.string(), backend_id: z.string() }))
+    .meta({ description: 'Not named any more, and being drained.' }),
+  generation: count,
 })
 
 const errorFields = { code: z.string(), message: z.string(), details: json }

@@ -24,6 +24,11 @@ const needs: readonly Need[] = [
     what: 'the tests on real VMs (QEMU, busybox)',
     have: () => ['qemu-system-x86_64', 'busybox'].every(onPath),
   },
+  {
+    files: /\/tls\/|certificates\.test|\/h2\/(?:requests|backends|grpc)\.test/,
+    what: 'the tests with certificates (openssl)',
+    have: () => onPath('openssl'),
+  },
 ]
 
 /** The longest a single file may take, seconds: booting VMs without hardware virtualisation takes its time. */

@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # Installs what the whole test suite and the benches use beside npm's packages, on Debian and Ubuntu:
 # QEMU and a static busybox for real VMs, wrk and nginx for the benches. Run it again whenever; it installs only what is missing.
+#   npm run setup              what the tests use
+#   npm run setup -- bench     and what `npm run bench:proxy` uses: HAProxy, Caddy, h2load, and the Node proxies of bench/peers
 set -euo pipefail
 
 packages=(qemu-system-x86 busybox-static openssl procps wrk nginx-light)
+if [ "${1:-}" = bench ]; then
+  packages+=(haproxy caddy nghttp2-client)
+  npm ci --prefix "$(dirname "$0")/../bench/peers" --ignore-scripts --no-audit --no-fund
+fi
 sudo=''
 [ "$(id -u)" -eq 0 ] || sudo='sudo'
 # The VM image's kernel is downloaded by its package name, which takes the lists of packages.
@@ -24,7 +30,10 @@ if ! command -v apt-get >/dev/null; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -q
-# nginx is only a program for the benches here: it must not be started as a service.
 $sudo apt-get install -y -q --no-install-recommends "${missing[@]}"
-if command -v systemctl >/dev/null && systemctl is-active --quiet nginx 2>/dev/null; then $sudo systemctl disable --now nginx || true; fi
+# These are only programs for the benches here: what was installed just now must not stay as a service.
+for service in nginx haproxy caddy; do
+  case " ${missing[*]} " in *" $service "* | *" $service-light "*) ;; *) continue ;; esac
+  if command -v systemctl >/dev/null && systemctl is-active --quiet "$service" 2>/dev/null; then $sudo systemctl disable --now "$service" || true; fi
+done
 echo "setup: installed ${missing[*]}"

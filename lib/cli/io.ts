@@ -14,6 +14,8 @@ export interface Io {
   readonly clock: Clock
   /** Calls `fn` at SIGINT or SIGTERM, every time. Returns the way out. */
   onSignal(fn: (signal: 'SIGINT' | 'SIGTERM') => void): () => void
+  /** Calls `fn` at SIGHUP, every time; without it a SIGHUP ends the process. Returns the way out. */
+  onHangup(fn: () => void): () => void
   /** Ends the process without waiting for anything. */
   exitNow(code: number): void
 }

@@ -49,6 +49,10 @@ const processIo: Io = {
     process.on('SIGINT', onInt).on('SIGTERM', onTerm)
     return () => process.off('SIGINT', onInt).off('SIGTERM', onTerm)
   },
+  onHangup: fn => {
+    process.on('SIGHUP', fn)
+    return () => process.off('SIGHUP', fn)
+  },
   exitNow: code => process.exit(code),
 }
 

@@ -1,5 +1,6 @@
 /** The verbs and their flags. The only importing file of `commander`. It parses; the files in `verbs/` act. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { closeCodes, sessionsWords, tunnelsWords } from '../config/leaving-schema.ts'
 import { parseDuration } from '../units.ts'
 import { type Context, type ExitCode, type Io, line } from './io.ts'
 import { drain, mark } from './verbs/backend.ts'
@@ -120,13 +121,28 @@ function addBackends(program: Command, io: Io): void {
     .description('give it no new clients and let those it has finish')
     .option('--grace <duration>', "how long they may take, as 30s (default: the cluster's)", durationArgument)
     .option('--no-wait-for-connections', 'end them at once')
-    .option('--no-notify', 'cut WebSocket clients without a close frame')
+    .addOption(
+      new Option('--sessions <what>', 'when bound clients go elsewhere (keep: it waits for them)').choices(
+        sessionsWords,
+      ),
+    )
+    .addOption(
+      new Option('--tunnels <what>', 'WebSockets are left alone, told, or cut by the deadline').choices(
+        tunnelsWords,
+      ),
+    )
+    .addOption(new Option('--close-code <code>', 'what WebSockets are told').choices(closeCodes.map(String)))
+    .option('--spread <duration>', 'the end of the grace period, over which they are told', durationArgument)
+    .option('--no-notify', 'the same as --tunnels cut')
     .option('--no-wait', 'start it and return')
     .action((target: string, options, command: Command) =>
       drain(contextOf(command, io), target, {
         graceMs: options.grace ?? null,
         waitForConnections: options.waitForConnections,
-        notify: options.notify,
+        sessions: options.sessions ?? null,
+        tunnels: options.tunnels ?? (options.notify ? null : 'cut'),
+        closeCode: options.closeCode === undefined ? null : Number(options.closeCode),
+        spreadMs: options.spread ?? null,
         wait: options.wait,
       }),
     )

@@ -11,17 +11,40 @@
  * Deliberately absent: names, addresses, policies. The board knows slots and numbers only.
  */
 import { strict as assert } from 'node:assert'
+import { faded, memoryMs, observed } from './balance/latency.ts'
 
-/** Who a member admits: everyone, only clients already bound to it, or nobody. */
-export type Eligibility = 'any' | 'bound' | 'none'
+/** Who a member admits: everyone; everyone, but chosen only where nobody admits `any`; only clients bound to it; or nobody. */
+export type Eligibility = 'any' | 'spare' | 'bound' | 'none'
 
-const admission: Record<Eligibility, number> = { none: 0, bound: 1, any: 2 }
-const eligibilities: readonly Eligibility[] = ['none', 'bound', 'any']
+const admission: Record<Eligibility, number> = { none: 0, bound: 1, any: 2, spare: 3 }
+const eligibilities: readonly Eligibility[] = ['none', 'bound', 'any', 'spare']
 
 /** Counters of one (thread, slot) cell. `inFlight` and `tunnels` are gauges; the others only grow (and wrap at 2^32). */
-export type Counter = 'inFlight' | 'tunnels' | 'started' | 'failed'
-const counterIndex: Record<Counter, number> = { inFlight: 0, tunnels: 1, started: 2, failed: 3 }
-const countersPerCell = 4
+export type Counter = 'inFlight' | 'tunnels' | 'started' | 'failed' | 'serverErrors' | 'aborted'
+const inFlightIndex = 0
+const tunnelsIndex = 1
+const counterIndex: Record<Counter, number> = {
+  inFlight: inFlightIndex,
+  tunnels: tunnelsIndex,
+  started: 2,
+  failed: 3,
+  serverErrors: 4,
+  aborted: 5,
+}
+/** Not a counter but a letter box: the thread puts its longest row of failures in, control takes it out. */
+const rowIndex = 6
+/** The thread's view of how long answers take, in microseconds (0: none), and when it got it, the low 32 bits of milliseconds. */
+const latencyIndex = 7
+const latencyAtIndex = 8
+/** One line of a processor's cache: threads that count in neighbouring cells do not disturb each other. */
+const countersPerCell = 16
+
+/** 35 minutes: what fits. */
+const latencyMicrosMax = 2 ** 31 - 1
+/** 32 bits of tenths of a second last for years. */
+const openedUnitMs = 100
+/** What lies further ahead was written before the clock was set back. */
+const skewMsMax = 60_000
 
 export const slotsMax = 16_384
 export const threadsMax = 64
@@ -44,7 +67,7 @@ export class Board {
   static create(threads: number): Board {
     const columns = Math.max(1, threads)
     assert(columns <= threadsMax, `at most ${threadsMax} threads`)
-    const words = slotsMax + columns * slotsMax * countersPerCell
+    const words = slotsMax + columns * slotsMax * countersPerCell + slotsMax
     return new Board({ sab: new SharedArrayBuffer(words * 4), threads: columns })
   }
 
@@ -75,6 +98,80 @@ export class Board {
     return sum
   }
 
+  /** Exchanges and tunnels over all threads: what each pick asks of the members that it compares. */
+  underWay(slot: number): number {
+    const { threads } = this.buffer
+    let sum = 0
+    for (let thread = 0; thread < threads; thread++) {
+      const at = this.#cell(thread, slot)
+      sum += Atomics.load(this.#words, at + inFlightIndex) + Atomics.load(this.#words, at + tunnelsIndex)
+    }
+    return sum
+  }
+
+  /** One thread: `length` failures in a row. Only the longest since control looked is kept. */
+  noteRow(thread: number, slot: number, length: number): void {
+    const at = this.#cell(thread, slot) + rowIndex
+    if (length > Atomics.load(this.#words, at)) Atomics.store(this.#words, at, length)
+  }
+
+  /** Control: the longest row of failures that a thread has put in since the last call; 0 when none has failed since. */
+  takeRow(slot: number): number {
+    let longest = 0
+    for (let thread = 0; thread < this.buffer.threads; thread++)
+      longest = Math.max(longest, Atomics.exchange(this.#words, this.#cell(thread, slot) + rowIndex, 0))
+    return longest
+  }
+
+  /** One thread: an answer took `micros`. `nowMs`: wall clock, as in all that follows. */
+  noteLatency(thread: number, slot: number, micros: number, nowMs: number): void {
+    const at = this.#cell(thread, slot)
+    const known = Atomics.load(this.#words, at + latencyIndex)
+    const ageMs = sinceStamp(nowMs, Atomics.load(this.#words, at + latencyAtIndex), skewMsMax)
+    const next = Math.min(latencyMicrosMax, Math.max(1, Math.round(observed(known, ageMs, micros))))
+    Atomics.store(this.#words, at + latencyIndex, next)
+    Atomics.store(this.#words, at + latencyAtIndex, nowMs | 0)
+  }
+
+  /**
+   * How long answers take now, microseconds: of what the threads saw, each faded by its age, the most; negative where nobody
+   * saw any. Of a `busy` slot nothing has faded that is older than `memoryMs`: an answer is awaited that will say how it is now.
+   */
+  latency(slot: number, nowMs: number, busy: boolean): number {
+    let most = -1
+    let unfaded = -1
+    let youngestMs = Number.POSITIVE_INFINITY
+    for (let thread = 0; thread < this.buffer.threads; thread++) {
+      const at = this.#cell(thread, slot)
+      const known = Atomics.load(this.#words, at + latencyIndex)
+      if (known === 0) continue
+      const ageMs = sinceStamp(nowMs, Atomics.load(this.#words, at + latencyAtIndex), skewMsMax)
+      if (ageMs < youngestMs) youngestMs = ageMs
+      if (known > unfaded) unfaded = known
+      if (known > most) most = Math.max(most, faded(known, ageMs))
+    }
+    return busy && youngestMs > memoryMs ? unfaded : most
+  }
+
+  /** Control: the member in `slot` begins to serve now, after it was registered or could not serve. */
+  noteOpened(slot: number, nowMs: number): void {
+    Atomics.store(this.#words, this.#openedAt(slot), Math.floor(nowMs / openedUnitMs) | 0 || 1)
+  }
+
+  /** How long it has served; infinite where nobody noted when it began. */
+  servedMs(slot: number, nowMs: number): number {
+    const opened = Atomics.load(this.#words, this.#openedAt(slot))
+    if (opened === 0) return Number.POSITIVE_INFINITY
+    return sinceStamp(Math.floor(nowMs / openedUnitMs), opened, skewMsMax / openedUnitMs) * openedUnitMs
+  }
+
+  /** Control, before a slot gets a new tenant: nothing is in flight there, so no thread writes these. */
+  forgetTenant(slot: number): void {
+    Atomics.store(this.#words, this.#openedAt(slot), 0)
+    for (let thread = 0; thread < this.buffer.threads; thread++)
+      Atomics.store(this.#words, this.#cell(thread, slot) + latencyIndex, 0)
+  }
+
   /** Control, after a thread died: what it held in flight is gone with it. */
   wipeThread(thread: number): void {
     for (let slot = 0; slot < slotsMax; slot++) {
@@ -89,7 +186,18 @@ export class Board {
       for (let i = 0; i < countersPerCell; i++) Atomics.store(this.#words, this.#cell(thread, slot) + i, 0)
   }
 
+  #openedAt(slot: number): number {
+    return this.#words.length - slotsMax + slot
+  }
+
   #cell(thread: number, slot: number): number {
     return slotsMax + (thread * slotsMax + slot) * countersPerCell
   }
+}
+
+/** From a stamp (the low 32 bits of a time) until now. A little ahead of now counts as now, far ahead as long ago. */
+function sinceStamp(now: number, stamp: number, skewMax: number): number {
+  const since = (now - stamp) | 0
+  if (since >= 0) return since
+  return since > -skewMax ? 0 : Number.POSITIVE_INFINITY
 }

@@ -13,20 +13,22 @@ import type { ClusterConfig, ScalingPolicy } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
-import type { BackendState, BackendView, DrainPolicy, DrainProof, NewBackend } from './backend.ts'
+import type { BackendView, DrainPolicy, DrainProof, NewBackend } from './backend.ts'
 import type { Board } from './board.ts'
-import { compileTable } from './compile.ts'
+import type { ClusterMembers } from './compile.ts'
 import { Departed } from './departed.ts'
-import { drainOut } from './drain.ts'
-import { observe, unknownHealth } from './health.ts'
+import { Generations } from './generations.ts'
+import { unknownHealth } from './health.ts'
 import { staticIncarnation } from './incarnation.ts'
 import type { DataPlanePort, SessionSighting } from './ports.ts'
-import { type Probe, probeOnce } from './prober.ts'
+import { type Probe, type ProbeTarget, probeOnce } from './prober.ts'
+import { type Cluster, leave, type MembershipAccess, type Reconfigured, reconfigure } from './reconfigure.ts'
 import { SessionLedger } from './sessions.ts'
 import { Slots } from './slots.ts'
+import type { Count, Standing } from './standing.ts'
 import type { AffinityKey, TableData } from './table.ts'
 import { Tenant, type TenantDeps } from './tenant.ts'
-import { Watch } from './watch.ts'
+import { Watch, type WatchDeps } from './watch.ts'
 
 export interface ClustersDeps {
   readonly configs: readonly ClusterConfig[]
@@ -36,8 +38,14 @@ export interface ClustersDeps {
   readonly events: Events
   readonly log: Log
   readonly affinityKeys: readonly AffinityKey[]
+  /** This Tidegate's; absent or null: not said. */
+  readonly zone?: string | null
+  /** Cookies that an earlier process issued may still live: until they cannot, nobody knows that no session is left. */
+  readonly earlierSessions?: boolean
   /** How a backend is checked; tests may give another. */
   readonly probe?: Probe
+  /** How checks of a cluster's backends speak TLS; absent: in the clear. */
+  readonly tls?: WatchDeps['tls']
   /** Chance, for the rhythm of checks: 0 ≤ x < 1. */
   readonly random?: () => number
 }
@@ -47,38 +55,43 @@ export interface Change {
   readonly remove?: readonly string[]
 }
 
-interface Cluster {
-  readonly config: ClusterConfig
-  policy: ScalingPolicy
-  /** In the newest table, by id. Replaced whole. */
-  tenants: ReadonlyMap<string, Tenant>
-}
-
 export class Clusters {
   readonly #deps: ClustersDeps
-  readonly #clusters: ReadonlyMap<string, Cluster>
+  #clusters: ReadonlyMap<string, Cluster>
   readonly #slots: Slots
   readonly #ledger = new SessionLedger()
-  readonly #tenantDeps: TenantDeps
+  readonly #tenantDeps: Omit<TenantDeps, 'poll'>
   readonly #watch: Watch
   readonly #departed: Departed
-  #affinityKeys: readonly AffinityKey[]
-  #table: TableData
-  #changes: Promise<unknown> = Promise.resolve()
+  readonly #generations: Generations
+  readonly #access: MembershipAccess
 
   constructor(deps: ClustersDeps) {
     const { board, clock, port } = deps
     this.#deps = deps
     this.#slots = new Slots(board)
-    this.#affinityKeys = deps.affinityKeys
     this.#departed = new Departed(clock, ({ place }) => {
       this.#ledger.close(place.slot, place.epoch)
       this.#slots.release(place)
     })
-    this.#tenantDeps = { board, clock, port, ledger: this.#ledger, changed: (...told) => this.#tell(...told) }
-    this.#watch = new Watch({ clock, random: deps.random ?? Math.random, probe: deps.probe ?? probeOnce })
+    const { events, log, random = Math.random, probe = probeOnce, tls } = deps
+    const clusters = () => this.#clusters.values()
+    this.#watch = new Watch({ clock, random, probe, events, log, clusters, ...(tls ? { tls } : {}) })
+    const { changed, healthChanged } = this.#watch
+    this.#tenantDeps = { board, clock, port, ledger: this.#ledger, changed, healthChanged }
     this.#clusters = new Map(deps.configs.map(config => [config.id, this.#fromConfig(config)]))
-    this.#table = this.#compile(1)
+    this.#generations = new Generations({ ...deps, zone: deps.zone ?? null, members: () => this.#members() })
+    this.#access = {
+      generations: this.#generations,
+      clusters: () => this.#clusters,
+      hold: clusters => {
+        this.#clusters = clusters
+        this.#watch.configured()
+      },
+      admit: (config, backend) => this.#admitted({ config }, backend),
+      letGo: (tenant, why) => this.#letGo(tenant, why),
+      probe: (cluster, tenant, first) => this.#probe(cluster, tenant, first),
+    }
   }
 
   ids(): readonly string[] {
@@ -101,11 +114,11 @@ export class Clusters {
 
   /** The newest compiled: what a thread that starts now must be given. */
   table(): TableData {
-    return this.#table
+    return this.#generations.table
   }
 
   generation(): number {
-    return this.#table.generation
+    return this.table().generation
   }
 
   /**
@@ -124,9 +137,13 @@ export class Clusters {
       }
       cluster.tenants = new Map([...cluster.tenants, [backend.id, this.#admitted(cluster, backend)]])
     }
-    if (initial.length > 0) this.#table = this.#compile(this.#table.generation + 1)
+    if (initial.length > 0) this.#generations.recompile()
+    this.#watch.configured()
     for (const cluster of this.#clusters.values())
       for (const tenant of cluster.tenants.values()) {
+        const { affinity } = cluster.config
+        if (this.#deps.earlierSessions && affinity.method === 'cookie')
+          tenant.sessionsKnownAtMs = this.#deps.clock.now() + affinity.ttlSeconds * 1000
         tenant.show('known at start')
         this.#probe(cluster, tenant, 'spread')
       }
@@ -147,8 +164,8 @@ export class Clusters {
    * plane does not take the table, the former membership goes out as a newer generation and the cause is thrown.
    */
   async change(clusterId: string, change: Change): Promise<number> {
-    const cluster = this.#cluster(clusterId)
-    return this.#exclusive(async () => {
+    return this.#generations.inTurn(async () => {
+      const cluster = this.#cluster(clusterId)
       this.#departed.sweep()
       const before = cluster.tenants
       const gone = removedBy(cluster, change)
@@ -156,7 +173,7 @@ export class Clusters {
       const keep = [...before].filter(([id]) => !gone.some(tenant => tenant.spec.id === id))
       cluster.tenants = new Map([...keep, ...added.map(tenant => [tenant.spec.id, tenant] as const)])
       try {
-        await this.#publishOr(() => {
+        await this.#generations.publishOr(() => {
           cluster.tenants = before
         })
       } catch (error) {
@@ -168,29 +185,12 @@ export class Clusters {
         tenant.show('registered')
         this.#probe(cluster, tenant, 'at once')
       }
-      return this.#table.generation
+      return this.generation()
     })
   }
 
-  /**
-   * New keys go out in two generations: first every thread learns to open with them, then they seal. In one, a cookie that
-   * one thread has just sealed could reach another that does not know its key yet.
-   */
   setAffinityKeys(keys: readonly AffinityKey[]): Promise<number> {
-    return this.#exclusive(async () => {
-      const before = this.#affinityKeys
-      const undo = () => {
-        this.#affinityKeys = before
-      }
-      const fresh = keys.filter(({ id }) => !before.some(known => known.id === id))
-      if (fresh.length > 0) {
-        this.#affinityKeys = [...before, ...fresh]
-        await this.#publishOr(undo)
-      }
-      this.#affinityKeys = keys
-      await this.#publishOr(undo)
-      return this.#table.generation
-    })
+    return this.#generations.setAffinityKeys(keys)
   }
 
   /** Scaling's own fence: no new clients; whatever the operator marked stays as it is. */
@@ -210,6 +210,17 @@ export class Clusters {
     this.#watch.hold(this.#tenant(cluster, id), by, held)
   }
 
+  /** How many of a cluster's backends in rotation are well, and what follows. */
+  standing(cluster: string): Standing & Count {
+    const { standing, count } = this.#watch.poll(this.#cluster(cluster).config)
+    return { ...standing, ...count }
+  }
+
+  /** What a check of a backend of this cluster at that address needs to know. */
+  target(cluster: string, address: ProbeTarget): ProbeTarget {
+    return this.#watch.target(this.#cluster(cluster).config, address)
+  }
+
   /** The operator's mark. Back from `maint` it warms up: nobody knows what was done to it. */
   mark(cluster: string, id: string, mark: 'drain' | 'maint' | null): void {
     const tenant = this.#tenant(cluster, id)
@@ -219,6 +230,7 @@ export class Clusters {
       tenant.set({ mark }, 'marked maint')
       return
     }
+    if (mark === null) this.#watch.pardon(tenant)
     const why = mark === null ? 'marked ready' : 'marked drain'
     if (!wasMaint) return tenant.set({ mark }, why)
     tenant.setHealth(unknownHealth(this.#deps.clock.now()))
@@ -236,9 +248,35 @@ export class Clusters {
     const tenant = this.#tenant(cluster, id)
     const forGood = tenant.facts.mark === null
     if (forGood) tenant.set({ fenced: true }, 'draining')
-    const outcome = await drainOut(tenant.leaving(forGood), policy, this.#deps.clock, signal)
-    if (!tenant.removed) tenant.show('nothing is left on it')
-    return tenant.proof(outcome)
+    await tenant.drain(policy, forGood, signal)
+    return tenant.proof()
+  }
+
+  /** Bound clients go elsewhere from now on, as at the end of a drain. */
+  seal(cluster: string, id: string): void {
+    this.#tenant(cluster, id).set({ sealed: true }, 'bound clients go elsewhere')
+  }
+
+  /** How long its oldest tunnel has been open; null: it has none, or nobody said in time. */
+  async oldestTunnelMs(cluster: string, id: string): Promise<number | null> {
+    const place = this.#clusters.get(cluster)?.tenants.get(id)?.place
+    return (place && (await this.#deps.port.oldestTunnelMs?.(place.slot, place.epoch))) ?? null
+  }
+
+  /** Takes in a new configuration, in one generation or not at all; `reconfigure.ts` says what becomes of each backend. */
+  reconfigure(configs: readonly ClusterConfig[]): Promise<Reconfigured> {
+    this.#departed.sweep()
+    return reconfigure(this.#access, configs)
+  }
+
+  /** Drains a backend that the configuration does not name any more, and takes it out. */
+  leave(cluster: string, id: string, policy: DrainPolicy, signal: AbortSignal): Promise<void> {
+    return leave(this.#access, this.#tenant(cluster, id), policy, signal)
+  }
+
+  /** After it was taken out: sees out what is in flight on it by the policy, and frees its slot. */
+  seeOut(cluster: string, id: string, policy: DrainPolicy): Promise<void> {
+    return this.#departed.seeOut(`${cluster}/${id}`, policy)
   }
 
   /** What is left on it right now, also of one that was just removed. */
@@ -269,19 +307,20 @@ export class Clusters {
 
   #fromConfig(config: ClusterConfig): Cluster {
     const cluster: Cluster = { config, policy: config.scaling, tenants: new Map() }
-    const tenants = config.backends.map(({ id, host, port, weight }) => {
+    const tenants = config.backends.map(({ id, host, port, weight, zone = null }) => {
       const incarnation = staticIncarnation(config.id, id, host, port)
       // Ready from the start: a restart never begins with an outage.
-      const spec = { id, host, port, weight, incarnation, instance: null, verified: true, mark: null }
+      const spec = { id, host, port, weight, zone, incarnation, instance: null, verified: true, mark: null }
       return [id, this.#admitted(cluster, spec)] as const
     })
     cluster.tenants = new Map(tenants)
     return cluster
   }
 
-  #admitted({ config }: Cluster, backend: NewBackend): Tenant {
+  #admitted({ config }: Pick<Cluster, 'config'>, backend: NewBackend): Tenant {
     const countsSessions = config.affinity.method === 'cookie'
-    return new Tenant(config.id, backend, this.#slots.allocate(), countsSessions, this.#tenantDeps)
+    const deps = { ...this.#tenantDeps, poll: this.#watch.poll(config) }
+    return new Tenant(config.id, backend, this.#slots.allocate(), countsSessions, deps)
   }
 
   /** All of them or none: what was taken is given back when a slot is missing. */
@@ -295,6 +334,7 @@ export class Clusters {
     const added: Tenant[] = []
     try {
       for (const backend of add) added.push(this.#admitted(cluster, backend))
+      for (const tenant of added) tenant.opened()
     } catch (error) {
       for (const { place } of added) this.#slots.release(place)
       throw error
@@ -309,52 +349,14 @@ export class Clusters {
   }
 
   #probe({ config }: Cluster, tenant: Tenant, first: 'at once' | 'spread'): void {
-    if (tenant.facts.mark === 'maint') return
-    this.#watch.begin(tenant, config.health, first, verdict => {
-      const { clock } = this.#deps
-      tenant.setHealth(observe(tenant.health, verdict, config.health, clock.now()))
-      tenant.show(tenant.left() === 0 ? 'nothing is left on it' : 'clients are on it')
-    })
+    if (tenant.facts.mark !== 'maint') this.#watch.begin(config, tenant, first)
   }
 
-  #compile(generation: number): TableData {
-    const clusters = [...this.#clusters.values()].map(({ config, tenants }) => ({
+  #members(): readonly ClusterMembers[] {
+    return [...this.#clusters.values()].map(({ config, tenants }) => ({
       config,
       members: [...tenants.values()].map(tenant => tenant.member()),
     }))
-    return compileTable(generation, clusters, this.#affinityKeys)
-  }
-
-  async #publish(): Promise<void> {
-    const table = this.#compile(this.#table.generation + 1)
-    this.#table = table
-    await this.#deps.port.publish(table)
-    const members = table.clusters.reduce((sum, cluster) => sum + cluster.members.length, 0)
-    this.#deps.events.publish({ type: 'generation', generation: table.generation, members })
-  }
-
-  /** When the data plane does not take the table: undoes the change, sends that as a newer generation, throws the cause. */
-  async #publishOr(undo: () => void): Promise<void> {
-    try {
-      await this.#publish()
-    } catch (error) {
-      undo()
-      await this.#publish().catch(again => this.#deps.log.error({ err: again }, 'former table not sent'))
-      throw error
-    }
-  }
-
-  /** One after another; a change that fails does not stop the next. */
-  #exclusive<T>(act: () => Promise<T>): Promise<T> {
-    const result = this.#changes.then(act)
-    this.#changes = result.catch(() => undefined)
-    return result
-  }
-
-  #tell(tenant: Tenant, from: BackendState | null, to: BackendState | null, reason: string): void {
-    const { cluster, spec } = tenant
-    this.#deps.events.publish({ type: 'backend_state', cluster, backend: spec.id, from, to, reason })
-    this.#deps.log.info({ cluster, backend: spec.id, from, to, reason }, 'backend state')
   }
 
   #cluster(id: string): Cluster {
@@ -386,5 +388,6 @@ function unknownBackend(cluster: string, id: string): TidegateError {
 }
 
 function nothingLeft(sessions: number | null): DrainProof {
-  return { drained: true, in_flight: 0, tunnels: 0, sessions, waited_ms: 0, deadline_reached: false }
+  const ended = { deadline_at: null, waited_ms: 0, deadline_reached: false }
+  return { drained: true, in_flight: 0, tunnels: 0, sessions, ...ended }
 }

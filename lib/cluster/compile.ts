@@ -1,4 +1,7 @@
-/** Membership → the table of one generation: complete, frozen, with nothing of health or load in it. @pure */
+/**
+ * Membership → the table of one generation: complete, frozen, with nothing of health or load in it. @pure
+ * What is as it was in the former table is the very same object in the new one: that is how `difference.ts` knows it.
+ */
 import { strict as assert } from 'node:assert'
 import type { ClusterConfig } from '../config/config.ts'
 import type { AffinityKey, TableCluster, TableData, TableMember } from './table.ts'
@@ -8,30 +11,79 @@ export interface ClusterMembers {
   readonly members: readonly TableMember[]
 }
 
+/** `zone`: this Tidegate's. */
 export function compileTable(
   generation: number,
   clusters: readonly ClusterMembers[],
   affinityKeys: readonly AffinityKey[],
+  zone: string | null = null,
+  previous: TableData | null = null,
 ): TableData {
   const needKeys = clusters.some(({ config }) => config.affinity.method === 'cookie')
   assert(!needKeys || affinityKeys.length > 0, 'cookie affinity needs at least one key')
+  const former = new Map(previous?.clusters.map(cluster => [cluster.id, cluster]))
   return Object.freeze({
     generation,
-    clusters: Object.freeze(clusters.map(compileCluster)),
-    affinityKeys: Object.freeze([...affinityKeys]),
+    clusters: Object.freeze(
+      clusters.map(cluster => compileCluster(cluster, zone, former.get(cluster.config.id) ?? null)),
+    ),
+    affinityKeys:
+      previous && sameItems(previous.affinityKeys, affinityKeys)
+        ? previous.affinityKeys
+        : Object.freeze([...affinityKeys]),
   })
 }
 
-function compileCluster({ config, members }: ClusterMembers): TableCluster {
-  const { id, routes, balance, affinity, timeouts } = config
-  const slots = new Set(members.map(member => member.slot))
-  assert(slots.size === members.length, `${id}: two members in one slot`)
-  return Object.freeze({
+function compileCluster(
+  { config, members }: ClusterMembers,
+  zone: string | null,
+  former: TableCluster | null,
+): TableCluster {
+  const { id, routes, balance, hashBalanceFactor, slowStartMs, affinity, timeouts, resilience } = config
+  const { protocol, tls } = config
+  const preferredZone = config.zonePreference === 'prefer' ? zone : null
+  const setting = {
     id,
     routes,
     balance,
+    hashBalanceFactor,
+    slowStartMs,
+    preferredZone,
     affinity,
     timeouts,
-    members: Object.freeze(members.map(member => Object.freeze({ ...member }))),
+    resilience,
+    protocol,
+    tls,
+  }
+  const sameMembers = former !== null && sameItems(former.members, members)
+  if (sameMembers && sameSetting(former, setting)) return former
+  assertOneEach(id, members)
+  return Object.freeze({
+    ...setting,
+    members: sameMembers ? former.members : Object.freeze(members.map(frozen)),
   })
+}
+
+function assertOneEach(cluster: string, members: readonly TableMember[]): void {
+  let last = 0
+  for (const { slot } of members) if (slot > last) last = slot
+  const seen = new Uint8Array(last + 1)
+  for (const { slot } of members) {
+    assert(seen[slot] === 0, `${cluster}: two members in one slot`)
+    seen[slot] = 1
+  }
+}
+
+const frozen = (member: TableMember): TableMember =>
+  Object.isFrozen(member) ? member : Object.freeze({ ...member })
+
+/** Values of a configuration that was not read anew are the same objects. */
+export function sameSetting(a: TableCluster, b: Omit<TableCluster, 'members'>): boolean {
+  return (Object.keys(b) as (keyof typeof b)[]).every(
+    key => (key as string) === 'members' || a[key] === b[key],
+  )
+}
+
+export function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, at) => item === b[at])
 }

@@ -3,7 +3,7 @@
  * tenant when it shows nothing: when somebody waited for that, or when somebody looked.
  */
 import type { Clock } from '../clock.ts'
-import type { DrainProof } from './backend.ts'
+import type { DrainPolicy, DrainProof } from './backend.ts'
 import { cutOut } from './drain.ts'
 import type { Tenant } from './tenant.ts'
 
@@ -33,10 +33,23 @@ export class Departed {
   async wait(name: string, timeoutMs: number): Promise<DrainProof | null> {
     let proof: DrainProof | null = null
     for (const tenant of this.#tenants.get(name) ?? []) {
-      proof = tenant.proof(await cutOut(tenant.leaving(), timeoutMs, this.#clock))
+      const outcome = await cutOut(tenant.leaving(true), timeoutMs, this.#clock)
+      const { waitedMs, deadlineReached } = outcome
+      proof = { ...tenant.proof(), waited_ms: waitedMs, deadline_reached: deadlineReached }
       this.#forget(tenant)
     }
     return proof
+  }
+
+  /** Sees out all of that name by the policy, as far as a closed door lets: bound clients are elsewhere already. */
+  async seeOut(name: string, policy: DrainPolicy): Promise<void> {
+    const tenants = this.#tenants.get(name) ?? []
+    await Promise.all(
+      tenants.map(async tenant => {
+        await tenant.drain(policy, true)
+        this.#forget(tenant)
+      }),
+    )
   }
 
   /** Lets those go that nobody waits for: closed and empty, they will not be entered again. */

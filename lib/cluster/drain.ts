@@ -1,15 +1,20 @@
 /**
- * The end of a drain: waiting for what is left on a backend that takes no new clients, and ending what does not leave.
+ * A drain: seeing out what is left on a backend that takes no new clients, and ending what does not leave by its deadline.
  *
- *   closed ──► waiting ──────────── nothing left ────────────────────────────► drained
- *                 │ grace period over                                             ▲
- *                 ▼                                                               │
- *              sealed: bound clients go elsewhere, tunnels get 1001 (notify) ─────┤ nothing left
- *                 │ the last exchanges have had their time                        │
- *                 └── cut: what is left then ─────────────────────────────────────┘ (or: not drained, with what still shows)
+ *   closed ─► waiting ──────────────── nothing left ──────────────────────────────────────────────► drained
+ *                │ the closing time begins, and there are tunnels to close                             ▲
+ *                ▼                                                                                     │
+ *             closing: sealed; tunnels are told one after another ──────────── nothing left ───────────┤
+ *                │ the grace period is over (from `waiting` too)                                       │
+ *                ▼                                                                                     │
+ *             over: sealed; tunnels `close`: the rest is told · `cut`: cut · `keep`: left alone ───────┤ nothing left
+ *                │ the last exchanges have had their time                                              │
+ *                └── cut: what is left then, but kept tunnels ─────────────────────────────────────────┘ (or: not drained)
  *
- * It is sealed before anything is cut, or the clients that are bound to it would be cut with their newest request.
- * It closes nothing by itself (that is a fence or a mark), and a session that could come back does not hold it up.
+ * Sealed: bound clients go elsewhere with their next request. It comes before anything is told or cut, or a client that is
+ * told to come back would come back here. `sessions` says when: `cut` at the beginning, `repin` and `keep` at the deadline or
+ * when the closing begins; and with `keep` a live session is something that is left, until then.
+ * It closes no door by itself (that is a fence or a mark).
  */
 import type { Clock } from '../clock.ts'
 import { TidegateError } from '../errors.ts'
@@ -19,18 +24,24 @@ import type { DrainPolicy } from './backend.ts'
 export interface Leaving {
   /** For messages. */
   readonly name: string
-  /** Exchanges and tunnels on it now. */
-  left(): number
-  /** It does not come back: bound clients may go elsewhere as soon as nothing is left. Otherwise they keep it while they may. */
+  /**
+   * It does not come back: bound clients may go elsewhere as soon as nothing is left, and kept tunnels end with it.
+   * Otherwise bound clients keep it while they may.
+   */
   readonly forGood: boolean
-  /** Only the exchanges. */
   exchanges(): number
+  tunnels(): number
+  /** Live sessions that would come back; 0 where nobody can count them. */
+  sessions(): number
   /** Somebody opened it to new clients again. */
   reopened(): boolean
   /** From now on bound clients are not let in either. */
   seal(): void
-  closeTunnels(): void
-  cut(): void
+  /** Tells its tunnels to close, evenly over `spreadMs`. Asked again, what is left is told as it is asked then. */
+  closeTunnels(spreadMs: number): void
+  /** Takes back what of `closeTunnels` has not happened yet. */
+  keepTunnels(): void
+  cut(what: 'tunnels' | 'exchanges' | 'all'): void
 }
 
 export interface DrainOutcome {
@@ -44,6 +55,9 @@ const cutMs = 2000
 const pollMsMin = 2
 const pollMsMax = 100
 
+/** The time that what is left is given. */
+export const graceOf = (policy: DrainPolicy): number => (policy.waitForConnections ? policy.gracePeriodMs : 0)
+
 /** Rejects with the signal's reason when it aborts, and with `operation_cancelled` when the backend is opened again. */
 export async function drainOut(
   leaving: Leaving,
@@ -52,52 +66,101 @@ export async function drainOut(
   signal?: AbortSignal,
 ): Promise<DrainOutcome> {
   const startedAt = clock.monotonic()
-  const ended = (deadlineReached: boolean): DrainOutcome => ({
-    waitedMs: Math.round(clock.monotonic() - startedAt),
-    deadlineReached,
-  })
-  const graceMs = policy.waitForConnections ? policy.gracePeriodMs : 0
-  const early = await emptied(leaving, graceMs, clock, signal)
-  if (early && !leaving.forGood) return ended(false)
-  leaving.seal()
-  // Whoever came in between the last look and the seal has the rest of the grace period.
-  const restMs = startedAt + graceMs - clock.monotonic()
-  if (early && (await emptied(leaving, restMs, clock, signal))) return ended(false)
-  if (policy.notifyClients) leaving.closeTunnels()
-  const awaited = policy.notifyClients ? leaving : { ...leaving, left: leaving.exchanges }
-  await emptied(awaited, lingerMs, clock, signal)
-  if (leaving.left() > 0) await cutNow(leaving, clock, signal)
-  return ended(true)
+  const wait = new Wait(leaving, clock, signal)
+  const deadline = startedAt + graceOf(policy)
+  try {
+    const deadlineReached = !(await leftInTime(leaving, policy, wait, deadline))
+    if (deadlineReached) await endRest(leaving, policy, wait)
+    return { waitedMs: Math.round(clock.monotonic() - startedAt), deadlineReached }
+  } catch (error) {
+    leaving.keepTunnels()
+    throw error
+  }
 }
 
 /** Waits until nothing is left; at the timeout cuts what is, and waits for that to show. Closed backends only. */
 export async function cutOut(leaving: Leaving, timeoutMs: number, clock: Clock): Promise<DrainOutcome> {
   const startedAt = clock.monotonic()
-  const deadlineReached = !(await emptied(leaving, timeoutMs, clock))
-  if (deadlineReached) await cutNow(leaving, clock)
+  const wait = new Wait(leaving, clock)
+  const deadlineReached = !(await wait.until(() => left(leaving) === 0, startedAt + timeoutMs))
+  if (deadlineReached) await cutNow(leaving, wait)
   return { waitedMs: Math.round(clock.monotonic() - startedAt), deadlineReached }
 }
 
-async function cutNow(leaving: Leaving, clock: Clock, signal?: AbortSignal): Promise<void> {
-  leaving.cut()
-  await emptied(leaving, cutMs, clock, signal)
+/** `waiting` and `closing`. True: nothing is left, and the deadline has not come. */
+async function leftInTime(
+  leaving: Leaving,
+  policy: DrainPolicy,
+  wait: Wait,
+  deadline: number,
+): Promise<boolean> {
+  const keepsSessions = policy.sessions === 'keep'
+  const empty = () => left(leaving) === 0
+  if (policy.sessions === 'cut') leaving.seal()
+  const spreadMs = policy.tunnels === 'close' ? Math.min(policy.closeSpreadMs, graceOf(policy)) : 0
+  const gone = () => empty() && !(keepsSessions && leaving.sessions() > 0)
+  let early = await wait.until(gone, deadline - spreadMs)
+  if (!early && spreadMs > 0) {
+    if (leaving.tunnels() === 0) early = await wait.until(gone, deadline)
+    else {
+      leaving.seal()
+      leaving.closeTunnels(spreadMs)
+      return wait.until(empty, deadline)
+    }
+  }
+  if (!early || !leaving.forGood) return early
+  leaving.seal()
+  // Whoever came in between the last look and the seal has the rest of the grace period.
+  return wait.until(empty, deadline)
 }
 
+/** `over`. */
+async function endRest(leaving: Leaving, policy: DrainPolicy, wait: Wait): Promise<void> {
+  leaving.seal()
+  const spared = policy.tunnels === 'keep' && !leaving.forGood
+  const told = policy.tunnels === 'close' || (policy.tunnels === 'keep' && leaving.forGood)
+  if (told) leaving.closeTunnels(0)
+  if (policy.tunnels === 'cut') leaving.cut('tunnels')
+  const awaited = () => (spared ? leaving.exchanges() : left(leaving)) === 0
+  await wait.until(awaited, wait.in(lingerMs))
+  if (!spared) return left(leaving) > 0 ? cutNow(leaving, wait) : undefined
+  if (leaving.exchanges() > 0) leaving.cut('exchanges')
+  await wait.until(() => left(leaving) === 0, Number.POSITIVE_INFINITY)
+}
+
+async function cutNow(leaving: Leaving, wait: Wait): Promise<void> {
+  leaving.cut('all')
+  await wait.until(() => left(leaving) === 0, wait.in(cutMs))
+}
+
+const left = (leaving: Leaving): number => leaving.exchanges() + leaving.tunnels()
+
 /** Looks often at first, when a short exchange is likely to end, and ever less often later. */
-async function emptied(
-  leaving: Leaving,
-  withinMs: number,
-  clock: Clock,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const deadline = clock.monotonic() + withinMs
-  for (let pollMs = pollMsMin; ; pollMs = Math.min(pollMsMax, pollMs * 1.5)) {
-    signal?.throwIfAborted()
-    if (leaving.reopened())
-      throw new TidegateError('operation_cancelled', `${leaving.name} was opened again while it drained`)
-    if (leaving.left() === 0) return true
-    const remainingMs = deadline - clock.monotonic()
-    if (remainingMs <= 0) return false
-    await clock.sleep(Math.min(pollMs, remainingMs), signal)
+class Wait {
+  readonly #leaving: Leaving
+  readonly #clock: Clock
+  readonly #signal: AbortSignal | undefined
+
+  constructor(leaving: Leaving, clock: Clock, signal?: AbortSignal) {
+    this.#leaving = leaving
+    this.#clock = clock
+    this.#signal = signal
+  }
+
+  in(ms: number): number {
+    return this.#clock.monotonic() + ms
+  }
+
+  async until(condition: () => boolean, deadline: number): Promise<boolean> {
+    for (let pollMs = pollMsMin; ; pollMs = Math.min(pollMsMax, pollMs * 1.5)) {
+      this.#signal?.throwIfAborted()
+      const { name } = this.#leaving
+      if (this.#leaving.reopened())
+        throw new TidegateError('operation_cancelled', `${name} was opened again while it drained`)
+      if (condition()) return true
+      const remainingMs = deadline - this.#clock.monotonic()
+      if (remainingMs <= 0) return false
+      await this.#clock.sleep(Math.min(pollMs, remainingMs), this.#signal)
+    }
   }
 }

@@ -2,18 +2,29 @@
  * What the cluster layer needs of the data plane, said by the one who needs it. @pure
  * `proxy/plane` implements it; cluster knows nothing of threads or sockets.
  */
+import type { CloseCode } from '../config/config.ts'
 import type { TableData } from './table.ts'
 
 export interface DataPlanePort {
   /** Posts the table to every thread; resolves when all have acknowledged its generation. */
   publish(table: TableData): Promise<void>
   /**
-   * Asks every thread to end this member's tunnels: a WebSocket gets a Close frame with `code` on a frame boundary, anything
-   * else is ended. Returns at once; the board's `tunnels` tells when they are gone.
+   * Asks every thread to end this member's tunnels, evenly over `spreadMs`: a WebSocket gets a Close frame with `code` on a
+   * frame boundary, anything else is ended. Returns at once; the board's `tunnels` tells when they are gone.
    */
-  closeTunnels(slot: number, epoch: number, code: 1001 | 1012, reason: string): void
-  /** Asks every thread to cut this member's exchanges and tunnels now. */
-  cut(slot: number, epoch: number): void
+  closeTunnels(slot: number, epoch: number, closing: Closing): void
+  /** Takes back the closes that have not happened yet. */
+  keepTunnels(slot: number, epoch: number): void
+  /** Asks every thread to cut this member's exchanges, tunnels or both now. */
+  cut(slot: number, epoch: number, what: 'tunnels' | 'exchanges' | 'all'): void
+  /** How long its oldest tunnel has been open; null: it has none, or nobody said in time. */
+  oldestTunnelMs?(slot: number, epoch: number): Promise<number | null>
+}
+
+export interface Closing {
+  readonly code: CloseCode
+  readonly reason: string
+  readonly spreadMs: number
 }
 
 /** A session that a thread saw: an authenticated affinity cookie, with the end of its life. */

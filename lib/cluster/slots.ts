@@ -44,6 +44,7 @@ export class Slots {
     const epoch = this.#epochs[slot]! >= epochMax ? 1 : this.#epochs[slot]! + 1
     this.#epochs[slot] = epoch
     this.#taken[slot] = 1
+    this.#board.forgetTenant(slot)
     this.#board.admit(slot, epoch, 'none')
     return { slot, epoch }
   }

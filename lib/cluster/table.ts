@@ -5,7 +5,14 @@
  * them in by one assignment and acknowledges. An exchange reads the table once. Whom a member admits (health, drain) is
  * *not* in the table: it changes faster than membership and lives on the board.
  */
-import type { AffinityConfig, BalanceKind, RouteConfig, TimeoutsConfig } from '../config/config.ts'
+import type {
+  AffinityConfig,
+  BalanceKind,
+  ResilienceConfig,
+  RouteConfig,
+  TimeoutsConfig,
+  UpstreamTlsConfig,
+} from '../config/config.ts'
 
 export interface TableData {
   readonly generation: number
@@ -18,8 +25,17 @@ export interface TableCluster {
   readonly id: string
   readonly routes: readonly RouteConfig[]
   readonly balance: BalanceKind
+  readonly hashBalanceFactor: number
+  readonly slowStartMs: number
+  /** New clients stay in this zone where they can; null: zones do not matter. */
+  readonly preferredZone: string | null
   readonly affinity: AffinityConfig
   readonly timeouts: TimeoutsConfig
+  readonly resilience: ResilienceConfig
+  /** What its members speak; absent: `http1`. */
+  readonly protocol?: 'http1' | 'h2'
+  /** Absent or null: plain text. */
+  readonly tls?: UpstreamTlsConfig | null
   readonly members: readonly TableMember[]
 }
 
@@ -31,6 +47,8 @@ export interface TableMember {
   readonly host: string
   readonly port: number
   readonly weight: number
+  /** Absent or null: nobody said where it is. */
+  readonly zone?: string | null
   /** Where its live facts are on the board. */
   readonly slot: number
   readonly epoch: number

@@ -5,14 +5,25 @@
  * It knows nothing of generations: whether it is in the table is `clusters.ts`.
  */
 import type { Clock } from '../clock.ts'
-import type { BackendState, BackendView, DrainProof, NewBackend } from './backend.ts'
-import type { Board } from './board.ts'
-import type { DrainOutcome, Leaving } from './drain.ts'
-import { admission, backendState, closed, type Facts } from './eligibility.ts'
-import { type Health, unknownHealth } from './health.ts'
+import type { CloseCode } from '../config/config.ts'
+import type {
+  BackendState,
+  BackendView,
+  DrainPolicy,
+  DrainProof,
+  HealthChange,
+  NewBackend,
+} from './backend.ts'
+import type { Board, Counter } from './board.ts'
+import { Condition, type Ejection } from './condition.ts'
+import { type DrainOutcome, drainOut, graceOf, type Leaving } from './drain.ts'
+import { admission, backendState, type Facts, shut, voteOf } from './eligibility.ts'
+import type { Health } from './health.ts'
+import type { Totals, Traffic } from './outlier.ts'
 import type { DataPlanePort } from './ports.ts'
 import type { SessionLedger } from './sessions.ts'
 import type { Tenancy } from './slots.ts'
+import type { Poll, Standing, Voter } from './standing.ts'
 import type { TableMember } from './table.ts'
 
 export interface TenantDeps {
@@ -22,37 +33,61 @@ export interface TenantDeps {
   readonly port: DataPlanePort
   /** Called when the state people see has changed. */
   readonly changed: (tenant: Tenant, from: BackendState | null, to: BackendState | null, why: string) => void
+  /** Called when the health people see has changed. */
+  readonly healthChanged: (tenant: Tenant, change: HealthChange) => void
+  /** Of its cluster. */
+  readonly poll: Poll
 }
 
-export class Tenant {
+/** A drain under way, or the last one since it was closed. */
+interface Departure {
+  readonly policy: DrainPolicy
+  /** Monotonic. */
+  readonly startedAtMs: number
+  /** Wall clock. */
+  readonly deadlineAtMs: number
+  outcome: DrainOutcome | null
+}
+
+export class Tenant implements Voter {
   readonly cluster: string
-  readonly spec: NewBackend
+  /** A reload may change what is said of it, never where or whose life it is. */
+  spec: NewBackend
   readonly place: Tenancy
   readonly #deps: TenantDeps
-  /** Sessions can be counted: the cluster's affinity goes by cookie. */
-  readonly #countsSessions: boolean
   readonly #startedBase: number
-  readonly #failedBase: number
+  /** What former tenants of the slot left on its counters. */
+  readonly #base: Totals
+  readonly #condition: Condition
   #facts: Facts
-  #health: Health
   #shown: BackendState | null = null
+  #listed: { readonly spec: NewBackend; readonly data: TableMember } | null = null
   #removed = false
+  /** Sessions can be counted: the cluster's affinity goes by cookie. */
+  countsSessions: boolean
+  #departure: Departure | null = null
+  /** Before this moment (wall clock) sessions of an earlier process may live that nobody has seen yet. */
+  sessionsKnownAtMs = 0
 
   constructor(cluster: string, spec: NewBackend, place: Tenancy, countsSessions: boolean, deps: TenantDeps) {
     this.cluster = cluster
     this.spec = spec
     this.place = place
     this.#deps = deps
-    this.#countsSessions = countsSessions
+    this.countsSessions = countsSessions
     this.#startedBase = deps.board.total(place.slot, 'started')
-    this.#failedBase = deps.board.total(place.slot, 'failed')
-    this.#health = unknownHealth(deps.clock.now())
+    this.#base = this.#totals()
+    deps.board.takeRow(place.slot)
+    this.#condition = new Condition(deps.clock.now())
     this.#facts = {
       health: 'unknown',
+      ejected: null,
+      selfDrain: false,
       fenced: false,
       sealed: false,
       mark: spec.mark,
       warming: !spec.verified,
+      ...deps.poll.standing,
     }
     deps.ledger.open(place.slot, place.epoch)
     deps.board.admit(place.slot, place.epoch, admission(this.#facts))
@@ -68,7 +103,11 @@ export class Tenant {
   }
 
   get health(): Health {
-    return this.#health
+    return this.#condition.health
+  }
+
+  get ejection(): Ejection | null {
+    return this.#condition.ejection
   }
 
   get removed(): boolean {
@@ -77,21 +116,63 @@ export class Tenant {
 
   set(facts: Partial<Facts>, why: string): void {
     const next = { ...this.#facts, ...facts }
-    this.#facts = { ...next, sealed: next.sealed && closed(next) }
+    this.#facts = { ...next, sealed: next.sealed && shut(next) }
+    if (!shut(next)) this.#departure = null
     if (this.#removed) return
-    this.#deps.board.admit(this.place.slot, this.place.epoch, admission(this.#facts))
+    this.#deps.poll.vote(this, voteOf(this.#facts))
+    this.#admit()
     this.show(why)
   }
 
   setHealth(health: Health): void {
-    this.#health = health
-    const warming = this.#facts.warming && health.status !== 'healthy'
-    if (health.status !== this.#facts.health || warming !== this.#facts.warming)
-      this.set({ health: health.status, warming }, health.reason)
+    const change = this.#condition.setHealth(health, this.#deps.clock.now())
+    if (change) this.#deps.healthChanged(this, change)
+    const { facts } = this
+    const warming = facts.warming && health.checks !== 'healthy'
+    const selfDrain = health.says === 'draining'
+    if (health.status !== facts.health || warming !== facts.warming || selfDrain !== facts.selfDrain)
+      this.set({ health: health.status, warming, selfDrain }, health.reason)
+  }
+
+  /** Null: it is taken back. */
+  eject(ejection: Ejection | null): void {
+    const change = this.#condition.setEjection(ejection, this.#deps.clock.now())
+    if (change) this.#deps.healthChanged(this, change)
+    this.set({ ejected: ejection?.from ?? null }, ejection?.reason ?? 'its ejection is over')
+  }
+
+  /** What its cluster's standing makes of it. */
+  heed(standing: Standing): void {
+    this.#facts = { ...this.#facts, ...standing }
+    if (this.#removed) return
+    this.#admit()
+    if (this.#shown !== null)
+      this.show(
+        standing.panic ? 'too few are well: health is ignored' : 'enough are well: health counts again',
+      )
+  }
+
+  /** How many of its exchanges went wrong, in any way, since it came. */
+  bad(): number {
+    return (
+      (this.#total('failed') + this.#total('serverErrors') - this.#base.failed - this.#base.serverErrors) | 0
+    )
+  }
+
+  /** What came of its exchanges so far. Takes the longest row of failures out of the board's letter box. */
+  traffic(): Traffic {
+    const { settled, failed, serverErrors } = this.#totals()
+    return {
+      settled: settled - this.#base.settled,
+      failed: failed - this.#base.failed,
+      serverErrors: serverErrors - this.#base.serverErrors,
+      row: this.#deps.board.takeRow(this.place.slot),
+    }
   }
 
   /** Tells of the state, if it is another than was told last. `draining` becomes `drained` without anybody setting a fact. */
   show(why: string): void {
+    if (this.#shown === null && !this.#removed) this.#deps.poll.vote(this, voteOf(this.#facts))
     const state = this.state()
     if (state === this.#shown) return
     const from = this.#shown
@@ -103,78 +184,142 @@ export class Tenant {
   close(why: string): void {
     if (this.#removed) return
     this.#removed = true
+    this.#deps.poll.leave(this)
     this.#deps.board.admit(this.place.slot, this.place.epoch, 'none')
     if (this.#shown !== null) this.#deps.changed(this, this.#shown, null, why)
     this.#shown = null
   }
 
+  /** It takes new clients. */
+  serves(): boolean {
+    return !['none', 'bound'].includes(admission(this.#facts))
+  }
+
   state(): BackendState {
-    return backendState(this.#facts, this.left())
+    return backendState(this.#facts, this.left() + this.#heldSessions())
   }
 
   left(): number {
     return this.#total('inFlight') + this.#total('tunnels')
   }
 
+  /** The same object as long as it says the same. */
   member(): TableMember {
-    const { id, incarnation, host, port, weight } = this.spec
-    return { id, incarnation, host, port, weight, ...this.place }
+    if (this.#listed?.spec !== this.spec) {
+      const { id, incarnation, host, port, weight, zone = null } = this.spec
+      const data = Object.freeze({ id, incarnation, host, port, weight, zone, ...this.place })
+      this.#listed = { spec: this.spec, data }
+    }
+    return this.#listed.data
+  }
+
+  /** It begins to serve: newly registered, or back from where it could not. */
+  opened(): void {
+    this.#deps.board.noteOpened(this.place.slot, this.#deps.clock.now())
   }
 
   view(): BackendView {
     const { id, host, port, incarnation, weight, instance } = this.spec
-    const { status, reason, sinceMs } = this.#health
     return {
       id,
       host,
       port,
       incarnation,
       state: this.state(),
-      health: { status, reason, since_ms: sinceMs },
+      health: this.#condition.view(),
+      admits: admission(this.#facts),
       in_flight: this.#total('inFlight'),
       tunnels: this.#total('tunnels'),
       sessions: this.#sessions(),
       weight,
       requests: (this.#total('started') - this.#startedBase) >>> 0,
-      failures: (this.#total('failed') - this.#failedBase) >>> 0,
+      failures: (this.#total('failed') - this.#base.failed) >>> 0,
+      server_errors: (this.#total('serverErrors') - this.#base.serverErrors) >>> 0,
       instance,
     }
   }
 
-  proof(outcome: DrainOutcome = { waitedMs: 0, deadlineReached: false }): DrainProof {
+  /** What is left on it; with how far its drain has come, if it is in one. */
+  proof(): DrainProof {
     const inFlight = this.#total('inFlight')
     const tunnels = this.#total('tunnels')
+    const { clock } = this.#deps
+    const departure = this.#departure
+    const { startedAtMs = clock.monotonic(), deadlineAtMs = null, outcome = null } = departure ?? {}
     return {
-      drained: inFlight === 0 && tunnels === 0,
+      drained: inFlight === 0 && tunnels === 0 && this.#heldSessions() === 0,
       in_flight: inFlight,
       tunnels,
       sessions: this.#sessions(),
-      waited_ms: outcome.waitedMs,
-      deadline_reached: outcome.deadlineReached,
+      deadline_at: deadlineAtMs === null ? null : new Date(deadlineAtMs).toISOString(),
+      waited_ms: outcome?.waitedMs ?? Math.round(clock.monotonic() - startedAtMs),
+      deadline_reached: outcome?.deadlineReached ?? (deadlineAtMs !== null && clock.now() >= deadlineAtMs),
     }
+  }
+
+  /** Sees out what is left on it, as `drain.ts` says. Closed tenants only. */
+  async drain(policy: DrainPolicy, forGood: boolean, signal?: AbortSignal): Promise<void> {
+    const { clock } = this.#deps
+    const deadlineAtMs = clock.now() + graceOf(policy)
+    const departure: Departure = { policy, startedAtMs: clock.monotonic(), deadlineAtMs, outcome: null }
+    this.#departure = departure
+    try {
+      departure.outcome = await drainOut(this.leaving(forGood, policy.closeCode), policy, clock, signal)
+    } catch (error) {
+      if (this.#departure === departure) this.#departure = null
+      throw error
+    }
+    if (!this.#removed) this.show('nothing is left on it')
   }
 
   /** `forGood`: see `Leaving`. */
-  leaving(forGood = true): Leaving {
+  leaving(forGood: boolean, code: CloseCode = 1001): Leaving {
     const { slot, epoch } = this.place
+    const { port } = this.#deps
     return {
       name: this.name,
       forGood,
-      left: () => this.left(),
       exchanges: () => this.#total('inFlight'),
-      reopened: () => !this.#removed && admission(this.#facts) === 'any',
-      seal: () => this.set({ sealed: true }, 'the grace period is over'),
-      closeTunnels: () => this.#deps.port.closeTunnels(slot, epoch, 1001, 'the backend is leaving'),
-      cut: () => this.#deps.port.cut(slot, epoch),
+      tunnels: () => this.#total('tunnels'),
+      sessions: () => this.#heldSessions(),
+      reopened: () => !this.#removed && this.#facts.mark !== 'maint' && !shut(this.#facts),
+      seal: () => this.set({ sealed: true }, 'bound clients go elsewhere'),
+      closeTunnels: spreadMs =>
+        port.closeTunnels(slot, epoch, { code, reason: 'the backend is leaving', spreadMs }),
+      keepTunnels: () => port.keepTunnels(slot, epoch),
+      cut: what => port.cut(slot, epoch, what),
     }
   }
 
-  #total(counter: 'inFlight' | 'tunnels' | 'started' | 'failed'): number {
+  /** Live sessions that its drain waits for; one at least while some may live that nobody has seen. */
+  #heldSessions(): number {
+    const departure = this.#departure
+    if (!departure || departure.outcome || departure.policy.sessions !== 'keep') return 0
+    if (!this.countsSessions || this.#facts.sealed || this.#removed) return 0
+    const seen = this.#sessions() ?? 0
+    return seen === 0 && this.#deps.clock.now() < this.sessionsKnownAtMs ? 1 : seen
+  }
+
+  #admit(): void {
+    const { board } = this.#deps
+    const { slot, epoch } = this.place
+    const admits = admission(this.#facts)
+    // Noted first: nobody is to find it open and not new.
+    if (admits !== 'none' && board.eligibility(slot, epoch) === 'none') this.opened()
+    board.admit(slot, epoch, admits)
+  }
+
+  #totals(): Totals {
+    const settled = this.#total('started') - this.#total('inFlight') - this.#total('aborted')
+    return { settled, failed: this.#total('failed'), serverErrors: this.#total('serverErrors') }
+  }
+
+  #total(counter: Counter): number {
     return this.#deps.board.total(this.place.slot, counter)
   }
 
   #sessions(): number | null {
-    if (!this.#countsSessions) return null
+    if (!this.countsSessions) return null
     return this.#deps.ledger.count(this.place.slot, this.place.epoch, this.#deps.clock.now())
   }
 }

@@ -3,7 +3,7 @@ import { choiceSentence, refuse, show, z } from '../schema.ts'
 import { isIpv4, isIpv6, parseAddress, parseDuration, parseSize, type Unit } from '../units.ts'
 
 /** A field read by a function that gives the value, or what is wrong and the fix. */
-function read<T>(parse: (value: unknown) => Unit<T>) {
+export function read<T>(parse: (value: unknown) => Unit<T>) {
   return z.unknown().transform((value, ctx): T => {
     if (value === undefined) return refuse(ctx, 'missing', 'add it')
     const result = parse(value)
@@ -139,6 +139,22 @@ export const routePath = () =>
 /** The path and query a health check asks for. */
 export const requestPath = () =>
   read(value => matching(value, /^\/(?!\/)[!-"$-~]{0,1023}$/, 'a path that starts with `/`, as "/healthz"'))
+
+/** What a check puts into `Host` or `:authority`: a name or an address, with a port or without. */
+export const authority = () =>
+  read(value =>
+    matching(
+      value,
+      /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/,
+      'as "shop.example.com" or "shop.example.com:8080"',
+    ),
+  )
+
+/** The full name of a gRPC service; empty: the server as a whole. */
+export const grpcService = () =>
+  read(value =>
+    matching(value, /^[A-Za-z0-9_./-]{0,256}$/, 'a full service name, as "shop.v1.Orders", or leave it out'),
+  )
 
 /** An IP network in CIDR form; a single address stands for itself. */
 export const network = () =>

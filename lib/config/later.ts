@@ -3,9 +3,6 @@
  * They are refused by name, never ignored: a listener that was meant to speak TLS must not speak plain text instead.
  */
 const later: ReadonlySet<string> = new Set([
-  'listeners[].tls',
-  'listeners[].proxy_protocol',
-  'listeners[].protocol',
   'admin.auth.jwt',
   'admin.tls',
   'store.url',
@@ -14,7 +11,6 @@ const later: ReadonlySet<string> = new Set([
   'store.on_unavailable',
   'fleet',
   'clusters[].autoscale',
-  'clusters[].protocol',
   'clusters[].replication',
   'clusters[].scaling.rules',
   'clusters[].scaling.schedule',

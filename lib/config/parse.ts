@@ -7,9 +7,11 @@ import { check, pathText, type ShapeFault } from '../schema.ts'
 import type { ClusterConfig, Config, DriverKind, NodeConfig } from './config.ts'
 import { readDocument } from './document.ts'
 import { isLater } from './later.ts'
+import { shutdownOf } from './leaving-schema.ts'
 import { ruleFaults } from './rules.ts'
 import { configSchema, type Surroundings } from './schema.ts'
 import { withAbsolutePaths } from './template-paths.ts'
+import { absoluteTls } from './tls-schema.ts'
 
 export interface Fault {
   /** `clusters[0].health.interval`; empty for the file as a whole. */
@@ -64,8 +66,12 @@ export function parseConfig(text: string, options: ParseOptions): ConfigResult {
     admin: value.admin,
     store: value.store,
     nodes: value.nodes ?? defaultNodes(value.clusters, around),
-    clusters: value.clusters.map(cluster => withTemplatePaths(cluster, absolute)),
-    shutdownGraceMs: value.shutdown_grace,
+    zone: value.zone ?? null,
+    clusters: value.clusters.map(cluster => withPaths(cluster, absolute)),
+    overload: value.overload,
+    shutdown: shutdownOf(value.shutdown, value.shutdown_grace),
+    accessLog: value.access_log ?? null,
+    tracing: value.tracing,
   }
   return { config: deepFreeze(config) }
 }
@@ -103,7 +109,8 @@ function defaultNodes(clusters: Config['clusters'], around: Surroundings): NodeC
   })
 }
 
-function withTemplatePaths(cluster: ClusterConfig, absolute: (path: string) => string): ClusterConfig {
+function withPaths(relative: ClusterConfig, absolute: (path: string) => string): ClusterConfig {
+  const cluster = { ...relative, tls: absoluteTls(relative.tls, absolute) }
   const { instance } = cluster
   if (!instance) return cluster
   return {

@@ -3,21 +3,23 @@
  * Reads the file's plain values and not the schema's result, so that these faults are told together with the schema's.
  */
 import { type ShapeFault, show } from '../schema.ts'
-import { type Address, formatAddress, isLoopback, parseAddress } from '../units.ts'
+import { type Address, formatAddress, isLoopback, overlap, parseAddress } from '../units.ts'
+import { balanceFaults } from './balance-rules.ts'
 import { routeHost, routePath } from './fields.ts'
-
-type Path = readonly (string | number)[]
-type Group = Readonly<Record<string, unknown>>
+import { fault, type Group, isGroup, items, type Path } from './plain-values.ts'
 
 export function ruleFaults(root: unknown): ShapeFault[] {
   if (!isGroup(root)) return []
   return [
     ...listenerFaults(root),
+    ...proxyProtocolFaults(root),
     ...adminFaults(root),
+    ...shutdownFaults(root),
     ...duplicates(items(root.nodes), ['nodes'], 'id', 'node'),
     ...duplicates(items(root.clusters), ['clusters'], 'id', 'cluster'),
     ...routeFaults(root),
     ...items(root.clusters).flatMap((cluster, i) => clusterFaults(cluster, ['clusters', i])),
+    ...balanceFaults(root),
     ...driverFaults(root),
   ]
 }
@@ -44,6 +46,17 @@ function listenerFaults(root: Group): ShapeFault[] {
   return faults
 }
 
+/** Who may say where a connection came from must be named: a PROXY header from anybody would be a way to pose as anybody. */
+function proxyProtocolFaults(root: Group): ShapeFault[] {
+  const trusted = Array.isArray(root.trusted_proxies) ? root.trusted_proxies : []
+  if (trusted.length > 0) return []
+  return items(root.listeners).flatMap(({ proxy_protocol: mode }, i) => {
+    if (mode !== 'require') return []
+    const message = '`proxy_protocol: require` with no `trusted_proxies` would refuse every connection'
+    return [fault(['listeners', i, 'proxy_protocol'], message, 'name the balancers in `trusted_proxies`')]
+  })
+}
+
 function adminFaults(root: Group): ShapeFault[] {
   if (!isGroup(root.admin)) return []
   const parsed = parseAddress(root.admin.address)
@@ -51,6 +64,14 @@ function adminFaults(root: Group): ShapeFault[] {
   if (root.admin.auth !== undefined && root.admin.auth !== 'none') return []
   const message = `${show(root.admin.address)} can be reached from other machines and \`auth\` is none`
   return [fault(['admin', 'address'], message, 'bind 127.0.0.1 or configure auth.jwt')]
+}
+
+/** One thing, said in one place. */
+function shutdownFaults(root: Group): ShapeFault[] {
+  if (root.shutdown_grace === undefined || !isGroup(root.shutdown) || root.shutdown.grace === undefined)
+    return []
+  const message = '`shutdown_grace` and `shutdown.grace` say the same thing twice'
+  return [fault(['shutdown_grace'], message, 'keep `shutdown.grace` and remove `shutdown_grace`')]
 }
 
 function clusterFaults(cluster: Group, path: Path): ShapeFault[] {
@@ -125,17 +146,3 @@ function duplicates(rows: readonly Group[], path: Path, key: string, noun: strin
     return [fault([...path, i, key], message, 'give each its own id')]
   })
 }
-
-/** Items that are not groups keep their place, so that paths stay true. */
-const items = (value: unknown): Group[] =>
-  Array.isArray(value) ? value.map(item => (isGroup(item) ? item : {})) : []
-
-const isGroup = (value: unknown): value is Group =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const wildcards = new Set(['0.0.0.0', '::'])
-
-const overlap = (a: Address, b: Address): boolean =>
-  a.port === b.port && (a.host === b.host || wildcards.has(a.host) || wildcards.has(b.host))
-
-const fault = (path: Path, message: string, fix: string): ShapeFault => ({ path, at: 'value', message, fix })

@@ -3,29 +3,28 @@
  * The keys are a promise (`docs/config.md` lists them all). What spans several keys is in `rules.ts`.
  */
 import { refuse, show, strict, z } from '../schema.ts'
+import { backend, balanceKeys, route, timeouts, zone } from './balance-schema.ts'
 import type { AffinityConfig, ClusterConfig, HashParameter, NodeConfig, StoreConfig } from './config.ts'
 import {
   address,
   autoOr,
-  backendId,
   choice,
   cookieName,
   dnsId,
-  duration,
   filePath,
   network,
   ratio,
-  requestPath,
-  routeHost,
-  routePath,
   size,
   whole,
 } from './fields.ts'
+import { health, outlier } from './health-schema.ts'
+import { drain, shutdown, shutdownGrace } from './leaving-schema.ts'
+import { accessLogFor, tracingFor } from './observe-schema.ts'
+import { hedge, limits, overloadFor, rateLimit, resilienceOf, retries } from './resilience-schema.ts'
+import { listenerFor, upstreamTls } from './tls-schema.ts'
 
 const drivers = ['process', 'qemu'] as const
 const laterDrivers = ['cloud-hypervisor', 'cloud_hypervisor', 'firecracker']
-const minuteMs = 60_000
-const hourMs = 3_600_000
 const cpusMax = 1024
 const MiB = 1024 ** 2
 const TiB = 1024 ** 4
@@ -42,11 +41,6 @@ export interface Surroundings {
 
 const list = <T extends z.ZodType>(item: T) => z.array(item).max(listMax)
 const freeForm = z.record(z.string(), z.unknown())
-
-const listener = strict({
-  address: address(0),
-  engine: choice(['relay', 'http-proxy-3']).prefault('relay'),
-}).transform(({ address, engine }) => ({ ...address, engine }))
 
 /** `none`, or later `{ jwt: ... }`. */
 const auth = z.unknown().transform((value, ctx): 'none' => {
@@ -101,14 +95,6 @@ const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
     return { id, driver, zone, capacity, directory: absolute(directory ?? `./state/${id}`), options }
   })
 
-const route = strict({ host: routeHost().prefault('*'), path: routePath().prefault('/') })
-
-const backend = strict({
-  id: backendId(),
-  address: address(1),
-  weight: whole(1, 1000, 'weight').prefault(1),
-}).transform(value => ({ id: value.id, ...value.address, weight: value.weight }))
-
 const instance = strict({
   driver: choice(drivers, laterDrivers),
   port: whole(1, 65_535, 'port').prefault(8080),
@@ -150,30 +136,6 @@ const affinity = z.preprocess(
   ]),
 )
 
-const drain = strict({
-  grace_period_seconds: whole(0, 86_400, 'grace_period_seconds').prefault(30),
-  wait_for_connections: z.boolean().default(true),
-  notify_clients: z.boolean().default(true),
-}).transform(value => ({
-  gracePeriodMs: value.grace_period_seconds * 1000,
-  waitForConnections: value.wait_for_connections,
-  notifyClients: value.notify_clients,
-}))
-
-const health = strict({
-  path: requestPath().prefault('/'),
-  interval: duration(50, hourMs).prefault('2s'),
-  timeout: duration(10, 10 * minuteMs).prefault('1s'),
-  healthy_threshold: whole(1, 100, 'healthy_threshold').prefault(2),
-  unhealthy_threshold: whole(1, 100, 'unhealthy_threshold').prefault(3),
-}).transform(value => ({
-  path: value.path,
-  intervalMs: value.interval,
-  timeoutMs: value.timeout,
-  healthyThreshold: value.healthy_threshold,
-  unhealthyThreshold: value.unhealthy_threshold,
-}))
-
 const scaling = strict({
   min_instances: whole(1, 100, 'min_instances').prefault(1),
   max_instances: whole(1, 100, 'max_instances').prefault(10),
@@ -188,36 +150,43 @@ const scaling = strict({
   scaleOutCooldownSeconds: value.scale_out_cooldown_seconds,
 }))
 
-const timeouts = strict({
-  connect: duration(10, 5 * minuteMs).prefault('2s'),
-  header: duration(10, 24 * hourMs).prefault('30s'),
-  idle: duration(10, 24 * hourMs).prefault('60s'),
-  tunnel_idle: duration(10, 7 * 24 * hourMs).prefault('1h'),
-}).transform(value => ({
-  connectMs: value.connect,
-  headerMs: value.header,
-  idleMs: value.idle,
-  tunnelIdleMs: value.tunnel_idle,
-}))
-
 const cluster = strict({
   id: dnsId(32),
-  routes: list(route).min(1).prefault([{}]),
-  balance: choice(['round_robin', 'random', 'least_request'], ['peak_ewma', 'consistent_hash']).prefault(
-    'least_request',
-  ),
+  routes: list(route).prefault([{}]),
+  ...balanceKeys,
   affinity: affinity.prefault('none'),
   backends: list(backend).prefault([]),
+  protocol: choice(['http1', 'h2']).prefault('http1'),
+  tls: upstreamTls.optional(),
   instance: instance.optional(),
   drain: drain.prefault({}),
   health: health.prefault({}),
+  outlier: outlier.optional(),
   scaling: scaling.prefault({}),
   timeouts: timeouts.prefault({}),
-}).transform((value): ClusterConfig => ({ ...value, instance: value.instance ?? null }))
+  retries: retries.prefault({}),
+  hedge: hedge.optional(),
+  limits: limits.prefault({}),
+  rate_limit: rateLimit.optional(),
+}).transform(
+  (
+    { retries, hedge, limits, rate_limit, hash_balance_factor, slow_start, zone_preference, ...value },
+    ctx,
+  ): ClusterConfig => ({
+    ...value,
+    hashBalanceFactor: hash_balance_factor,
+    slowStartMs: slow_start,
+    zonePreference: zone_preference,
+    instance: value.instance ?? null,
+    tls: value.tls ?? null,
+    outlier: value.outlier ?? null,
+    resilience: resilienceOf({ retries, hedge, limits, rate_limit }, value.timeouts, ctx),
+  }),
+)
 
 export const configSchema = (around: Surroundings) =>
   strict({
-    listeners: list(listener)
+    listeners: list(listenerFor(around.absolute))
       .min(1)
       .prefault([{ address: '0.0.0.0:8080' }]),
     threads: autoOr(() => Math.min(around.cpus, 64), 0, 64).prefault('auto'),
@@ -226,6 +195,11 @@ export const configSchema = (around: Surroundings) =>
     admin: admin.prefault({}),
     store: storeFor(around).prefault({}),
     nodes: list(nodeFor(around)).optional(),
+    zone: zone().optional(),
     clusters: list(cluster).min(1),
-    shutdown_grace: duration(0, hourMs).prefault('30s'),
+    overload: overloadFor(around).prefault({}),
+    shutdown_grace: shutdownGrace.optional(),
+    shutdown: shutdown.prefault({}),
+    access_log: accessLogFor(around).optional(),
+    tracing: tracingFor(around).prefault({}),
   })

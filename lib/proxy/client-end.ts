@@ -42,6 +42,8 @@ export interface RequestBody {
 export interface AnswerHead {
   readonly status: number
   readonly message: string
+  /** True: the head is the whole answer, said so by its protocol (HTTP/2). */
+  readonly ended?: boolean
   /** Name and value in turns. */
   fields(): readonly string[]
 }
@@ -62,6 +64,11 @@ export interface ClientEnd {
   readonly engine: 'relay' | 'http-proxy-3'
   readonly protocol: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'
   readonly secure: boolean
+  /** As `TLSv1.3`; null: plain text. */
+  readonly tlsVersion: string | null
+  /** Of this request and its answer, after the heads; as far as the protocol lets us see them. */
+  readonly bytesIn: number
+  readonly bytesOut: number
   /** The address that the connection came from, or that a trusted PROXY header named; plain. */
   readonly peer: string
   readonly localPort: number
@@ -85,8 +92,13 @@ export interface ClientEnd {
   /** `close`: the connection carries no other exchange after this one. Throws on what cannot be said to a client. */
   sendHead(head: AnswerHead, extras: InboundExtras, close: boolean): AnswerBody
   finish(trailers: readonly string[]): void
-  /** An answer of our own, instead of any other. */
-  refuse(code: ErrorCode, reason: string | null, close: boolean): void
+  /** An answer of our own, instead of any other. `fields`: added to it. */
+  refuse(
+    code: ErrorCode,
+    reason: string | null,
+    close: boolean,
+    fields: readonly (readonly [string, string])[],
+  ): void
   /** The answer cannot be completed: the client must see that it is not whole. */
   break(): void
   /** A tunnel for the client's connection; it touches nothing until it is opened. */

@@ -6,25 +6,31 @@
 
 import type { Clock } from '../clock.ts'
 import { Board } from '../cluster/board.ts'
-import type { SessionSighting } from '../cluster/ports.ts'
-import type { TableData } from '../cluster/table.ts'
-import type { ListenerConfig } from '../config/config.ts'
+import { type TableDifference, tableAfter } from '../cluster/difference.ts'
+import type { Closing, SessionSighting } from '../cluster/ports.ts'
+import type { TableCluster, TableData } from '../cluster/table.ts'
+import type { ShutdownConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type DataPlaneContext, Exchanges } from './exchange.ts'
+import { type DataPlaneContext, Exchanges } from './exchanges.ts'
 import { Forwards } from './forward/forward.ts'
-import { type Listener, openListener } from './listener.ts'
-import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
+import { openListener } from './listener.ts'
+import { ListenerSet } from './listener-set.ts'
+import type { Configured, DataPlaneInit, FromThread, PlaneSettings, ToThread } from './messages.ts'
+import { Mirrors } from './mirror.ts'
+import { Observer } from './observe/observer.ts'
+import { machineGauges } from './resilience/gauges.ts'
+import { Guards } from './resilience/guards.ts'
+import { Overload, type OverloadState } from './resilience/overload.ts'
 import { RouteTable } from './route-table.ts'
+import { stopServing } from './stopping.ts'
+import { TlsHolder } from './tls/holder.ts'
 import { parseTrustedProxies } from './trusted-proxies.ts'
 import { Tunnels } from './tunnel.ts'
 
 /** Sightings are sent in batches: at most this old, at most this many. */
 const sessionsFlushMs = 200
 const sessionsBatchMax = 1_000
-/** After a Close frame at the end of a grace period a client has this long to answer it. */
-const closeHandshakeMs = 2_000
-const stopPollMs = 10
 
 export interface DataPlaneDeps {
   readonly post: (message: FromThread) => void
@@ -32,14 +38,19 @@ export interface DataPlaneDeps {
   readonly log: Log
 }
 
+/** A reload changes what the exchanges share. */
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
 export class DataPlane {
   readonly #init: DataPlaneInit
   readonly #deps: DataPlaneDeps
   readonly #board: Board
-  readonly #context: DataPlaneContext
+  readonly #context: Mutable<DataPlaneContext>
+  readonly #tls: TlsHolder
+  readonly #guards: Guards
   readonly #cancelFlush: () => void
   #table: RouteTable
-  #listeners: Listener[] = []
+  readonly #listeners: ListenerSet
   #sightings: SessionSighting[] = []
   #stopping = false
 
@@ -47,50 +58,95 @@ export class DataPlane {
     this.#init = init
     this.#deps = deps
     this.#board = new Board(init.board)
-    this.#table = new RouteTable(init.table, this.#board, init.thread)
+    this.#guards = new Guards(init.limits, init.thread, deps.clock)
+    this.#table = this.#routeTable(init.table)
+    this.#tls = new TlsHolder(init.tls)
     this.#context = this.#createContext()
+    this.#listeners = new ListenerSet(deps.clock, ({ config }) =>
+      openListener(config, this.#context, { reusePort: init.reusePort, tls: this.#tls }),
+    )
     this.#cancelFlush = deps.clock.every(sessionsFlushMs, () => this.#flushSessions())
   }
 
   /** Opens the listeners and says `listening` with the real ports, or `failed`. */
   async start(): Promise<void> {
-    try {
-      for (const config of this.#init.listeners) {
-        this.#listeners.push(await openListener(config, this.#context, { reusePort: this.#init.reusePort }))
-      }
-    } catch (error) {
-      this.#close()
-      const code = error instanceof TidegateError ? error.code : 'internal'
-      this.#deps.post({
-        type: 'failed',
-        code,
-        message: error instanceof Error ? error.message : String(error),
-      })
-      return
-    }
-    const listeners: ListenerConfig[] = this.#listeners.map(({ host, port }) => ({ host, port }))
-    this.#deps.post({ type: 'listening', listeners })
+    const outcome = await this.#become(this.#init)
+    if (outcome.ok) return this.#deps.post({ type: 'listening', listeners: outcome.listeners })
+    this.#close()
+    this.#deps.post({ type: 'failed', code: outcome.code, message: outcome.message })
   }
 
   receive(message: ToThread): void {
     switch (message.type) {
+      case 'limits':
+        return this.#guards.take(message.limits)
+      case 'observe':
+        return this.#context.observer.configure(message.update)
       case 'publish':
         return this.#publish(message.table)
       case 'close_tunnels':
-        return this.#context.tunnels.closeMember(message.slot, message.epoch, message.code, message.reason)
+        return this.#closeTunnels(message.slot, message.epoch, message.closing)
+      case 'keep_tunnels':
+        return this.#context.tunnels.keepMember(message.slot, message.epoch)
+      case 'ask_tunnels': {
+        const oldestMs = this.#context.tunnels.oldestMs(message.slot, message.epoch)
+        return this.#deps.post({ type: 'tunnels', ask: message.ask, oldestMs })
+      }
       case 'cut':
-        this.#context.exchanges.cutMember(message.slot, message.epoch)
-        return this.#context.tunnels.cutMember(message.slot, message.epoch)
+        if (message.what !== 'tunnels') this.#cutExchanges(message.slot, message.epoch)
+        if (message.what !== 'exchanges') this.#context.tunnels.cutMember(message.slot, message.epoch)
+        return
+      case 'configure':
+        return void this.#configure(message.ask, message.settings)
+      case 'tls':
+        this.#tls.renew(message.material)
+        return this.#listeners.renewTls()
       case 'stop':
-        void this.#stop(message.graceMs)
+        void this.#stop(message.shutdown)
     }
   }
 
-  #createContext(): DataPlaneContext {
+  #closeTunnels(slot: number, epoch: number, { code, reason, spreadMs }: Closing): void {
+    this.#context.tunnels.closeMember(slot, epoch, code, reason, spreadMs)
+  }
+
+  async #configure(ask: number, settings: PlaneSettings): Promise<void> {
+    const outcome = await this.#become(settings)
+    if (outcome.ok) {
+      this.#context.trustedProxies = parseTrustedProxies(settings.trustedProxies)
+      this.#context.debugHeaders = settings.debugHeaders
+      this.#context.overload.configure(settings.overload)
+    }
+    this.#deps.post({ type: 'configured', ask, outcome })
+  }
+
+  async #become({ listeners }: PlaneSettings): Promise<Configured> {
+    try {
+      return { ok: true, listeners: await this.#listeners.become(listeners) }
+    } catch (error) {
+      const code = error instanceof TidegateError ? error.code : 'internal'
+      return { ok: false, code, message: error instanceof Error ? error.message : String(error) }
+    }
+  }
+
+  #createContext(): Mutable<DataPlaneContext> {
     const { clock, log } = this.#deps
+    const { thread, overload, observe, board } = this.#init
+    const forwards = new Forwards({ clock, tls: this.#tls })
+    const changed = (state: OverloadState) => log.warn({ ...state }, `overload: ${state.level}`)
     return {
       table: () => this.#table,
-      forwards: new Forwards({ clock }),
+      forwards,
+      mirrors: new Mirrors(forwards),
+      overload: new Overload({
+        config: overload,
+        threads: board.threads,
+        gauges: machineGauges,
+        clock,
+        changed,
+      }),
+      observer: new Observer(observe, { thread, clock, log, random: Math.random }),
+      random: Math.random,
       exchanges: new Exchanges(),
       tunnels: new Tunnels({ clock }),
       trustedProxies: parseTrustedProxies(this.#init.trustedProxies),
@@ -102,13 +158,26 @@ export class DataPlane {
     }
   }
 
+  #cutExchanges(slot: number, epoch: number): void {
+    this.#context.exchanges.cutMember(slot, epoch)
+    this.#context.mirrors.cutMember(slot, epoch)
+  }
+
   /** One assignment is the whole switch; members that left lose their pooled connections. */
-  #publish(data: TableData): void {
+  #publish(sent: TableData | TableDifference): void {
     const previous = this.#table
-    this.#table = new RouteTable(data, this.#board, this.#init.thread, previous)
-    const kept = new Set(this.#table.members())
-    for (const member of previous.members()) if (!kept.has(member)) this.#context.forwards.forget(member)
+    if ('base' in sent && sent.base !== previous.generation) return this.#deps.post({ type: 'behind' })
+    const data = 'base' in sent ? tableAfter(previous.data, sent) : sent
+    this.#table = this.#routeTable(data, previous)
+    for (const member of this.#table.departed) this.#context.forwards.forget(member)
+    this.#guards.keep(data.clusters)
     this.#deps.post({ type: 'acknowledged', generation: data.generation })
+  }
+
+  #routeTable(data: TableData, previous?: RouteTable): RouteTable {
+    const now = () => this.#deps.clock.now()
+    const guardOf = (cluster: TableCluster) => this.#guards.of(cluster)
+    return new RouteTable(data, this.#board, this.#init.thread, previous, undefined, guardOf, now)
   }
 
   #noteSession(sighting: SessionSighting): void {
@@ -123,34 +192,24 @@ export class DataPlane {
     this.#deps.post({ type: 'sessions', seen })
   }
 
-  /** Stop accepting, let what is in flight end, then tell tunnels and cut the rest. */
-  async #stop(graceMs: number): Promise<void> {
+  async #stop(shutdown: ShutdownConfig): Promise<void> {
     if (this.#stopping) return
     this.#stopping = true
-    for (const listener of this.#listeners) listener.stop()
-    await this.#quiet(graceMs)
-    for (const listener of this.#listeners) listener.closeIdle()
-    this.#context.tunnels.closeAll(1001, 'the proxy is shutting down')
-    await this.#quiet(closeHandshakeMs)
-    const cut = this.#open()
+    const { exchanges, tunnels, clock } = this.#context
+    const open = () => exchanges.size + tunnels.size
+    const cut = await stopServing({ clock, tunnels, listeners: this.#listeners, open }, shutdown)
     this.#flushSessions()
     this.#close()
+    await this.#context.observer.close()
     this.#deps.post({ type: 'stopped', cut })
-  }
-
-  async #quiet(limitMs: number): Promise<void> {
-    const { clock } = this.#deps
-    const deadline = clock.monotonic() + limitMs
-    while (this.#open() > 0 && clock.monotonic() < deadline) await clock.sleep(stopPollMs)
-  }
-
-  #open(): number {
-    return this.#context.exchanges.size + this.#context.tunnels.size
   }
 
   #close(): void {
     this.#cancelFlush()
-    for (const listener of this.#listeners) listener.destroy()
+    this.#listeners.destroy()
+    this.#context.mirrors.close()
+    this.#context.overload.close()
+    this.#guards.close()
     this.#context.tunnels.cutAll()
     this.#context.forwards.close()
   }

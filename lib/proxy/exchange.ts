@@ -1,291 +1,367 @@
 /**
  * The life of one exchange, from the request's head to the last byte of its answer, or to the tunnel it becomes. Every way
- * through it leaves the member it entered exactly once.
+ * through it leaves the member it entered, and the circuit, exactly once.
  *
- *   begin ─► match ─► pick ─► send ─► answer ─► over
- *     │        │      ▲ │      │        └ backend breaks: the client's connection breaks too, never a silent end
- *     ▼        ▼      │ ▼      ▼
- *    400      404     │503   failed ── retry allowed ──► pick
- *                     └────────┴────── not allowed ──► 502, 504 …
+ *   begin ─► route ─► gate ─► place ─► try ─► answer ─► over
+ *     │        │       │       │ ▲     ▲ │ │     └ backend breaks: the client's connection breaks too, never a silent end
+ *     ▼        ▼       ▼       ▼ └─────┼─┘ ▼ members are full
+ *    400      404   413 429   503      │  failed ── retry allowed ──► try (another member, or a fresh connection)
+ *                                      └─────┴───── not allowed ──► 502, 504 …
+ *
+ * `gate`: what the cluster's limits say of this request by itself. `place`: room in the cluster, at once or after a wait.
  */
-import { isIP } from 'node:net'
-import type { Clock } from '../clock.ts'
-import type { Member, MemberOutcome } from '../cluster/member.ts'
-import type { SessionSighting } from '../cluster/ports.ts'
-import type { AffinityConfig } from '../config/config.ts'
-import type { ErrorCode } from '../errors.ts'
-import type { Log } from '../log.ts'
-import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead } from './client-end.ts'
-import type { Forward, ForwardCall, ForwardEvents, Forwards } from './forward/forward.ts'
-import { clientIp } from './headers.ts'
-import { type Picked, pick } from './pick.ts'
-import { type Failure, retryVerdict } from './retry.ts'
-import type { RouteCluster, RouteTable } from './route-table.ts'
-import type { Screened } from './screen.ts'
-import type { TrustedProxies } from './trusted-proxies.ts'
-import type { Tunnel, Tunnels } from './tunnel.ts'
+import type { Member } from '../cluster/member.ts'
+import { type ErrorCode, errorTable } from '../errors.ts'
+import { AskedFor } from './asked.ts'
+import { Attempt, type AttemptOwner } from './attempt.ts'
+import { Attempts } from './attempts.ts'
+import type { AnswerBody, AnswerHead, ClientEnd, RequestBody } from './client-end.ts'
+import type { DataPlaneContext } from './exchanges.ts'
+import { othersServe, type Picked, type PickRequest, pick } from './pick.ts'
+import { Places } from './places.ts'
+import { refusedAtOnce } from './resilience/at-once.ts'
+import { bodyWithin } from './resilience/body-limit.ts'
+import type { CircuitClient, CircuitRefusal } from './resilience/circuit.ts'
+import type { HedgeClient } from './resilience/hedge.ts'
+import { afterAnswer, afterFailure, type Sending, timeoutsFor } from './resilience/repeat.ts'
+import { type Failure, neverSent, type RetryVerdict, retryPauseMs } from './retry.ts'
+import type { MatchedRoute, RouteCluster } from './route-table.ts'
+import { chooseCluster, mirrorOf, partOf } from './split.ts'
+import { Telling } from './telling.ts'
 
-/** What the exchanges of one event loop share. */
-export interface DataPlaneContext {
-  /** The newest; an exchange asks once. */
-  table(): RouteTable
-  readonly forwards: Forwards
-  readonly exchanges: Exchanges
-  readonly tunnels: Tunnels
-  readonly trustedProxies: TrustedProxies
-  readonly debugHeaders: boolean
-  noteSession(sighting: SessionSighting): void
-  readonly clock: Clock
-  readonly log: Log
-  /** True: answers end their connections. */
-  stopping(): boolean
-}
+export type { DataPlaneContext } from './exchanges.ts'
 
-/** All exchanges of one event loop. */
-export class Exchanges {
-  readonly #open = new Set<Exchange>()
-
-  get size(): number {
-    return this.#open.size
-  }
-
-  /** Breaks what is under way on a member, on both sides. */
-  cutMember(slot: number, epoch: number): void {
-    for (const exchange of [...this.#open]) {
-      const member = exchange.member
-      if (member?.slot === slot && member.epoch === epoch) exchange.cut()
-    }
-  }
-
-  add(exchange: Exchange): void {
-    this.#open.add(exchange)
-  }
-
-  remove(exchange: Exchange): void {
-    this.#open.delete(exchange)
-  }
-}
-
-export class Exchange implements ForwardEvents {
+export class Exchange implements AttemptOwner, CircuitClient, HedgeClient {
   readonly #context: DataPlaneContext
   readonly #client: ClientEnd
-  #tried: Set<Member> | null = null
-  #trusted = false
-  #line: Screened | null = null
+  readonly #told: Telling
+  readonly #places = new Places()
+  readonly #attempts = new Attempts()
+  #asked: AskedFor | null = null
+  #route: MatchedRoute | null = null
   #cluster: RouteCluster | null = null
-  #forward: Forward | null = null
-  #head: OutboundHead | null = null
-  #picked: Picked | null = null
-  #call: ForwardCall | null = null
-  #tunnel: Tunnel | null = null
-  #attempts = 0
+  #body: RequestBody | null = null
+  #tried: Set<Member> | null = null
+  #cancelPause: (() => void) | null = null
   #lastFailure: ErrorCode | null = null
+  /** Something of the request may have reached a backend. */
+  #sent = false
+  #wasCut = false
   #over = false
 
   constructor(context: DataPlaneContext, client: ClientEnd) {
     this.#context = context
     this.#client = client
+    this.#told = new Telling(context.observer)
     context.exchanges.add(this)
-  }
-
-  /** The member it is on now. */
-  get member(): Member | null {
-    return this.#picked?.member ?? null
   }
 
   /** Never throws: a fault of our own becomes a 500 and a line in the log. */
   begin(): void {
-    try {
-      this.#begin()
-    } catch (error) {
-      this.#ownFault(error)
-    }
+    this.#guarded(() => this.#begin())
   }
 
   /** The member is about to vanish. */
-  cut(): void {
-    this.#call?.abort()
-    this.#leave('aborted')
+  cut(slot: number, epoch: number): void {
+    const cut = this.#attempts.cut(slot, epoch)
+    if (cut === 'some') this.#places.leaveAllButOne()
+    if (cut !== 'all') return
+    this.#wasCut = true
+    this.#giveUp()
     this.#refuse('upstream_reset', null)
   }
 
   // What the client's end reports.
 
-  /** The answer has gone out, or the client has: comes once, whatever happens. */
-  closed(): void {
-    this.#end('aborted')
+  /** The answer has gone out (`sent`), or the client has: comes once, whatever happens. */
+  closed(sent: boolean): void {
+    if (!sent && this.#told.record.error === null) this.#told.record.error = 'client_closed'
+    this.#end()
   }
 
-  /** What the client sends is no request body. */
-  clientFault(code: ErrorCode, reason: string): void {
+  /** What the client sends is no request body, or too much of one. */
+  clientFault(code: ErrorCode, reason: string | null): void {
     if (this.#over) return
-    this.#call?.abort()
-    this.#leave('aborted')
+    this.#giveUp()
     this.#refuse(code, reason, true)
   }
 
+  // The way to a member.
+
   #begin(): void {
     const { line } = this.#client
+    if (this.#context.overload.shed()) return this.#refuse('overloaded', null, true)
     if (line.fault !== null) return this.#refuse('bad_request', line.fault, true)
-    const table = this.#context.table()
-    const cluster = table.match(line.hostname, line.path)
-    if (cluster === null) return this.#refuse('no_route', null)
-    this.#line = line
-    this.#cluster = cluster
-    this.#forward = this.#context.forwards.of(this.#client, cluster)
-    this.#trusted = this.#context.trustedProxies.has(this.#client.peer)
-    this.#attempt(false)
-  }
-
-  #attempt(fresh: boolean): void {
-    const client = this.#client
-    const cluster = this.#cluster!
-    const { target } = this.#line!
-    const picked = pick(
-      cluster,
-      {
-        clientIp: this.#trusted ? this.#clientIp() : client.peer,
-        path: target,
-        headers: affinityFields(cluster.affinity, client),
-        secure: client.secure,
-        nowMs: this.#context.clock.now(),
-      },
-      this.#tried ?? nobodyTried,
-    )
-    if (picked.member === null)
-      return this.#refuse(this.#lastFailure ?? picked.code, this.#lastFailure ? null : picked.reason)
-    this.#picked = picked
-    this.#attempts++
-    this.#head ??= this.#outbound()
-    const { member } = picked
-    const { timeouts } = cluster
-    const { method, upgrade } = client
-    const body = upgrade ? null : client.body
-    const request = { member, method, target, head: this.#head, body, timeouts, fresh }
-    if (upgrade) {
-      this.#tunnel = client.tunnel(member, timeouts.tunnelIdleMs)
-      this.#call = this.#forward!.upgrade(request, this.#tunnel, this)
-    } else {
-      const call = this.#forward!.send(request, this)
-      // It may be over already, and another attempt under way.
-      if (this.#picked === picked) this.#call = call
+    this.#asked = new AskedFor(this.#client, line, this.#context.trustedProxies)
+    this.#told.asked(this.#client, this.#asked)
+    if (!this.#match(this.#asked)) return this.#refuse('no_route', null)
+    const { guard } = this.#cluster!
+    const refused = refusedAtOnce(guard, this.#asked, this.#nowMs())
+    if (refused !== null) {
+      const close = refused.code === 'payload_too_large'
+      return this.#refuse(refused.code, null, close, refused.fields)
     }
+    const tooLong = () => this.clientFault('payload_too_large', null)
+    this.#body = bodyWithin(this.#client, guard.limits.requestBodyBytes, tooLong)
+    guard.budget?.note(this.#nowMs())
+    this.#placed(this.#places.enter(guard.circuit, this))
   }
 
-  #clientIp(): string {
-    const { trustedProxies } = this.#context
+  #placed(place: 'entered' | 'waits' | CircuitRefusal): void {
+    if (place === 'entered') this.#tryOrWait(false)
+    else if (place === 'waits') this.#told.phase = 'queue'
+    else this.#refuse(place, null)
+  }
+
+  #match(asked: AskedFor): boolean {
+    const { hostname, path } = asked.line
+    const route = this.#context.table().matchRoute(hostname, path)
+    if (route === null) return false
+    this.#route = route
+    this.#cluster = this.#clusterOf(route, asked)
+    this.#told.routed(this.#cluster, route.path)
+    return true
+  }
+
+  #clusterOf(route: MatchedRoute, asked: AskedFor): RouteCluster {
+    const waitedFor = this.#cluster
+    // A place in one cluster is good for no other.
+    if (waitedFor !== null) return partOf(route, waitedFor.id) ?? waitedFor
+    if (route.split === null) return route.cluster
+    return chooseCluster(route, asked.forSplit(route.cluster.affinity, this.#nowMs()), this.#context.random)
+  }
+
+  /** A place is held for it (CircuitClient). The table that it came with may be an old one by now. */
+  admitted(): boolean {
+    let goes = true
+    this.#places.admitted()
+    this.#guarded(() => {
+      if (this.#match(this.#asked!)) goes = this.#try(false)
+      else this.#refuse('no_route', null)
+    })
+    if (!goes) this.#places.waitOn()
+    return goes
+  }
+
+  refused(code: 'queue_timeout'): void {
+    this.#places.refused()
+    this.#refuse(code, null)
+  }
+
+  #tryOrWait(fresh: boolean): void {
+    if (!this.#try(fresh)) this.#placed(this.#places.waitForMember(this))
+  }
+
+  /** False: every member that would do is full, and it may wait for one. */
+  #try(fresh: boolean): boolean {
+    const asked = this.#forPick(this.#cluster!)
+    const picked = pick(this.#cluster!, asked, this.#tried ?? nobodyTried)
+    if (picked.member === null) {
+      if (picked.full && !this.#sent) return false
+      const last = this.#lastFailure
+      this.#refuse(last ?? picked.code, last === null ? picked.reason : null)
+      return true
+    }
+    const attempt = this.#attemptOn(picked)
+    this.#attempts.next(attempt)
+    if (this.#told.record.attempts === 1) this.#beside(asked, attempt)
+    this.#send(attempt, fresh)
+    return true
+  }
+
+  /** What goes on beside the first try: a copy for a mirror, and the wait before a second one. */
+  #beside(asked: PickRequest, attempt: Attempt): void {
+    const { mirrors, random } = this.#context
+    const mirror = this.#route!.mirror === null ? null : mirrorOf(this.#route!, random)
+    if (mirror !== null && mirrors.send(mirror, this.#client, this.#asked!, asked)) this.#told.mirrored()
+    const { hedge } = this.#cluster!.guard
+    if (hedge === null || this.#client.upgrade) return
+    const { method, hasBody, sticky, nowMs } = this.#sending(attempt)
+    if (hedge.suits(method, hasBody, sticky, nowMs)) this.#attempts.arm(hedge, this)
+  }
+
+  #attemptOn(picked: Picked): Attempt {
+    const attempt = new Attempt(this, picked, this.#context.observer.turns)
+    attempt.span = this.#told.sent(picked.member, attempt.sentMs)
+    return attempt
+  }
+
+  #send(attempt: Attempt, fresh: boolean): void {
     const client = this.#client
-    const said = { 'x-forwarded-for': client.field('x-forwarded-for'), forwarded: client.field('forwarded') }
-    return clientIp(client.peer, said, address => trustedProxies.has(address), isAddress)
+    const { member } = attempt
+    const { method } = client
+    const { target } = this.#asked!.line
+    const head = this.#told.traced(this.#asked!.outbound(), attempt.span)
+    const timeouts = timeoutsFor(() => this.#sending(attempt), this.#cluster!.guard, this.#route!.timeouts)
+    const request = { member, method, target, head, body: this.#body, timeouts, fresh }
+    if (client.upgrade) attempt.tunnel = client.tunnel(member, timeouts.tunnelIdleMs)
+    attempt.send(this.#context.forwards.of(client, this.#cluster!), request)
   }
 
-  #outbound(): OutboundHead {
-    const { peer, secure, localPort, protocol } = this.#client
-    return this.#client.outbound({
-      peer,
-      trusted: this.#trusted,
-      secure,
-      port: localPort,
-      httpVersionMinor: protocol === 'HTTP/1.0' ? 0 : 1,
-      authority: this.#line!.authority,
+  /** No answer yet, and others answer sooner (HedgeClient). */
+  hedgeDue(): void {
+    this.#attempts.disarm()
+    this.#guarded(() => {
+      const cluster = this.#cluster!
+      const { member } = this.#attempts.current!
+      if (!othersServe(cluster, member, nobodyTried) || !this.#places.another()) return
+      const granted = cluster.guard.hedge!.claim(this.#nowMs())
+      const picked = granted ? pick(cluster, this.#forPick(cluster), new Set([member])) : null
+      if (picked === null || picked.member === null) return this.#places.leaveAllButOne()
+      this.#told.record.hedges++
+      const second = this.#attemptOn(picked)
+      this.#attempts.beside(second)
+      this.#send(second, false)
     })
   }
 
-  // What the engine reports (ForwardEvents).
+  // What an attempt reports (AttemptOwner).
 
   bodyWanted(): void {
+    this.#told.phase = 'upload'
     this.#client.sendContinue()
   }
 
-  information(head: AnswerHead): void {
+  information(_attempt: Attempt, head: AnswerHead): void {
     this.#client.sendInformation(head)
   }
 
-  response(head: AnswerHead): AnswerBody {
+  answered(attempt: Attempt, head: AnswerHead): AnswerBody | null {
+    const nowMs = this.#context.observer.turns.now()
+    attempt.noteAnswer(head.status, nowMs)
+    this.#attempts.disarm()
+    if (!this.#attempts.hedged && this.#triesElsewhere(attempt, head.status)) return null
+    const wins = this.#attempts.wins(attempt, head.status)
+    this.#places.leaveAllButOne()
+    if (!wins) return null
+    this.#told.answered(head.status, nowMs)
     // What is left of the request will not be read: the connection cannot carry another one.
     const close = !this.#client.bodyComplete || this.#context.stopping()
-    return this.#client.sendHead(head, this.#extras(), close)
+    return this.#client.sendHead(head, this.#extras(attempt), close)
   }
 
-  done(rawTrailers: readonly string[]): void {
-    // The member's part is over; how fast the client reads the rest is not its concern.
-    this.#leave('ok')
-    this.#client.finish(rawTrailers)
+  done(_attempt: Attempt, trailers: readonly string[]): void {
+    this.#told.phase = 'last'
+    this.#places.leave()
+    this.#client.finish(trailers)
   }
 
-  switched(head: AnswerHead): void {
-    const extras = this.#extras()
-    // From here on the tunnel is what is counted on the member.
-    this.#picked = null
-    this.#client.switch(this.#tunnel!, head, extras)
-    this.#end('ok')
+  switched(attempt: Attempt, head: AnswerHead): void {
+    this.#told.answered(101, this.#context.observer.turns.now())
+    const tunnel = attempt.tunnel!
+    this.#told.tunnel(tunnel)
+    this.#client.switch(tunnel, head, this.#extras(attempt))
+    this.#places.becomeTunnel(tunnel)
+    this.#end()
   }
 
-  failed(failure: Failure): void {
+  failed(attempt: Attempt, failure: Failure): void {
     const { code } = failure
     const outcome = code === 'client_closed' || code === 'request_timeout' ? 'aborted' : 'failed'
+    this.#attempts.disarm()
+    if (this.#attempts.failed(attempt)) {
+      attempt.leaveFailed(outcome)
+      return this.#places.leaveAllButOne()
+    }
     if (this.#client.answered) {
-      this.#leave(outcome)
+      attempt.leaveFailed(outcome)
+      this.#told.record.error = code
       return this.#client.break()
     }
-    const hasBody = this.#line!.body !== 'none'
-    const verdict = retryVerdict(failure, this.#client.method, hasBody, this.#attempts)
-    const member = this.#picked!.member
+    const verdict = this.#attempts.hedged ? 'no' : afterFailure(this.#sending(attempt), failure)
     // A pooled connection that had been closed while idle says nothing of the member.
-    this.#leave(verdict === 'fresh_connection' ? 'aborted' : outcome)
-    this.#context.log.debug({ backend: member.id, code, verdict }, 'an attempt failed')
+    attempt.leaveFailed(verdict === 'fresh_connection' ? 'aborted' : outcome)
+    this.#context.log.debug({ backend: attempt.member.id, code, verdict }, 'an attempt failed')
     if (verdict === 'no') return this.#refuse(code, null)
     this.#lastFailure = code
+    this.#again(verdict, code, attempt.member)
+  }
+
+  // Deciding.
+
+  /** A refusal by the backend that another member may not make. */
+  #triesElsewhere(attempt: Attempt, status: number): boolean {
+    if (status < 502 || status > 504) return false
+    const others = () => othersServe(this.#cluster!, attempt.member, this.#tried ?? nobodyTried)
+    const verdict = afterAnswer(this.#sending(attempt), status, others)
+    if (verdict === 'no') return false
+    attempt.giveUp('server_error')
+    this.#again(verdict, null, attempt.member)
+    return true
+  }
+
+  #again(verdict: Exclude<RetryVerdict, 'no'>, code: ErrorCode | null, member: Member): void {
+    this.#sent ||= !neverSent(code)
     if (verdict === 'other_member') this.#tried = (this.#tried ?? new Set()).add(member)
-    try {
-      this.#attempt(verdict === 'fresh_connection')
-    } catch (error) {
-      this.#ownFault(error)
+    const again = () => this.#guarded(() => this.#tryOrWait(verdict === 'fresh_connection'))
+    const pauseMs = retryPauseMs(verdict, code, this.#told.record.attempts, this.#context.random())
+    if (pauseMs === 0) return again()
+    this.#told.phase = 'queue'
+    this.#cancelPause = this.#context.clock.after(pauseMs, again)
+  }
+
+  #sending({ picked }: Attempt): Sending {
+    return {
+      guard: this.#cluster!.guard,
+      method: this.#client.method,
+      hasBody: this.#asked!.hasBody,
+      attempts: this.#told.record.attempts,
+      sticky: picked.bound && this.#cluster!.cookies !== null,
+      nowMs: this.#nowMs(),
     }
   }
 
-  #extras(): { setCookie: string | null; backend: string | null } {
-    const { member, setCookie, sighting } = this.#picked!
+  #forPick({ affinity }: RouteCluster): PickRequest {
+    return this.#asked!.forPick(affinity, this.#nowMs())
+  }
+
+  #extras({ picked }: Attempt): { setCookie: string | null; backend: string | null } {
+    const { member, setCookie, sighting } = picked
     if (sighting !== null) this.#context.noteSession(sighting)
     return { setCookie, backend: this.#context.debugHeaders ? member.id : null }
   }
 
-  #ownFault(error: unknown): void {
-    this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
-    this.#leave('aborted')
-    this.#refuse('internal', null)
+  /** Wall clock, read once a turn. */
+  #nowMs(): number {
+    const { turns } = this.#context.observer
+    return turns.wall(turns.now())
+  }
+
+  // Ends.
+
+  #guarded(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
+      this.#giveUp()
+      this.#refuse('internal', null)
+    }
   }
 
   /** Our own answer, unless one has begun or nobody is left to read it. */
-  #refuse(code: ErrorCode, reason: string | null, close = false): void {
-    if (this.#client.answered) this.#client.break()
-    else this.#client.refuse(code, reason, close || this.#context.stopping())
+  #refuse(code: ErrorCode, reason: string | null, close = false, fields: Fields = noMoreFields): void {
+    this.#told.record.error = code
+    if (this.#client.answered) return this.#client.break()
+    this.#told.record.status = errorTable[code].status
+    this.#client.refuse(code, reason, close || this.#context.stopping(), fields)
   }
 
-  #leave(outcome: MemberOutcome): void {
-    const member = this.#picked?.member
-    this.#picked = null
-    member?.leave(outcome)
+  #giveUp(): void {
+    this.#cancelPause?.()
+    this.#attempts.giveUp()
   }
 
-  #end(outcome: MemberOutcome): void {
+  #end(): void {
     if (this.#over) return
     this.#over = true
-    this.#leave(outcome)
-    this.#call?.abort()
+    this.#giveUp()
+    this.#places.leave()
     this.#context.exchanges.remove(this)
+    if (this.#told.phase !== 'tunnel') this.#told.over(this.#client, this.#wasCut ? 'proxy' : null)
   }
 }
 
-/** The fields that affinity reads, and no others. */
-function affinityFields(affinity: AffinityConfig, client: ClientEnd): Record<string, string | undefined> {
-  if (affinity.method === 'cookie') return { cookie: client.field('cookie') }
-  if (affinity.method !== 'consistent_hashing') return noFields
-  const { parameter } = affinity
-  if (parameter.from === 'cookie') return { cookie: client.field('cookie') }
-  return parameter.from === 'header' ? { [parameter.name]: client.field(parameter.name) } : noFields
-}
-
-const isAddress = (text: string) => isIP(text) !== 0
+type Fields = readonly (readonly [string, string])[]
+const noMoreFields: Fields = []
 const nobodyTried: ReadonlySet<Member> = new Set()
-const noFields = {}

@@ -15,6 +15,8 @@ export interface Hop {
   readonly httpVersionMinor: number
   /** The authority the request was routed by. */
   readonly authority: string
+  /** Who the client is by its certificate, for the backend; null: nobody; left out: clients are not asked for one. */
+  readonly clientCertificate?: string | null
 }
 
 export type Framing = 'none' | 'length' | 'chunked' | 'upgrade'
@@ -30,7 +32,8 @@ export function outboundHeaders(
   for (const name in received) {
     if (name === 'host' || isHopByHop(name) || isForwarding(name)) continue
     if (nominated?.has(name) && !isEssential(name)) continue
-    if (name === 'expect' || (name.includes('_') && isFieldAlias(name))) continue
+    if (name === 'traceparent' || name === 'tracestate') continue
+    if (name === 'expect' || isFieldAlias(name)) continue
     out[name] = received[name]
   }
   if (received.te !== undefined && /(?:^|[,\s])trailers(?:$|[,;\s])/i.test(String(received.te)))
@@ -107,7 +110,7 @@ export function connectionOptions(value: string | undefined): ReadonlySet<string
   if (value === undefined || value === 'keep-alive' || value === 'close') return null
   const names = new Set<string>()
   for (const token of value.split(',')) {
-    const name = token.trim().toLowerCase()
+    const name = token.replace(/^[ \t]+|[ \t]+$/g, '').toLowerCase()
     if (name !== '' && name !== 'close' && name !== 'keep-alive') names.add(name)
   }
   return names.size === 0 ? null : names
@@ -164,12 +167,18 @@ export function isEssential(name: string): boolean {
   }
 }
 
-/** `x_forwarded_for` and the like: many application servers read `_` as `-`, so these would slip past the rules above. */
+/**
+ * `x_forwarded_for`, `x.real.ip` and the like: to an application behind CGI or its kin every sign but letters and digits is the
+ * same, so these would slip past the rules above.
+ */
 export function isFieldAlias(name: string): boolean {
-  if (!name.includes('_')) return false
-  const dashed = name.replaceAll('_', '-')
+  if (!oddSign.test(name)) return false
+  const dashed = name.replace(oddSigns, '-')
   return isHopByHop(dashed) || isForwarding(dashed) || isEssential(dashed)
 }
+
+const oddSign = /[^a-z0-9-]/
+const oddSigns = /[^a-z0-9-]/g
 
 export function forwardingFields(received: IncomingHttpHeaders, hop: Hop): OutgoingHttpHeaders {
   const proto = hop.secure ? 'https' : 'http'
@@ -185,13 +194,21 @@ export function forwardingFields(received: IncomingHttpHeaders, hop: Hop): Outgo
     'x-forwarded-port': String(hop.port),
   }
   if (hop.authority === '') delete out.host
-  if (!hop.trusted) return out
+  if (!hop.trusted) return withCertificate(out, hop)
   const earlier = received['x-forwarded-for']
   if (received.forwarded !== undefined) out.forwarded = `${received.forwarded}, ${out.forwarded}`
   for (const name in received) {
     if (name.startsWith('x-forwarded-') || name === 'x-real-ip') out[name] = received[name]
   }
   out['x-forwarded-for'] = earlier === undefined ? hop.peer : `${earlier}, ${hop.peer}`
+  return withCertificate(out, hop)
+}
+
+/** Where we ask for certificates ourselves nobody else's word on them stands, not even a trusted proxy's. */
+function withCertificate(out: OutgoingHttpHeaders, { clientCertificate }: Hop): OutgoingHttpHeaders {
+  if (clientCertificate === undefined) return out
+  if (clientCertificate === null) delete out['x-forwarded-client-cert']
+  else out['x-forwarded-client-cert'] = clientCertificate
   return out
 }
 

@@ -6,8 +6,12 @@ export const requestHeadBytesMax = 16 * 1024
 export const requestFieldsMax = 200
 /** From the first byte of a connection or of a later request to the end of its head; beyond it 408. */
 export const requestHeadTimeoutMs = 10_000
+/** From the connection to the end of a required PROXY header. */
+export const proxyHeaderTimeoutMs = 3_000
 /** How often the two times above and below are looked at. */
 export const connectionsCheckMs = 1_000
+/** Connections above `overload.max_connections` that are told so at the same time; the others are closed without a word. */
+export const turnedAwayMax = 256
 /** A client connection with no request on it. */
 export const clientKeepAliveMs = 65_000
 /** A pooled backend connection with no request on it; shorter than what common servers allow. */

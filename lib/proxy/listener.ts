@@ -4,6 +4,7 @@
  */
 import {
   createServer,
+  type Server as HttpServer,
   type IncomingMessage,
   type ServerResponse as Response,
   ServerResponse,
@@ -13,8 +14,10 @@ import type { Duplex } from 'node:stream'
 import type { ListenerConfig } from '../config/config.ts'
 import { type ErrorCode, TidegateError } from '../errors.ts'
 import { Deadlines } from './deadlines.ts'
+import { type Arrival, Entrance } from './entrance.ts'
 import { type DataPlaneContext, Exchange } from './exchange.ts'
 import { ClientConnection } from './forward/relay/client-connection.ts'
+import { H2Connections } from './h2/connections.ts'
 import {
   clientKeepAliveMs,
   connectionsCheckMs,
@@ -24,6 +27,7 @@ import {
 } from './limits.ts'
 import { NodeClient } from './node-client.ts'
 import { replyRaw } from './reply.ts'
+import type { TlsHolder } from './tls/holder.ts'
 import { WaitingClient } from './tunnel.ts'
 
 export interface Listener {
@@ -32,6 +36,8 @@ export interface Listener {
   readonly port: number
   /** Stops accepting. What is under way goes on; each later answer ends its connection. */
   stop(): void
+  /** There are other certificates or ticket keys; for later connections. */
+  renewTls(): void
   /** Closes client connections that carry no request now. */
   closeIdle(): void
   exchanges(): number
@@ -39,11 +45,17 @@ export interface Listener {
   destroy(): void
 }
 
+export interface ListenerOptions {
+  readonly reusePort: boolean
+  /** Needed where `config.tls` is. */
+  readonly tls?: TlsHolder
+}
+
 /** Rejects with `port_in_use`, or `invalid_config` for an address that cannot be used. */
 export async function openListener(
   config: ListenerConfig,
   context: DataPlaneContext,
-  options: { readonly reusePort: boolean },
+  options: ListenerOptions,
 ): Promise<Listener> {
   return (config.engine ?? 'relay') === 'relay'
     ? openRelayListener(config, context, options)
@@ -54,41 +66,60 @@ export async function openListener(
 async function openRelayListener(
   config: ListenerConfig,
   context: DataPlaneContext,
-  options: { readonly reusePort: boolean },
+  options: ListenerOptions,
 ): Promise<Listener> {
   const connections = new Set<ClientConnection>()
   const state = { context, deadlines: new Deadlines(context.clock), connections, stopped: false }
+  const http2 = new H2Connections(context)
+  const entrance = openEntrance(config, context, options, arrival => {
+    if (arrival.protocol === 'h2') http2.accept(arrival)
+    else connections.add(new ClientConnection(arrival, state))
+  })
   const server = new NetServer({ allowHalfOpen: true, noDelay: true })
-  server.on('connection', socket => void connections.add(new ClientConnection(socket, state, false)))
+  server.on('connection', socket => entrance.accept(socket))
   await listen(server, config, options.reusePort)
   const { address, port } = server.address() as AddressInfo
   const stop = () => {
     if (state.stopped) return
     state.stopped = true
     server.close()
+    http2.leave()
   }
   return {
     host: address,
     port,
     stop,
+    renewTls: () => entrance.renewTls(),
     closeIdle: () => {
+      entrance.close()
       for (const connection of connections) if (connection.idle) connection.destroy()
     },
-    exchanges: () => [...connections].filter(connection => connection.busy).length,
+    exchanges: () => [...connections].filter(connection => connection.busy).length + http2.exchanges,
     destroy: () => {
       stop()
+      entrance.close()
+      http2.destroy()
       for (const connection of connections) connection.destroy()
     },
   }
+}
+
+function openEntrance(
+  config: ListenerConfig,
+  context: DataPlaneContext,
+  { tls }: ListenerOptions,
+  arrived: (arrival: Arrival) => void,
+): Entrance {
+  return new Entrance(config, { context, tls: tls ?? null, arrived })
 }
 
 /** The same on `node:http`, for the engine that wants its requests and responses. */
 async function openNodeListener(
   config: ListenerConfig,
   context: DataPlaneContext,
-  options: { readonly reusePort: boolean },
+  options: ListenerOptions,
 ): Promise<Listener> {
-  const state: State = { context, exchanges: 0, stopped: false }
+  const state: State = { context, exchanges: 0, stopped: false, arrivals: new WeakMap() }
   const server = createServer({
     insecureHTTPParser: false,
     requireHostHeader: true,
@@ -106,24 +137,52 @@ async function openNodeListener(
   server.on('upgrade', (request, socket, head) => upgrade(state, request, socket as Socket, head))
   server.on('connect', (_request, socket) => refuseConnect(state, socket))
   server.on('clientError', (error, socket) => refuseMalformed(state, error, socket as Socket))
+  const http2 = new H2Connections(context)
+  const entrance = divertConnections(server, config, options, state, http2)
   await listen(server, config, options.reusePort)
   const { address, port } = server.address() as AddressInfo
   return {
     host: address,
     port,
+    renewTls: () => entrance.renewTls(),
     stop: () => {
       state.stopped = true
+      http2.leave()
       // Not `server.close()`: that one also cuts kept connections on which a request may just be coming.
       NetServer.prototype.close.call(server)
     },
-    closeIdle: () => server.closeIdleConnections(),
-    exchanges: () => state.exchanges,
+    closeIdle: () => {
+      entrance.close()
+      server.closeIdleConnections()
+    },
+    exchanges: () => state.exchanges + http2.exchanges,
     destroy: () => {
       state.stopped = true
+      entrance.close()
+      http2.destroy()
       server.close()
       server.closeAllConnections()
     },
   }
+}
+
+/** Connections go through the entrance first; the server gets those that have arrived and speak HTTP/1.1. */
+function divertConnections(
+  server: HttpServer,
+  config: ListenerConfig,
+  options: ListenerOptions,
+  state: State,
+  http2: H2Connections,
+): Entrance {
+  const [serveHttp1] = server.listeners('connection') as [(socket: Socket) => void]
+  const entrance = openEntrance(config, state.context, options, arrival => {
+    if (arrival.protocol === 'h2') return http2.accept(arrival)
+    state.arrivals.set(arrival.socket, arrival)
+    serveHttp1.call(server, arrival.socket)
+  })
+  server.removeAllListeners('connection')
+  server.on('connection', socket => entrance.accept(socket))
+  return entrance
 }
 
 /**
@@ -141,6 +200,8 @@ interface State {
   readonly context: DataPlaneContext
   exchanges: number
   stopped: boolean
+  /** How each open connection came. */
+  readonly arrivals: WeakMap<Socket, Arrival>
 }
 
 function serve(state: State, request: IncomingMessage, response: Response, expectsContinue: boolean): void {
@@ -174,7 +235,7 @@ function exchange(
     response,
     expectsContinue,
     waiting,
-    secure: false,
+    arrival: state.arrivals.get(request.socket)!,
     tunnels,
     clock,
   })
@@ -182,7 +243,7 @@ function exchange(
   // The one event that comes whatever happens: after the answer was sent, or when the client is gone.
   response.once('close', () => {
     state.exchanges--
-    one.closed()
+    one.closed(response.writableFinished)
   })
   one.begin()
 }
@@ -214,11 +275,12 @@ function refuseMalformed(state: State, error: NodeJS.ErrnoException, socket: Soc
   if (refused.has(socket)) return
   refused.add(socket)
   const current = (socket as Socket & { _httpMessage?: Response | null })._httpMessage
-  // In the middle of an answer there is no place for another.
-  if (!socket.writable || error.code === 'ECONNRESET' || current?.headersSent) {
+  if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
   }
+  // In the middle of an answer there is no place for another; what is written of it goes out.
+  if (current?.headersSent) return socket.destroySoon()
   replyRaw(socket, malformedCode(error.code), null, state.context.clock)
 }
 

@@ -2,15 +2,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../clock.ts'
 import type { Member } from '../cluster/member.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { AnswerBody, AnswerHead, BodySink, ClientEnd, OutboundHead, RequestBody } from './client-end.ts'
+import type { Arrival } from './entrance.ts'
 import { type Hop, type InboundExtras, inboundHeaders, outboundHeaders, trailerFields } from './headers.ts'
 import { outboundText } from './http1/outbound-text.ts'
 import { reply } from './reply.ts'
 import { type Refusal, type Screened, screen } from './screen.ts'
-import { plainAddress } from './trusted-proxies.ts'
 import { Tunnel, type Tunnels, type WaitingClient } from './tunnel.ts'
 
 export interface NodeClientOptions {
@@ -20,7 +21,7 @@ export interface NodeClientOptions {
   readonly expectsContinue: boolean
   /** Given for a WebSocket upgrade; `response` then writes to its socket. */
   readonly waiting: WaitingClient | null
-  readonly secure: boolean
+  readonly arrival: Arrival
   readonly tunnels: Tunnels
   readonly clock: Clock
 }
@@ -45,15 +46,28 @@ export class NodeClient implements ClientEnd {
     this.#request = request
     this.#response = response
     this.protocol = request.httpVersionMinor === 0 ? 'HTTP/1.0' : 'HTTP/1.1'
-    this.secure = options.secure
-    this.peer = plainAddress(request.socket.remoteAddress ?? '')
-    this.localPort = request.socket.localPort ?? 0
+    this.secure = options.arrival.secure
+    this.peer = options.arrival.peer
+    this.localPort = options.arrival.localPort
     this.method = request.method ?? ''
     this.line = screen(request)
     this.upgrade = waiting !== null
     const bodied = this.line.fault === null && this.line.body !== 'none' && !this.upgrade
     this.body = bodied ? new StreamBody(request, Number(request.headers['content-length'] ?? -1)) : null
     response.on('error', ignore)
+  }
+
+  get tlsVersion(): string | null {
+    return this.secure ? (this.#request.socket as TLSSocket).getProtocol() : null
+  }
+
+  /** As announced: what passes is not counted here. */
+  get bytesIn(): number {
+    return Math.max(0, this.body?.length ?? 0)
+  }
+
+  get bytesOut(): number {
+    return Math.max(0, Number(this.#response.getHeader('content-length') ?? 0))
   }
 
   get bodyComplete(): boolean {
@@ -69,8 +83,10 @@ export class NodeClient implements ClientEnd {
     return Array.isArray(value) ? value.join(', ') : value
   }
 
-  outbound(hop: Hop): OutboundHead {
+  outbound(reached: Hop): OutboundHead {
     const { headers } = this.#request
+    const { clientCertificate } = this.#options.arrival
+    const hop = clientCertificate === undefined ? reached : { ...reached, clientCertificate }
     const framing = this.upgrade ? 'upgrade' : (this.line as Screened).body
     const fields = () => outboundHeaders(headers, hop, framing)
     return {
@@ -105,10 +121,15 @@ export class NodeClient implements ClientEnd {
     response.end()
   }
 
-  refuse(code: ErrorCode, reason: string | null, close: boolean): void {
+  refuse(
+    code: ErrorCode,
+    reason: string | null,
+    close: boolean,
+    headers: readonly (readonly [string, string])[],
+  ): void {
     const { clock } = this.#options
     if (close) this.#response.shouldKeepAlive = false
-    reply(this.#request, this.#response, code, { reason, clock, headers: [] })
+    reply(this.#request, this.#response, code, { reason, clock, headers })
   }
 
   break(): void {

@@ -3,15 +3,22 @@
  * why. The member that comes back has been entered: the caller leaves it or makes a tunnel of it.
  *
  *   bound and admits bound ──► it                                            (cookie renewed when it has aged)
- *          │ no, or not bound
- *   balancer: a member that takes new clients ──► it                         (cookie issued)
+ *          │ no, or not bound   └─ has as much on it as it may ──► refused: `full`
+ *   balancer: a member that takes new clients and is not full ──► it         (cookie issued)
+ *          │ none
+ *   the least busy of those in reserve ──► it                                (cookie issued)
  *          │ none, or lost the race against a fence too often
- *   refused: how many members, and what keeps each kind from serving
+ *   refused: how many members, and what keeps each kind from serving; `full` when only that keeps somebody
  */
+import type { Balancer } from '../cluster/balance/balancer.ts'
+import { hashOf } from '../cluster/balance/hash.ts'
+import type { Ring } from '../cluster/balance/ring.ts'
 import type { Member } from '../cluster/member.ts'
 import type { SessionSighting } from '../cluster/ports.ts'
 import { hashKey, type PickRequest, readCookies, sessionCookieHeader } from './affinity.ts'
-import type { RouteCluster } from './route-table.ts'
+import { clientKey } from './client-key.ts'
+import { enterWithin, withFull } from './resilience/full-member.ts'
+import type { RouteCluster } from './route-cluster.ts'
 import { newSession, type OpenedSession, type Session, type SessionCookies } from './session-cookie.ts'
 
 export type { PickRequest } from './affinity.ts'
@@ -31,6 +38,8 @@ export interface Refused {
   readonly code: 'no_backend'
   /** For people: `3 members: 1 not ready, 2 draining`. */
   readonly reason: string
+  /** A member would take this client when it has less on it (`limits.requests_per_member`). */
+  readonly full: boolean
 }
 
 /** Each attempt that fails met a member that closed between the balancer's look and the entry. */
@@ -45,24 +54,55 @@ export function pick(
 ): Picked | Refused {
   if (cluster.cookies && cluster.affinity.method === 'cookie')
     return pickByCookie(cluster, cluster.cookies, cluster.affinity, request, tried)
-  const key = cluster.ring ? hashKey(cluster.affinity, request) : null
-  if (cluster.ring && key !== null) return pickByKey(cluster, cluster.ring, key, tried)
-  const member = enterAny(() => cluster.balancer.pick(tried))
-  return member ? plain(member, false) : refusal(cluster, tried)
+  const hash = cluster.ring ? hashFor(cluster, request) : null
+  if (cluster.ring && hash !== null) return pickByKey(cluster, cluster.ring, hash, tried)
+  const member = enterNew(cluster, cluster.balancer, tried, null)
+  return isMember(member) ? plain(member, false) : refusal(cluster, tried, member)
 }
 
-/** The key's owner as long as it admits bound clients; then the next on the ring that takes new ones. */
+/**
+ * The key's owner as long as it admits bound clients; then the next in the key's order that takes new ones. With
+ * `consistent_hash` as the balance an owner that takes new clients is asked by the balancer, which knows its bound.
+ */
 function pickByKey(
   cluster: RouteCluster,
-  ring: NonNullable<RouteCluster['ring']>,
-  key: string,
+  ring: Ring<Member>,
+  hash: number,
   tried: ReadonlySet<Member>,
 ): Picked | Refused {
-  const place = ring.place(key)
-  const owner = ring.owner(place)
-  if (owner && !tried.has(owner) && owner.enter(true)) return plain(owner, true)
-  const member = enterAny(() => ring.next(place, tried))
-  return member ? plain(member, false) : refusal(cluster, tried)
+  if (cluster.balancer.kind === 'consistent_hash') return pickBounded(cluster, ring, hash, tried)
+  const owner = ring.owner(hash)
+  if (owner && !tried.has(owner)) {
+    const entered = enterWithin(owner, true, limitOf(cluster))
+    if (entered === 'entered') return plain(owner, true)
+    if (entered === 'full') return refusal(cluster, tried, 'full')
+  }
+  const member = enterNew(cluster, ring, tried, hash)
+  return isMember(member) ? plain(member, member === owner) : refusal(cluster, tried, member)
+}
+
+/** Whoever the balancer would take, a fenced owner keeps its keys. */
+function pickBounded(
+  cluster: RouteCluster,
+  ring: Ring<Member>,
+  hash: number,
+  tried: ReadonlySet<Member>,
+): Picked | Refused {
+  const limit = limitOf(cluster)
+  let passed = tried
+  for (let attempt = 0; attempt < attemptsMax; attempt++) {
+    const member = cluster.balancer.pick(passed, hash)
+    const owner = ring.passedOwner
+    const keeps = owner !== null && owner !== member && owner.eligibility() === 'bound' && !passed.has(owner)
+    if (keeps && enterWithin(owner, true, limit) === 'entered') return plain(owner, true)
+    if (member === null) break
+    const entered = enterWithin(member, false, limit)
+    if (entered === 'entered') return plain(member, member === owner)
+    if (entered === 'full') passed = withFull(passed, member, cluster.members, limit)
+  }
+  const spare = enterSpare(cluster, tried)
+  if (isMember(spare)) return plain(spare, false)
+  return refusal(cluster, tried, passed === tried ? spare : 'full')
 }
 
 function pickByCookie(
@@ -83,15 +123,17 @@ function pickByCookie(
   const held = findSession(cluster, cookies, readCookies(request.headers, config.name), nowMs - ttlMs)
   if (held) {
     const member = cluster.byIncarnation.get(held.incarnation)
-    if (member && !tried.has(member) && member.enter(true)) {
+    const entered = member && !tried.has(member) ? enterWithin(member, true, limitOf(cluster)) : 'closed'
+    if (entered === 'full') return refusal(cluster, tried, 'full')
+    if (member && entered === 'entered') {
       const aged = nowMs - held.issuedMs > ttlMs / 4 || held.issuedMs > nowMs + skewMsMax
       if (aged || held.oldKey) return issue(member, { ...held, issuedMs: nowMs }, true)
       const sighting = held.first ? sightingOf(member, held, ttlMs) : null
       return { member, bound: true, setCookie: null, sighting }
     }
   }
-  const member = enterAny(() => cluster.balancer.pick(tried))
-  if (!member) return refusal(cluster, tried)
+  const member = enterNew(cluster, cluster.balancer, tried, cluster.ring ? hashFor(cluster, request) : null)
+  if (!isMember(member)) return refusal(cluster, tried, member)
   // A session that moves keeps its id: it is counted where it is now, and no longer where it was.
   const session = held
     ? { ...held, incarnation: member.incarnation, issuedMs: nowMs }
@@ -116,14 +158,60 @@ function findSession(
   return stray
 }
 
-function enterAny(next: () => Member | null): Member | null {
+/** By the balancer, or by the ring alone. `hash` null: no key. `full`: nobody can, but for want of room. */
+function enterNew(
+  cluster: RouteCluster,
+  by: Balancer<Member> | Ring<Member>,
+  tried: ReadonlySet<Member>,
+  hash: number | null,
+): Member | 'full' | null {
+  const limit = limitOf(cluster)
+  let passed = tried
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
-    const member = next()
-    if (member === null) return null
-    if (member.enter(false)) return member
+    const member = 'pick' in by ? by.pick(passed, hash ?? undefined) : by.next(hash!, passed, null)
+    if (member === null) return enterSpare(cluster, tried) ?? (passed === tried ? null : 'full')
+    const entered = enterWithin(member, false, limit)
+    if (entered === 'entered') return member
+    if (entered === 'full') passed = withFull(passed, member, cluster.members, limit)
   }
-  return null
+  return passed === tried ? null : 'full'
 }
+
+/** Somebody but this one takes a new client now. */
+export function othersServe(cluster: RouteCluster, but: Member, tried: ReadonlySet<Member>): boolean {
+  const limit = limitOf(cluster)
+  return cluster.members.some(member => {
+    if (member === but || member.weight === 0 || tried.has(member)) return false
+    const eligibility = member.eligibility()
+    return (eligibility === 'any' || eligibility === 'spare') && (limit === 0 || member.load() < limit)
+  })
+}
+
+/** Of the key that tells clients apart in this cluster; null where the request has none. */
+export function hashFor({ affinity, balancer }: RouteCluster, request: PickRequest): number | null {
+  const named = hashKey(affinity, request)
+  const key = named ?? (balancer.kind === 'consistent_hash' ? clientKey(request.clientIp) : null)
+  return key === null ? null : hashOf(key)
+}
+
+/** Nobody takes new clients as a matter of course: the least busy of those in reserve. */
+function enterSpare(cluster: RouteCluster, tried: ReadonlySet<Member>): Member | 'full' | null {
+  let best: Member | null = null
+  let bestLoad = 0
+  for (const member of cluster.members) {
+    if (member.eligibility() !== 'spare' || member.weight === 0 || tried.has(member)) continue
+    const load = member.load()
+    if (best !== null && load >= bestLoad) continue
+    best = member
+    bestLoad = load
+  }
+  if (best === null) return null
+  const entered = enterWithin(best, false, limitOf(cluster))
+  return entered === 'entered' ? best : entered === 'full' ? 'full' : null
+}
+
+const limitOf = ({ guard }: RouteCluster) => guard.limits.requestsPerMember
+const isMember = (found: Member | 'full' | null): found is Member => found !== null && found !== 'full'
 
 function plain(member: Member, bound: boolean): Picked {
   return { member, bound, setCookie: null, sighting: null }
@@ -134,24 +222,26 @@ function sightingOf(member: Member, session: Session, ttlMs: number): SessionSig
   return { slot, epoch, session: session.id, expiresAtMs: session.issuedMs + ttlMs }
 }
 
-function refusal(cluster: RouteCluster, tried: ReadonlySet<Member>): Refused {
+function refusal(cluster: RouteCluster, tried: ReadonlySet<Member>, why: 'full' | null): Refused {
   const { members } = cluster
+  const full = why === 'full'
   if (members.length === 0)
-    return { member: null, code: 'no_backend', reason: `cluster ${cluster.id} has no members` }
+    return { member: null, code: 'no_backend', reason: `cluster ${cluster.id} has no members`, full }
   const counts = new Map<string, number>()
   for (const member of members) {
-    const why = whyNot(member, tried)
+    const why = whyNot(member, tried, limitOf(cluster))
     counts.set(why, (counts.get(why) ?? 0) + 1)
   }
   const parts = [...counts].map(([why, count]) => `${count} ${why}`)
   const total = `${members.length} member${members.length === 1 ? '' : 's'}`
-  return { member: null, code: 'no_backend', reason: `${total}: ${parts.join(', ')}` }
+  return { member: null, code: 'no_backend', reason: `${total}: ${parts.join(', ')}`, full }
 }
 
-function whyNot(member: Member, tried: ReadonlySet<Member>): string {
+function whyNot(member: Member, tried: ReadonlySet<Member>, limit: number): string {
   if (tried.has(member)) return 'already tried'
   const eligibility = member.eligibility()
   if (eligibility === 'none') return 'not ready'
   if (eligibility === 'bound') return 'draining'
-  return member.weight === 0 ? 'of weight 0' : 'closing'
+  if (member.weight === 0) return 'of weight 0'
+  return limit > 0 && member.load() >= limit ? 'full' : 'closing'
 }

@@ -51,7 +51,7 @@ export function reply(
     'no-store',
   ]
   for (const [name, value] of options.headers) head.push(name, value)
-  if (errorTable[code].status === 503) head.push('Retry-After', '1')
+  if (status === 503) head.push('Retry-After', '1')
   if (unread) response.shouldKeepAlive = false
   response.writeHead(status, head)
   if (!unread) {
@@ -78,7 +78,8 @@ export function replyRaw(socket: Socket, code: ErrorCode, reason: string | null,
   }
   const { status, contentType, body } = render(code, undefined, reason)
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${contentType}\r\nContent-Length: ${Buffer.byteLength(body)}`
-  socket.end(`${head}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${body}`)
+  const again = status === 503 ? 'Retry-After: 1\r\n' : ''
+  socket.end(`${head}\r\nCache-Control: no-store\r\n${again}Connection: close\r\n\r\n${body}`)
   const cancel = clock.after(lingerMs, () => socket.destroy())
   socket.once('close', cancel)
 }
@@ -87,12 +88,18 @@ const messages: Partial<Record<ErrorCode, string>> = {
   bad_request: 'The request could not be understood.',
   request_timeout: 'The request was not sent in time.',
   payload_too_large: 'The request body is too large.',
+  rate_limited: 'Too many requests from you. Try again after the time in Retry-After.',
+  circuit_open: 'The service is at its limit. Try again shortly.',
+  queue_full: 'The service is at its limit, and so is the queue before it. Try again shortly.',
+  queue_timeout: 'The service was at its limit for too long. Try again shortly.',
+  overloaded: 'The proxy has too much to do. Try again shortly.',
   expectation_failed: 'The expectation in the request cannot be met.',
   headers_too_large: 'The request head is larger than 16 KiB.',
   upgrade_unsupported: 'This method or protocol change is not supported.',
   no_route: 'No service is configured for this host and path.',
   no_backend: 'No backend can take this request now. Try again shortly.',
   upstream_connect_failed: 'The backend could not be reached.',
+  upstream_tls_failed: 'The backend could not be reached securely.',
   upstream_connect_timeout: 'The backend did not accept the connection in time.',
   upstream_header_timeout: 'The backend did not answer in time.',
   upstream_idle_timeout: 'The backend stopped reading the request.',

@@ -1,129 +1,119 @@
 /**
- * One generation as a thread uses it: which cluster a request belongs to, and that cluster's members, balancer, ring and
- * cookies, all built when the table arrives and only read while it serves.
+ * One generation as a thread uses it: which route and cluster a request belongs to, and that cluster's members, balancer, ring
+ * and cookies, all built when the table arrives and only read while it serves.
  *
  * What a former generation knew of a member that is still there goes on: its `Member`, the balancer's turn, opened cookies.
  * Deliberately absent: who is well (the board), any change after construction, percent-decoding and dot segments: a
  * path is compared as it came, and what must not pass unnormalised is refused before it gets here.
  */
-import { type Balancer, createBalancer, type Random } from '../cluster/balance/balancer.ts'
-import { Ring } from '../cluster/balance/ring.ts'
+import { systemClock } from '../clock.ts'
+import type { Random } from '../cluster/balance/balancer.ts'
 import type { Board } from '../cluster/board.ts'
-import { Member } from '../cluster/member.ts'
-import type { TableCluster, TableData, TableMember } from '../cluster/table.ts'
-import type { AffinityConfig, TimeoutsConfig } from '../config/config.ts'
+import { sameItems } from '../cluster/compile.ts'
+import type { Member } from '../cluster/member.ts'
+import type { TableCluster, TableData } from '../cluster/table.ts'
+import type { RouteConfig, TimeoutsConfig } from '../config/config.ts'
+import { type Guard, plainGuard } from './resilience/guards.ts'
+import { buildCluster, type RouteCluster } from './route-cluster.ts'
 import { RouteIndex } from './route-index.ts'
-import { SessionCookies } from './session-cookie.ts'
 
-export interface RouteCluster {
-  readonly id: string
+export type { RouteCluster } from './route-cluster.ts'
+
+/** What a request's host and path lead to. Which of its clusters serves it, and who gets a copy, is `split.ts`. */
+export interface MatchedRoute {
+  /** The prefix of the route. */
+  readonly path: string
+  /** Whose route it is. */
+  readonly cluster: RouteCluster
+  /** The cluster's, or the route's own. */
   readonly timeouts: TimeoutsConfig
-  readonly affinity: AffinityConfig
-  readonly members: readonly Member[]
-  readonly byIncarnation: ReadonlyMap<string, Member>
-  readonly balancer: Balancer<Member>
-  /** For `client_ip` and `consistent_hashing`. */
-  readonly ring: Ring<Member> | null
-  /** For `cookie`. */
-  readonly cookies: SessionCookies | null
+  readonly split: readonly SplitPart[] | null
+  readonly mirror: SplitPart | null
+}
+
+export interface SplitPart {
+  readonly cluster: RouteCluster
+  readonly percent: number
 }
 
 export class RouteTable {
   readonly generation: number
-  readonly #index: RouteIndex<RouteCluster>
+  readonly data: TableData
+  /** Members of the former table that are not in this one. */
+  readonly departed: readonly Member[]
   readonly #clusters = new Map<string, RouteCluster>()
-  readonly #members = new Map<string, Member>()
+  readonly #routes: readonly MatchedRoute[]
+  readonly #index: RouteIndex<number>
 
+  /** `now`: wall clock, milliseconds. */
   constructor(
     data: TableData,
     board: Board,
     thread: number,
     previous?: RouteTable,
     random: Random = Math.random,
+    guardOf: (cluster: TableCluster) => Guard = () => plainGuard,
+    now: () => number = systemClock.now,
   ) {
     this.generation = data.generation
-    const heldMembers = previous ? previous.#members : null
-    const heldClusters = previous ? previous.#clusters : null
-    const memberOf = (member: TableMember): Member => {
-      const key = `${member.slot}:${member.epoch}`
-      const held = heldMembers?.get(key)
-      const kept = held && sameMember(held, member) ? held : new Member(member, board, thread)
-      this.#members.set(key, kept)
-      return kept
-    }
+    this.data = data
+    const former = previous ? previous.#clusters : noClusters
+    const departed: Member[] = []
+    const around = { board, thread, random, now, affinityKeys: data.affinityKeys }
     for (const cluster of data.clusters) {
-      const members = cluster.members.map(memberOf)
-      const before = heldClusters?.get(cluster.id) ?? null
-      this.#clusters.set(cluster.id, build(cluster, members, data, before, random))
+      const before = former.get(cluster.id) ?? null
+      this.#clusters.set(cluster.id, buildCluster(cluster, around, before, guardOf(cluster), departed))
     }
-    this.#index = new RouteIndex(
-      data.clusters.flatMap(({ id, routes }) =>
-        routes.map(route => ({ ...route, value: this.#clusters.get(id)! })),
-      ),
-    )
+    for (const [id, { members }] of former) if (!this.#clusters.has(id)) departed.push(...members)
+    this.departed = departed
+    this.#routes = data.clusters.flatMap(({ id, routes }) => routes.map(route => this.#matched(id, route)))
+    // The places of the routes are the same as long as the routes are.
+    this.#index = previous && sameRoutes(previous.data, data) ? previous.#index : indexOf(data)
   }
 
-  /** The cluster that serves this host (a `Host` header's value) and path (a query is left aside), or null. */
+  /** What serves this host (a `Host` header's value) and path (a query is left aside), or null. */
+  matchRoute(host: string, path: string): MatchedRoute | null {
+    const place = this.#index.match(host, path)
+    return place === null ? null : this.#routes[place]!
+  }
+
+  /** The cluster that the route belongs to. */
   match(host: string, path: string): RouteCluster | null {
-    return this.#index.match(host, path)
+    return this.matchRoute(host, path)?.cluster ?? null
   }
 
-  members(): Iterable<Member> {
-    return this.#members.values()
+  *members(): Iterable<Member> {
+    for (const { members } of this.#clusters.values()) yield* members
+  }
+
+  #matched(id: string, { path, timeouts, split, mirror }: RouteConfig): MatchedRoute {
+    const cluster = this.#clusters.get(id)!
+    // A target that is not there takes nothing: what is left of it stays with the cluster.
+    const partOf = (part: { readonly cluster: string; readonly percent: number }): SplitPart[] => {
+      const target = this.#clusters.get(part.cluster)
+      return target ? [{ cluster: target, percent: part.percent }] : []
+    }
+    const parts = (split ?? []).flatMap(partOf)
+    return Object.freeze({
+      path,
+      cluster,
+      timeouts: timeouts ? Object.freeze({ ...cluster.timeouts, ...timeouts }) : cluster.timeouts,
+      split: parts.length > 0 ? Object.freeze(parts) : null,
+      mirror: mirror ? (partOf(mirror)[0] ?? null) : null,
+    })
   }
 }
 
-function build(
-  cluster: TableCluster,
-  members: readonly Member[],
-  data: TableData,
-  before: RouteCluster | null,
-  random: Random,
-): RouteCluster {
-  const sameMembers =
-    before?.members.length === members.length && members.every((member, i) => before.members[i] === member)
-  const keepBalancer = sameMembers && before?.balancer.kind === cluster.balance
-  return Object.freeze({
-    id: cluster.id,
-    timeouts: cluster.timeouts,
-    affinity: cluster.affinity,
-    members: Object.freeze([...members]),
-    byIncarnation: new Map(members.map(member => [member.incarnation, member])),
-    balancer: keepBalancer
-      ? before.balancer
-      : createBalancer(cluster.balance, members, random, before?.balancer),
-    ring: ringOf(cluster, members, sameMembers ? before : null),
-    cookies: cookiesOf(cluster, data, before),
-  })
-}
+const noClusters: ReadonlyMap<string, RouteCluster> = new Map()
 
-function ringOf(
-  { affinity }: TableCluster,
-  members: readonly Member[],
-  same: RouteCluster | null,
-): Ring<Member> | null {
-  if (affinity.method !== 'client_ip' && affinity.method !== 'consistent_hashing') return null
-  return same?.ring ?? new Ring(members)
-}
-
-function cookiesOf(
-  { id, affinity }: TableCluster,
-  data: TableData,
-  before: RouteCluster | null,
-): SessionCookies | null {
-  if (affinity.method !== 'cookie') return null
-  const sameName = before?.affinity.method === 'cookie' && before.affinity.name === affinity.name
-  if (!sameName || !before.cookies) return new SessionCookies(id, affinity.name, data.affinityKeys)
-  before.cookies.setKeys(data.affinityKeys)
-  return before.cookies
-}
-
-function sameMember(held: Member, data: TableMember): boolean {
-  return (
-    held.id === data.id &&
-    held.incarnation === data.incarnation &&
-    held.host === data.host &&
-    held.port === data.port &&
-    held.weight === data.weight
+function sameRoutes(before: TableData, after: TableData): boolean {
+  return sameItems(
+    before.clusters.map(({ routes }) => routes),
+    after.clusters.map(({ routes }) => routes),
   )
+}
+
+/** Each route's place in the list of all. */
+function indexOf({ clusters }: TableData): RouteIndex<number> {
+  return new RouteIndex(clusters.flatMap(({ routes }) => routes).map((route, value) => ({ ...route, value })))
 }

@@ -4,6 +4,7 @@
  * routed is, byte for byte, the target that the backend gets. @pure
  */
 import type { IncomingHttpHeaders } from 'node:http'
+import { requestFieldsMax } from './limits.ts'
 
 export interface RequestFacts {
   readonly method?: string | undefined
@@ -53,8 +54,12 @@ export function screenTarget(
     } else {
       const absolute = splitAbsolute(target)
       if (absolute === null) return refuse('The request target is neither a path nor an http URL.')
+      // It gives way, but must be valid all the same (RFC 9112 §3.2).
+      if (host !== '' && !authorityPattern.test(host)) return refuse('The Host is not valid.')
       authority = absolute.authority
       target = absolute.target
+      // The server as a whole, asked for by its URL (RFC 9112 §3.2.4).
+      if (method === 'OPTIONS' && absolute.bare) target = '*'
     }
   }
   for (let i = 0; i < target.length; i++) {
@@ -106,6 +111,7 @@ function screenFraming(request: RequestFacts): Framing {
   let hosts = 0
   let lengths = 0
   let encodings = 0
+  if (rawHeaders.length > 2 * requestFieldsMax) return refuse(`More than ${requestFieldsMax} fields.`)
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
     if (name.length === 4 && name.toLowerCase() === 'host') hosts++
@@ -130,7 +136,7 @@ function screenFraming(request: RequestFacts): Framing {
 }
 
 /** `http://authority/path?query` in two; null if it is not one. The Host field gives way to it (RFC 9112 §3.2.2). */
-function splitAbsolute(url: string): { authority: string; target: string } | null {
+function splitAbsolute(url: string): { authority: string; target: string; bare: boolean } | null {
   const scheme = /^https?:\/\//i.exec(url)
   if (!scheme) return null
   const rest = url.slice(scheme[0].length)
@@ -138,7 +144,7 @@ function splitAbsolute(url: string): { authority: string; target: string } | nul
   const authority = end === -1 ? rest : rest.slice(0, end)
   if (authority === '' || !authorityPattern.test(authority)) return null
   const tail = end === -1 ? '/' : rest.slice(end)
-  return { authority, target: tail.startsWith('?') ? `/${tail}` : tail }
+  return { authority, target: tail.startsWith('?') ? `/${tail}` : tail, bare: end === -1 }
 }
 
 const refuse = (fault: string): Refusal => ({ fault })

@@ -10,38 +10,62 @@ import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import type { Member } from '../cluster/member.ts'
+import type { CloseCode } from '../config/config.ts'
 import { Deadlines, type Timed } from './deadlines.ts'
-import type { TunnelEnd } from './forward/forward.ts'
+import type { BackendEnd, TunnelEnd } from './forward/forward.ts'
 import { closeHandshakeMs } from './limits.ts'
+import { spreadOver } from './spread.ts'
 import { CloseInjector, closeFrame } from './websocket-frames.ts'
 
 /** All tunnels of one event loop. */
 export class Tunnels {
   readonly deadlines: Deadlines
+  readonly clock: Clock
+  readonly #random: () => number
+  /** Oldest first. */
   readonly #open = new Set<Tunnel>()
+  /** What ends a spread of closes that is under way, by whose they are. */
+  readonly #spreads = new Map<string, () => void>()
 
-  constructor(deps: { readonly clock: Clock }) {
+  constructor(deps: { readonly clock: Clock; readonly random?: () => number }) {
+    this.clock = deps.clock
     this.deadlines = new Deadlines(deps.clock)
+    this.#random = deps.random ?? Math.random
   }
 
   get size(): number {
     return this.#open.size
   }
 
-  /** Says Close to both ends of this member's tunnels; each ends within two seconds. */
-  closeMember(slot: number, epoch: number, code: 1001 | 1012, reason: string): void {
-    for (const tunnel of this.#of(slot, epoch)) tunnel.close(code, reason)
+  /** Says Close to both ends of this member's tunnels, one after another over the time; each ends within two seconds of it. */
+  closeMember(slot: number, epoch: number, code: CloseCode, reason: string, spreadMs = 0): void {
+    this.#close(`${slot}:${epoch}`, this.#of(slot, epoch), code, reason, spreadMs)
+  }
+
+  /** Those of this member's tunnels that were not told yet are not told. */
+  keepMember(slot: number, epoch: number): void {
+    this.#spreads.get(`${slot}:${epoch}`)?.()
+    this.#spreads.delete(`${slot}:${epoch}`)
+  }
+
+  /** How long this member's oldest tunnel has been open; null: it has none. */
+  oldestMs(slot: number, epoch: number): number | null {
+    for (const { member, openedAtMs } of this.#open)
+      if (member.slot === slot && member.epoch === epoch) return this.clock.monotonic() - openedAtMs
+    return null
   }
 
   cutMember(slot: number, epoch: number): void {
     for (const tunnel of this.#of(slot, epoch)) tunnel.cut()
   }
 
-  closeAll(code: 1001 | 1012, reason: string): void {
-    for (const tunnel of [...this.#open]) tunnel.close(code, reason)
+  closeAll(code: CloseCode, reason: string, spreadMs = 0): void {
+    this.#close('all', [...this.#open], code, reason, spreadMs)
   }
 
   cutAll(): void {
+    for (const end of this.#spreads.values()) end()
+    this.#spreads.clear()
     for (const tunnel of [...this.#open]) tunnel.cut()
   }
 
@@ -51,6 +75,18 @@ export class Tunnels {
 
   remove(tunnel: Tunnel): void {
     this.#open.delete(tunnel)
+  }
+
+  #close(whose: string, tunnels: readonly Tunnel[], code: CloseCode, reason: string, spreadMs: number): void {
+    this.#spreads.get(whose)?.()
+    this.#spreads.delete(whose)
+    let left = tunnels.length
+    const close = (tunnel: Tunnel) => {
+      tunnel.close(code, reason)
+      if (--left === 0) this.#spreads.delete(whose)
+    }
+    const end = spreadOver(tunnels, spreadMs, close, { clock: this.clock, random: this.#random })
+    if (left > 0) this.#spreads.set(whose, end)
   }
 
   #of(slot: number, epoch: number): Tunnel[] {
@@ -72,11 +108,19 @@ export interface TunnelOptions {
 export class Tunnel extends Duplex implements TunnelEnd, Timed {
   readonly member: Member
   deadlineMs = Number.POSITIVE_INFINITY
+  /** Monotonic. */
+  openedAtMs = 0
+  bytesIn = 0
+  bytesOut = 0
+  /** Who ended it; `nobody`: it fell silent. */
+  endedBy: 'nobody' | 'client' | 'backend' | 'proxy' = 'proxy'
   readonly #client: Socket
   readonly #idleMs: number
   readonly #tunnels: Tunnels
   readonly #toClient = new CloseInjector()
   readonly #toBackend = new CloseInjector()
+  #backend: BackendEnd | null = null
+  #backendEnded = false
   #inputEnded = false
   #state: 'new' | 'open' | 'closing' | 'ended' = 'new'
 
@@ -93,6 +137,7 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   /** The backend agreed: sends the 101 head and takes the client's socket over. `early`: what the client sent before. */
   open(head: string, early: readonly Buffer[]): void {
     this.#state = 'open'
+    this.openedAtMs = this.#tunnels.clock.monotonic()
     this.member.becomeTunnel()
     this.#tunnels.add(this)
     this.#tunnels.deadlines.add(this)
@@ -100,32 +145,65 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     const client = this.#client
     client.setNoDelay(true)
     client.setKeepAlive(true, 30_000)
-    client.write(head, 'latin1')
+    // HTTP/2 has said it in a frame of its own.
+    if (head !== '') client.write(head, 'latin1')
     for (const chunk of early) this.#fromClient(chunk)
     client.on('data', chunk => this.#fromClient(chunk))
     client.on('end', () => this.#clientEnded())
-    client.on('close', () => this.destroy())
+    client.on('close', () => {
+      this.#noteEnd('client')
+      this.destroy()
+    })
     if (client.readableEnded) this.#clientEnded()
+    // Who reads this stream asks for what the client sends; a joined backend does not.
+    if (this.#backend !== null) client.resume()
   }
 
-  close(code: number, reason: string): void {
+  close(code: number, reason: string, by: 'nobody' | 'proxy' = 'proxy'): void {
     if (this.#state !== 'open') return
+    this.#noteEnd(by)
     this.#state = 'closing'
     this.deadlineMs = this.#tunnels.deadlines.in(closeHandshakeMs)
     const toClient = this.#toClient.tell(closeFrame(code, reason, null))
     if (toClient !== null && this.#client.writable) this.#client.write(toClient)
     const toBackend = this.#toBackend.tell(closeFrame(code, reason, randomBytes(4)))
-    if (toBackend !== null && !this.#inputEnded) this.push(toBackend)
+    if (toBackend !== null && !this.#inputEnded) this.#send(toBackend)
     this.#endIfAgreed()
   }
 
   cut(): void {
+    this.#noteEnd('proxy')
     this.destroy()
   }
 
   onDeadline(): void {
-    if (this.#state === 'open') this.close(1001, 'idle for too long')
+    if (this.#state === 'open') this.close(1001, 'idle for too long', 'nobody')
     else this.destroy()
+  }
+
+  // Past the streams, for an engine that moves bytes itself: each costs a message a quarter of its way.
+
+  join(backend: BackendEnd): void {
+    this.#backend = backend
+  }
+
+  fromBackend(bytes: Buffer): boolean {
+    if (this.#toTheClient(bytes)) return true
+    this.#client.once('drain', () => this.#backend?.resume())
+    return false
+  }
+
+  backendRoom(): void {
+    this.#client.resume()
+  }
+
+  backendEnded(): void {
+    if (this.#state === 'new' || this.#backendEnded) return
+    this.#backendEnded = true
+    this.#noteEnd('backend')
+    this.#client.end()
+    this.#client.resume()
+    this.#limitWait()
   }
 
   override _read(): void {
@@ -133,19 +211,12 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
-    this.#touch()
-    const bytes = this.#toClient.pass(chunk)
-    if (bytes === null || !this.#client.writable || this.#client.write(bytes)) done()
+    if (this.#toTheClient(chunk)) done()
     else this.#client.once('drain', done)
-    if (this.#state === 'closing') this.#endIfAgreed()
   }
 
   override _final(done: () => void): void {
-    if (this.#state !== 'new') {
-      this.#client.end()
-      this.#client.resume()
-      this.#limitWait()
-    }
+    this.backendEnded()
     done()
   }
 
@@ -176,15 +247,32 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     else this.end()
   }
 
+  /** False: it has no room for more now. */
+  #toTheClient(chunk: Buffer): boolean {
+    this.#touch()
+    this.bytesOut += chunk.length
+    const bytes = this.#toClient.pass(chunk)
+    const room = bytes === null || !this.#client.writable || this.#client.write(bytes)
+    if (this.#state === 'closing') this.#endIfAgreed()
+    return room
+  }
+
+  #send(bytes: Uint8Array): boolean {
+    return this.#backend === null ? this.push(bytes) : this.#backend.write(bytes)
+  }
+
   #fromClient(chunk: Buffer): void {
     this.#touch()
+    this.bytesIn += chunk.length
     const bytes = this.#toBackend.pass(chunk)
     // With the backend gone, what still comes is read only so that the client can finish.
-    if (bytes !== null && !this.writableEnded && !this.#inputEnded && !this.push(bytes)) this.#client.pause()
+    const wanted = !this.writableEnded && !this.#backendEnded && !this.#inputEnded
+    if (bytes !== null && wanted && !this.#send(bytes)) this.#client.pause()
     if (this.#state === 'closing') this.#endIfAgreed()
   }
 
   #clientEnded(): void {
+    this.#noteEnd('client')
     this.#endReadable()
     this.#limitWait()
   }
@@ -192,7 +280,13 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   #endReadable(): void {
     if (this.#inputEnded) return
     this.#inputEnded = true
-    this.push(null)
+    if (this.#backend !== null) this.#backend.end()
+    else this.push(null)
+  }
+
+  /** What comes after the first is only its consequence. */
+  #noteEnd(by: Tunnel['endedBy']): void {
+    if (this.#state === 'open') this.endedBy = by
   }
 
   /** One side has ended: the other has a moment to follow. WebSocket knows no half-open connection. */

@@ -11,7 +11,12 @@ export type InstanceFacts = {
   readonly node: string
   /** The backend's state, or `absent` when no backend of that name serves. */
   readonly state: string
+  /** Its checks pass. */
   readonly healthy: boolean
+  /** It passes, with something to be said against it. Absent in journals of former versions, as is `silent`. */
+  readonly degraded?: boolean
+  /** Its checks meet nothing but silence: nobody refuses, nobody answers badly. */
+  readonly silent?: boolean
   /** What the hypervisor says: `running` `paused` `stopped` `unknown`, or `gone`. */
   readonly reality: string
   readonly in_flight: number

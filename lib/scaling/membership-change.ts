@@ -14,7 +14,9 @@ export async function ensureRegistered(
   const serving = servingIds(world, cluster)
   const add = records
     .filter(record => !serving.has(record.id))
-    .map(record => newBackend(record, { verified: true, mark: null }))
+    .map(record =>
+      newBackend(record, { verified: true, mark: null, zone: world.reality.zoneOf(record.node) }),
+    )
   if (add.length > 0) await world.clusters.change(cluster, { add })
 }
 

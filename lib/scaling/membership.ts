@@ -29,7 +29,8 @@ export async function readMembership(world: World): Promise<readonly InitialBack
   const served = configured.map(async (record): Promise<InitialBackend> => {
     const { health } = world.clusters.config(record.cluster)
     const verified = (await world.probe(record.address, health)).ok
-    const backend = newBackend(record, { verified, mark: markOf(record.cluster, record.id) })
+    const mark = markOf(record.cluster, record.id)
+    const backend = newBackend(record, { verified, mark, zone: world.reality.zoneOf(record.node) })
     return { cluster: record.cluster, backend }
   })
   const registered = backends

@@ -26,8 +26,9 @@ function factsOf(
     id: record.id,
     node: record.node,
     state: backend?.state ?? 'absent',
-    // `ready` with no check yet is one that was verified when it was registered.
-    healthy: backend?.health.status === 'healthy' || backend?.state === 'ready',
+    healthy: backend !== undefined && passes(backend),
+    degraded: backend?.health.status === 'degraded',
+    silent: backend?.health.silent ?? false,
     reality: known ? instance.state : instance,
     in_flight: backend?.in_flight ?? 0,
     tunnels: backend?.tunnels ?? 0,
@@ -36,4 +37,10 @@ function factsOf(
     origin: record.origin,
     created_at_ms: record.createdAtMs,
   }
+}
+
+/** `ready` with no check yet is one that was verified when it was registered. In a panic the ill are `ready` too. */
+function passes({ health, state }: BackendView): boolean {
+  if (health.status === 'unknown') return state === 'ready'
+  return health.status !== 'unhealthy'
 }

@@ -4,7 +4,7 @@ import { TidegateError } from '../errors.ts'
 import type { InstanceFacts, PlanData, Source, Victim } from './facts.ts'
 import { limits } from './limits.ts'
 import type { OperationRequest } from './operation.ts'
-import { chooseVictims, rankSources } from './victims.ts'
+import { chooseVictims, rankSources, silentSources } from './victims.ts'
 
 export interface Situation {
   readonly cluster: string
@@ -70,7 +70,14 @@ function sourcing(
   // More instances of an application that keeps state, but without the state, is not what was asked for. A replacement is: what
   // it replaces is broken, and serving from nothing is better than not serving.
   if (!empty && preferred === null) {
-    const unasked = situation.instances.filter(({ healthy, reality }) => healthy && reality === 'unknown')
+    const silent = silentSources(situation.instances)
+    if (silent.length > 0) {
+      const reason = `cloned from ${silent[0]!.instance}, which runs and does not answer its checks: none is healthy`
+      return { mode: 'live', sources: silent, reason }
+    }
+    const unasked = situation.instances.filter(
+      ({ healthy, silent, reality }) => (healthy || silent) && reality === 'unknown',
+    )
     if (unasked.length > 0) {
       throw new TidegateError(
         'hypervisor_unreachable',
@@ -80,7 +87,7 @@ function sourcing(
     }
     throw new TidegateError(
       'no_clone_source',
-      `none of the ${situation.instances.length} instances of cluster \`${situation.cluster}\` is healthy, so there is no memory to clone; wait until one is, or replace them`,
+      `none of the ${situation.instances.length} instances of cluster \`${situation.cluster}\` is healthy, or runs and is merely silent, so there is no memory to clone; wait until one is, or replace them`,
       { details: { instances: situation.instances.map(facts => facts.id) } },
     )
   }

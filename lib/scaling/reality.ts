@@ -15,12 +15,22 @@ export interface ScalingNode {
 }
 
 export class Reality {
-  readonly #nodes: ReadonlyMap<string, ScalingNode>
+  #nodes: ReadonlyMap<string, ScalingNode>
   readonly #clock: Clock
 
   constructor(nodes: readonly ScalingNode[], clock: Clock) {
     this.#nodes = new Map(nodes.map(node => [node.config.id, node]))
     this.#clock = clock
+  }
+
+  /** From now on; none that was there before may be left out. */
+  hold(nodes: readonly ScalingNode[]): void {
+    this.#nodes = new Map(nodes.map(node => [node.config.id, node]))
+  }
+
+  /** Null for a node that is not configured. */
+  zoneOf(node: string): string | null {
+    return this.#nodes.get(node)?.config.zone ?? null
   }
 
   /** The nodes that run instances of this kind. */

@@ -169,6 +169,11 @@ export class Scaling {
     return this.#active.get(cluster)?.run.record.id ?? null
   }
 
+  /** The nodes of a reloaded configuration: what a node has room for may have changed, and there may be more of them. */
+  setNodes(nodes: readonly ScalingNode[]): void {
+    this.#world.reality.hold(nodes)
+  }
+
   /** How many instances the cluster has: members, not what is being made. */
   count(cluster: string): number {
     return this.#world.members.of(cluster).length

@@ -2,16 +2,16 @@
 import type { Clock } from '../clock.ts'
 import type { NewBackend } from '../cluster/backend.ts'
 import type { Clusters } from '../cluster/clusters.ts'
+import type { ProbeTarget } from '../cluster/prober.ts'
 import type { HealthConfig, Resources } from '../config/config.ts'
 import type { Events } from '../events.ts'
-import type { Endpoint } from '../hypervisor/driver.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
 import type { Members } from './members.ts'
 import type { Reality } from './reality.ts'
 
 export type Probe = (
-  endpoint: Endpoint,
+  target: ProbeTarget,
   health: HealthConfig,
   signal?: AbortSignal,
 ) => Promise<{ readonly ok: boolean; readonly reason: string }>
@@ -37,7 +37,7 @@ export async function commit(world: World, batch: readonly Write[]): Promise<voi
 
 export function newBackend(
   record: InstanceRecord,
-  facts: { readonly verified: boolean; readonly mark: NewBackend['mark'] },
+  facts: Pick<Required<NewBackend>, 'verified' | 'mark' | 'zone'>,
 ): NewBackend {
   const { id, address, incarnation, node } = record
   return { id, host: address.host, port: address.port, weight: 1, incarnation, instance: { node }, ...facts }

@@ -33,7 +33,7 @@ export function rowOf(write: Write): Row {
     case 'backend':
       return backendRow(write.record)
     case 'mark':
-      return { ...write.record }
+      return markRow(write.record)
     case 'history':
       return historyRow(write.record)
     case 'value':
@@ -52,7 +52,8 @@ const put: Record<Extract<Write, { put: string }>['put'], string> = {
     VALUES (:id, :cluster, :node, :incarnation, :host, :port, :operation, :origin, :created_at_ms)`,
   backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation)
     VALUES (:cluster, :id, :host, :port, :weight, :incarnation)`,
-  mark: 'INSERT OR REPLACE INTO mark (cluster, backend, mark) VALUES (:cluster, :backend, :mark)',
+  mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain)
+    VALUES (:cluster, :backend, :mark, :drain)`,
   history: `INSERT INTO history (cluster, at_ms, actor, from_value, to_value, reason)
     VALUES (:cluster, :at_ms, :actor, :from_value, :to_value, :reason)`,
   value: 'INSERT OR REPLACE INTO value (key, value) VALUES (:key, :value)',
@@ -144,10 +145,18 @@ export const toBackend = (row: Row): BackendRecord => ({
   incarnation: text(row.incarnation),
 })
 
+const markRow = ({ cluster, backend, mark, drain }: MarkRecord): Row => ({
+  cluster,
+  backend,
+  mark,
+  drain: drain ? JSON.stringify(drain) : null,
+})
+
 export const toMark = (row: Row): MarkRecord => ({
   cluster: text(row.cluster),
   backend: text(row.backend),
   mark: text(row.mark) as MarkRecord['mark'],
+  ...(row.drain === null ? {} : { drain: json(row.drain) as unknown as NonNullable<MarkRecord['drain']> }),
 })
 
 const historyRow = (record: HistoryRecord): Row => ({

@@ -64,4 +64,6 @@ export const migrations: readonly string[] = [
   CREATE INDEX history_cluster ON history (cluster, rank);
   CREATE TABLE value (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   `,
+  // How and until when a marked backend is drained, as JSON.
+  'ALTER TABLE mark ADD COLUMN drain TEXT',
 ]

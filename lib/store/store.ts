@@ -5,6 +5,7 @@
  * on disk. Values are plain JSON. Nothing expires by itself. The store knows nothing of what the records mean.
  * Kept by `test/contract/store` for every implementation.
  */
+import type { DrainConfig } from '../config/config.ts'
 import type { Endpoint } from '../hypervisor/driver.ts'
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
@@ -71,6 +72,13 @@ export interface MarkRecord {
   readonly cluster: string
   readonly backend: string
   readonly mark: 'drain' | 'maint'
+  /** Of a drain: how and until when, so that the next process goes on with it. */
+  readonly drain?: DrainRecord
+}
+
+export interface DrainRecord {
+  readonly deadlineAtMs: number
+  readonly policy: DrainConfig
 }
 
 /** Who did what, when and why, in people's words. */

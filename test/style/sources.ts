@@ -25,6 +25,8 @@ export function sources(...folders: readonly string[]): readonly Source[] {
   return folders.flatMap(folder =>
     readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
       .filter(entry => entry.isFile() && /\.ts$/.test(entry.name) && !/\.d\.ts$/.test(entry.name))
+      // The peers of the bench have packages of their own.
+      .filter(entry => !entry.parentPath.includes('node_modules'))
       .map(entry => read(relative(root, join(entry.parentPath, entry.name)))),
   )
 }

@@ -31,6 +31,7 @@ export function startCli(argv: readonly string[], { env = {}, tty = false }: Cli
       handlers.add(fn)
       return () => handlers.delete(fn)
     },
+    onHangup: () => () => {},
     exitNow: () => {},
   }
   const code = run(argv, io)

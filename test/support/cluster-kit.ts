@@ -2,13 +2,17 @@
 import { Board } from '../../lib/cluster/board.ts'
 import { Clusters, type ClustersDeps } from '../../lib/cluster/clusters.ts'
 import type { Verdict } from '../../lib/cluster/health.ts'
-import type { DataPlanePort } from '../../lib/cluster/ports.ts'
+import type { Closing, DataPlanePort } from '../../lib/cluster/ports.ts'
 import type { TableData } from '../../lib/cluster/table.ts'
 import type { ClusterConfig } from '../../lib/config/config.ts'
 import { Events, type TidegateEvent } from '../../lib/events.ts'
 import { silentLog } from '../../lib/log.ts'
+import { plainResilience } from '../../lib/proxy/resilience/plain.ts'
 import { RouteTable } from '../../lib/proxy/route-table.ts'
+import { drainPolicy } from './drain-policy.ts'
+import { healthConfig } from './health-config.ts'
 import { ManualClock } from './manual-clock.ts'
+import { plainBalance } from './plain-balance.ts'
 
 export const affinityKey = (id: number, fill = id) => ({ id, key: new Uint8Array(32).fill(fill) })
 
@@ -17,11 +21,15 @@ export function clusterConfig(over: Partial<ClusterConfig> = {}): ClusterConfig 
     id: 'web',
     routes: [{ host: '*', path: '/' }],
     balance: 'round_robin',
+    ...plainBalance,
     affinity: { method: 'cookie', name: 'tidegate', ttlSeconds: 3600 },
     backends: [],
+    protocol: 'http1',
+    tls: null,
     instance: null,
-    drain: { gracePeriodMs: 30_000, waitForConnections: true, notifyClients: true },
-    health: { path: '/', intervalMs: 2000, timeoutMs: 1000, healthyThreshold: 2, unhealthyThreshold: 3 },
+    drain: drainPolicy(),
+    health: healthConfig(),
+    outlier: null,
     scaling: {
       minInstances: 1,
       maxInstances: 10,
@@ -30,6 +38,7 @@ export function clusterConfig(over: Partial<ClusterConfig> = {}): ClusterConfig 
       scaleOutCooldownSeconds: 60,
     },
     timeouts: { connectMs: 1000, headerMs: 1000, idleMs: 1000, tunnelIdleMs: 1000 },
+    resilience: plainResilience,
     ...over,
   }
 }
@@ -69,12 +78,16 @@ export class LocalPlane implements DataPlanePort {
     this.take(table)
   }
 
-  closeTunnels(slot: number, _epoch: number, code: 1001 | 1012): void {
-    this.told.push(`close ${slot} ${code}`)
+  closeTunnels(slot: number, _epoch: number, { code, spreadMs }: Closing): void {
+    this.told.push(`close ${slot} ${code}${spreadMs === 0 ? '' : ` over ${spreadMs}`}`)
   }
 
-  cut(slot: number): void {
-    this.told.push(`cut ${slot}`)
+  keepTunnels(slot: number): void {
+    this.told.push(`keep ${slot}`)
+  }
+
+  cut(slot: number, _epoch: number, what: 'tunnels' | 'exchanges' | 'all'): void {
+    this.told.push(`cut ${slot}${what === 'all' ? '' : ` ${what}`}`)
   }
 
   ids(cluster: string): readonly string[] {

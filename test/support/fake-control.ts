@@ -45,13 +45,23 @@ export const aBackend = (over: Partial<BackendView> = {}): BackendView => ({
   port: 8081,
   incarnation: 'x',
   state: 'ready',
-  health: { status: 'healthy', reason: '200', since_ms: 5 },
+  health: {
+    status: 'healthy',
+    reason: '200',
+    since_ms: 5,
+    says: 'ready',
+    silent: false,
+    ejected_until: null,
+    history: [],
+  },
+  admits: 'any',
   in_flight: 2,
   tunnels: 1,
   sessions: 7,
   weight: 1,
   requests: 40,
   failures: 0,
+  server_errors: 0,
   instance: null,
   ...over,
 })
@@ -61,6 +71,7 @@ export const aStatus = (over: Partial<ClusterStatus> = {}): ClusterStatus => ({
   instances: 2,
   scaling_status: 'stable',
   health_status: 'healthy',
+  panic: false,
   generation: 4,
   last_operation: null,
   ...over,
@@ -90,6 +101,7 @@ export const aProof: DrainProof = {
   in_flight: 0,
   tunnels: 0,
   sessions: 3,
+  deadline_at: '2026-01-02T03:04:35.000Z',
   waited_ms: 120,
   deadline_reached: false,
 }
@@ -162,6 +174,9 @@ export class FakeControl implements ControlPort {
     ]
   }
   subscribe: ControlPort['subscribe'] = (fn, since) => this.eventLog.subscribe(fn, since)
+  async metrics() {
+    return { contentType: 'text/plain; version=0.0.4; charset=utf-8', text: 'tidegate_generation 4\n' }
+  }
   ready() {
     return this.isReady ? { ready: true, reason: 'serving' } : { ready: false, reason: 'shutting down' }
   }
@@ -179,6 +194,16 @@ function resultOf(command: Command): CommandResult {
       return { result: 'operation', operation: anOperation() }
     case 'deregister_backend':
       return { result: 'removed' }
+    case 'reload':
+      return {
+        result: 'reloaded',
+        reload: {
+          changed: true,
+          changes: ['backend web/a removed'],
+          leaving: [{ cluster_id: 'web', backend_id: 'a' }],
+          generation: 5,
+        },
+      }
     default:
       return { result: 'backend', backend: aBackend({ id: command.backend }) }
   }

@@ -35,7 +35,12 @@ export interface FakeInstance extends HeldInstance {
   memory: string[]
   identity: Identity | null
   healthy: boolean
+  /** It runs and has no time for checks; its clones have. */
+  busy: boolean
 }
+
+/** In an instance's memory: it hangs, and so will its clones. */
+export const hung = 'hung'
 
 interface FakeSnapshot extends HeldSnapshot {
   complete: boolean
@@ -103,6 +108,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       memory: [...memory],
       identity: null,
       healthy: true,
+      busy: false,
     }
     node.instances.set(spec.name, instance)
     return instance

@@ -8,7 +8,10 @@ import type { ClusterConfig, ListenerConfig } from '../../lib/config/config.ts'
 import { Events, type StampedEvent } from '../../lib/events.ts'
 import { silentLog } from '../../lib/log.ts'
 import { Plane } from '../../lib/proxy/plane.ts'
+import type { TlsKeeper } from '../../lib/proxy/tls/keeper.ts'
 import { clusterConfig } from './cluster-kit.ts'
+import { drainPolicy } from './drain-policy.ts'
+import { healthConfig } from './health-config.ts'
 
 export interface FrontDoor {
   readonly clusters: Clusters
@@ -22,6 +25,7 @@ export interface FrontDoorOptions {
   readonly threads: number
   readonly listeners?: readonly ListenerConfig[]
   readonly clock?: Clock
+  readonly tls?: TlsKeeper
 }
 
 const keys: readonly AffinityKey[] = [{ id: 1, key: new Uint8Array(32).fill(7) }]
@@ -46,7 +50,9 @@ export async function frontDoor(
     events,
     log: silentLog,
     onSessions: sightings => clusters.noteSessions(sightings),
+    ...(options.tls ? { tls: () => options.tls!.material() } : {}),
   })
+  options.tls?.onChange(material => plane.renewTls(material))
   const clusters = new Clusters({
     configs,
     board,
@@ -71,8 +77,8 @@ export function clusterOf(
   return clusterConfig({
     affinity: { method: 'none' },
     backends: Object.entries(ports).map(([id, port]) => ({ id, host: '127.0.0.1', port, weight: 1 })),
-    drain: { gracePeriodMs: 1_000, waitForConnections: true, notifyClients: true },
-    health: { path: '/', intervalMs: 1_000, timeoutMs: 1_000, healthyThreshold: 1, unhealthyThreshold: 3 },
+    drain: drainPolicy({ gracePeriodMs: 1_000 }),
+    health: healthConfig({ intervalMs: 1_000, healthyThreshold: 1 }),
     timeouts: { connectMs: 2_000, headerMs: 10_000, idleMs: 10_000, tunnelIdleMs: 60_000 },
     ...over,
   })

@@ -11,11 +11,15 @@ import type { ClusterConfig, NodeConfig } from '../../lib/config/config.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import { Events } from '../../lib/events.ts'
 import { silentLog } from '../../lib/log.ts'
+import { plainResilience } from '../../lib/proxy/resilience/plain.ts'
 import type { OperationRequest, OperationView } from '../../lib/scaling/operation.ts'
 import { Scaling } from '../../lib/scaling/scaling.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import type { Store } from '../../lib/store/store.ts'
-import { FakeNode, type Fault } from './fake-driver.ts'
+import { drainPolicy } from './drain-policy.ts'
+import { FakeNode, type Fault, hung } from './fake-driver.ts'
+import { healthConfig } from './health-config.ts'
+import { plainBalance } from './plain-balance.ts'
 import { VirtualTime } from './virtual-time.ts'
 
 const MiB = 1024 ** 2
@@ -47,8 +51,11 @@ export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig 
   id: 'web',
   routes: [{ host: '*', path: '/' }],
   balance: 'round_robin',
+  ...plainBalance,
   affinity: { method: 'none' },
   backends: [],
+  protocol: 'http1',
+  tls: null,
   instance: {
     driver: 'process',
     port: 8080,
@@ -56,8 +63,9 @@ export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig 
     cloneFrom: 'live',
     template: {},
   },
-  drain: { gracePeriodMs: 1_000, waitForConnections: true, notifyClients: true },
-  health: { path: '/', intervalMs: 3_600_000, timeoutMs: 1_000, healthyThreshold: 2, unhealthyThreshold: 3 },
+  drain: drainPolicy({ gracePeriodMs: 1_000 }),
+  health: healthConfig({ intervalMs: 3_600_000 }),
+  outlier: null,
   scaling: {
     minInstances: 1,
     maxInstances: 10,
@@ -66,6 +74,7 @@ export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig 
     scaleOutCooldownSeconds: 0,
   },
   timeouts: { connectMs: 1_000, headerMs: 1_000, idleMs: 1_000, tunnelIdleMs: 1_000 },
+  resilience: plainResilience,
   ...over,
 })
 
@@ -187,11 +196,12 @@ export class Lab {
     this.#crash = end
     this.#writes = 0
     const probe = async (target: { host: string; port: number }) => {
-      const ok = this.nodes.some(node => {
-        const instance = node.atPort(target.port)
-        return instance?.state === 'running' && instance.healthy
-      })
+      const instance = this.#find(target.port)
+      const running = instance?.state === 'running'
+      const ok = running && instance.healthy
       await clock.sleep(1)
+      if (running && (instance.busy || instance.memory.includes(hung)))
+        return { ok: false, reason: 'no answer within 1s', silent: true }
       return { ok, reason: ok ? 'answered 200' : 'connect ECONNREFUSED' }
     }
     const clusters = new Clusters({
@@ -204,6 +214,7 @@ export class Lab {
           this.#checkTable(table)
         },
         closeTunnels: () => {},
+        keepTunnels: () => {},
         cut: () => {},
       },
       clock,

@@ -2,20 +2,41 @@
  * For tests of traffic: the real listener, exchange, routing and engine on one loop, in front of backends that a test made, and
  * clients that speak raw bytes. Only the table is written by hand. `close()` takes everything down.
  */
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { Board } from '../../lib/cluster/board.ts'
-import type { TableData } from '../../lib/cluster/table.ts'
-import type { TimeoutsConfig } from '../../lib/config/config.ts'
+import type { TableCluster, TableData } from '../../lib/cluster/table.ts'
+import type {
+  BalanceKind,
+  ListenerConfig,
+  OverloadConfig,
+  ResilienceConfig,
+  TimeoutsConfig,
+  UpstreamTlsConfig,
+} from '../../lib/config/config.ts'
 import { silentLog } from '../../lib/log.ts'
-import { type DataPlaneContext, Exchanges } from '../../lib/proxy/exchange.ts'
+import { type DataPlaneContext, Exchanges } from '../../lib/proxy/exchanges.ts'
 import { type EngineName, Forwards } from '../../lib/proxy/forward/forward.ts'
 import { type Listener, openListener } from '../../lib/proxy/listener.ts'
+import { Mirrors } from '../../lib/proxy/mirror.ts'
+import type { ExchangeRecord } from '../../lib/proxy/observe/exchange-record.ts'
+import { Observation } from '../../lib/proxy/observe/observation.ts'
+import { Observer, type ObserveSettings } from '../../lib/proxy/observe/observer.ts'
+import { unobserved } from '../../lib/proxy/plane-memory.ts'
+import { ordinaryOverload } from '../../lib/proxy/plane-settings.ts'
+import { machineGauges } from '../../lib/proxy/resilience/gauges.ts'
+import { Guards } from '../../lib/proxy/resilience/guards.ts'
+import { type Gauges, Overload } from '../../lib/proxy/resilience/overload.ts'
+import { plainResilience } from '../../lib/proxy/resilience/plain.ts'
+import { SharedLimits } from '../../lib/proxy/resilience/shared-limits.ts'
 import { RouteTable } from '../../lib/proxy/route-table.ts'
+import type { TlsHolder } from '../../lib/proxy/tls/holder.ts'
 import { parseTrustedProxies } from '../../lib/proxy/trusted-proxies.ts'
 import { Tunnels } from '../../lib/proxy/tunnel.ts'
+import { plainTableBalance } from './plain-balance.ts'
 
 /** The same suites run on every engine: see `test/contract/engine`. */
 let engineUnderTest: EngineName = 'relay'
@@ -35,6 +56,27 @@ export interface FrontDoorOptions {
   /** Left out: the one under test. */
   readonly engine?: EngineName
   readonly stopping?: () => boolean
+  readonly observe?: ObserveSettings
+  /** How the backends are spoken to. */
+  readonly protocol?: 'http1' | 'h2'
+  readonly upstreamTls?: UpstreamTlsConfig
+  /** Of the front listener. */
+  readonly listener?: Partial<ListenerConfig>
+  /** Certificates for both sides. */
+  readonly tls?: TlsHolder
+  readonly balance?: BalanceKind
+  readonly resilience?: Partial<ResilienceConfig>
+  /** Clusters besides `web`, without routes: for splits and mirrors. Their backends are `<cluster>0` … on the slots that follow. */
+  readonly others?: Readonly<Record<string, OtherCluster>>
+  readonly random?: () => number
+  readonly overload?: Partial<OverloadConfig>
+  readonly gauges?: Gauges
+}
+
+export interface OtherCluster {
+  readonly backends: readonly number[]
+  readonly affinity?: TableData['clusters'][number]['affinity']
+  readonly resilience?: Partial<ResilienceConfig>
 }
 
 export interface FrontDoor {
@@ -44,41 +86,120 @@ export interface FrontDoor {
   readonly listener: Listener
   readonly context: DataPlaneContext
   readonly table: RouteTable
+  /** Of the exchanges that are over. */
+  readonly records: readonly ExchangeRecord[]
+  /** The next generation: `web` with these differences. */
+  publish(web: Partial<TableCluster>): void
+  /** What is inside the cluster's circuit, and waits before it. */
+  circuit(cluster?: string): { requests: number; tunnels: number; pending: number }
   close(): Promise<void>
 }
 
 export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoor> {
   const clock = options.clock ?? systemClock
   const board = Board.create(1)
-  const members = options.backends.map((port, slot) => {
-    board.admit(slot, 1, 'any')
-    const id = `b${slot}`
-    return { id, incarnation: `${id}-1`, host: '127.0.0.1', port, weight: 1, slot, epoch: 1 }
-  })
-  const data: TableData = {
-    generation: 1,
-    affinityKeys: [{ id: 1, key: new Uint8Array(32).fill(7) }],
-    clusters: [
-      {
-        id: 'web',
-        routes: options.routes ?? [{ host: '*', path: '/' }],
-        balance: 'round_robin',
-        affinity: options.affinity ?? { method: 'none' },
-        timeouts: {
-          connectMs: 2_000,
-          headerMs: 10_000,
-          idleMs: 10_000,
-          tunnelIdleMs: 60_000,
-          ...options.timeouts,
-        },
-        members,
-      },
-    ],
+  const data = tableOf(options, board)
+  const limits = new SharedLimits(1, randomBytes)
+  const guards = new Guards(limits.of(data), 0, clock)
+  const random = options.random ?? Math.random
+  const tableFrom = (data: TableData, before?: RouteTable) =>
+    new RouteTable(data, board, 0, before, random, cluster => guards.of(cluster), clock.now)
+  const table = tableFrom(data)
+  let newest = table
+  const publish = (web: Partial<TableCluster>) => {
+    const { generation, clusters, ...rest } = newest.data
+    const next = [{ ...clusters[0]!, ...web }, ...clusters.slice(1)]
+    newest = tableFrom({ ...rest, generation: generation + 1, clusters: next }, newest)
   }
-  const table = new RouteTable(data, board, 0)
+  const { context, records } = contextOf(options, data, clock, () => newest)
+  const engine = options.engine ?? engineUnderTest
+  const config = { host: '127.0.0.1', port: 0, engine, ...options.listener }
+  const tls = options.tls ? { tls: options.tls } : {}
+  const listener = await openListener(config, context, { reusePort: false, ...tls })
+  const close = async () => {
+    context.tunnels.cutAll()
+    listener.destroy()
+    context.mirrors.close()
+    context.forwards.close()
+    context.overload.close()
+    guards.close()
+    await context.observer.close()
+    await until(() => context.exchanges.size === 0 && context.tunnels.size === 0, 'everything is over')
+  }
+  const url = `http://127.0.0.1:${listener.port}`
+  const circuit = (cluster = 'web') => limits.counts(cluster)!
+  return { port: listener.port, url, board, listener, context, table, records, publish, circuit, close }
+}
+
+function tableOf(options: FrontDoorOptions, board: Board): TableData {
+  let slot = 0
+  const memberAt = (id: string, port: number) => {
+    board.admit(slot, 1, 'any')
+    return { id, incarnation: `${id}-1`, host: '127.0.0.1', port, weight: 1, slot: slot++, epoch: 1 }
+  }
+  const common = {
+    balance: options.balance ?? 'round_robin',
+    ...plainTableBalance,
+    timeouts: {
+      connectMs: 2_000,
+      headerMs: 10_000,
+      idleMs: 10_000,
+      tunnelIdleMs: 60_000,
+      ...options.timeouts,
+    },
+    protocol: options.protocol ?? 'http1',
+    tls: options.upstreamTls ?? null,
+  } as const
+  const web = {
+    ...common,
+    id: 'web',
+    routes: options.routes ?? [{ host: '*', path: '/' }],
+    affinity: options.affinity ?? ({ method: 'none' } as const),
+    resilience: { ...plainResilience, ...options.resilience },
+    members: options.backends.map((port, at) => memberAt(`b${at}`, port)),
+  }
+  const others = Object.entries(options.others ?? {}).map(([id, { backends, affinity, resilience }]) => ({
+    ...common,
+    id,
+    routes: [],
+    affinity: affinity ?? ({ method: 'none' } as const),
+    resilience: { ...plainResilience, ...resilience },
+    members: backends.map((port, at) => memberAt(`${id}${at}`, port)),
+  }))
+  const affinityKeys = [{ id: 1, key: new Uint8Array(32).fill(7) }]
+  return { generation: 1, affinityKeys, clusters: [web, ...others] }
+}
+
+function contextOf(
+  options: FrontDoorOptions,
+  data: TableData,
+  clock: Clock,
+  table: () => RouteTable,
+): { context: DataPlaneContext; records: ExchangeRecord[] } {
+  const random = options.random ?? Math.random
+  const observation = new Observation(1, options.observe ?? unobserved)
+  observation.assign(data.clusters)
+  const observer = new Observer(observation.init(), { thread: 0, clock, log: silentLog, random })
+  const records: ExchangeRecord[] = []
+  const over = observer.over.bind(observer)
+  observer.over = record => {
+    over(record)
+    records.push(record)
+  }
+  const forwards = new Forwards({ clock, ...(options.tls ? { tls: options.tls } : {}) })
   const context: DataPlaneContext = {
-    table: () => table,
-    forwards: new Forwards({ clock }),
+    table,
+    forwards,
+    mirrors: new Mirrors(forwards),
+    overload: new Overload({
+      config: { ...ordinaryOverload, ...options.overload },
+      threads: 1,
+      gauges: options.gauges ?? machineGauges,
+      clock,
+      changed: () => {},
+    }),
+    observer,
+    random,
     exchanges: new Exchanges(),
     tunnels: new Tunnels({ clock }),
     trustedProxies: parseTrustedProxies(options.trustedProxies ?? []),
@@ -88,16 +209,7 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
     log: silentLog,
     stopping: options.stopping ?? (() => false),
   }
-  const engine = options.engine ?? engineUnderTest
-  const listener = await openListener({ host: '127.0.0.1', port: 0, engine }, context, { reusePort: false })
-  const close = async () => {
-    context.tunnels.cutAll()
-    listener.destroy()
-    context.forwards.close()
-    await until(() => context.exchanges.size === 0 && context.tunnels.size === 0, 'everything is over')
-  }
-  const url = `http://127.0.0.1:${listener.port}`
-  return { port: listener.port, url, board, listener, context, table, close }
+  return { context, records }
 }
 
 export interface RawBackend {

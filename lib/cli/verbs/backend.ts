@@ -18,21 +18,20 @@ const answerMarginMs = 10_000
 const pollEveryMs = 500
 
 export interface DrainOptions {
-  /** Null: the cluster's own. */
+  /** Null, here and below: the cluster's own. */
   readonly graceMs: number | null
   readonly waitForConnections: boolean
-  readonly notify: boolean
+  readonly sessions: string | null
+  readonly tunnels: string | null
+  readonly closeCode: number | null
+  readonly spreadMs: number | null
   readonly wait: boolean
 }
 
 export async function drain(context: Context, target: string, options: DrainOptions): Promise<void> {
   const client = new AdminClient(context)
   const path = `${pathOf(target)}/drain`
-  const body = {
-    ...(options.graceMs === null ? {} : { grace_period_seconds: options.graceMs / 1000 }),
-    ...(options.waitForConnections ? {} : { wait_for_connections: false }),
-    ...(options.notify ? {} : { notify_clients: false }),
-  }
+  const body = bodyOf(options)
   if (!options.wait) return show(context, target, (await client.post<One>(path, body)).backend)
   const drained = client.post<Drained>(`${path}?wait=${waitMs}ms`, body, waitMs + answerMarginMs)
   const { backend, proof } = await watch(context, client, target, drained)
@@ -40,7 +39,7 @@ export async function drain(context: Context, target: string, options: DrainOpti
     throw new CliError(
       1,
       'wait_timeout',
-      `${target} is not drained yet: ${leftText(proof)} left. The drain goes on; see \`tidegate status\`.`,
+      `${target} is not drained yet: ${leftText(proof)} left${whenText(proof)}. The drain goes on; see \`tidegate status\`.`,
       { proof },
     )
   if (context.json) return printJson(context.io, { backend, proof })
@@ -49,6 +48,17 @@ export async function drain(context: Context, target: string, options: DrainOpti
     context.io.stdout,
     `${target} is drained after ${formatDuration(proof.waited_ms)}: ${leftText(proof)} left.${cut}`,
   )
+}
+
+function bodyOf({ graceMs, waitForConnections, sessions, tunnels, closeCode, spreadMs }: DrainOptions) {
+  return {
+    ...(graceMs === null ? {} : { grace_period_seconds: graceMs / 1000 }),
+    ...(waitForConnections ? {} : { wait_for_connections: false }),
+    ...(sessions === null ? {} : { sessions }),
+    ...(tunnels === null ? {} : { tunnels }),
+    ...(closeCode === null ? {} : { close_code: closeCode }),
+    ...(spreadMs === null ? {} : { close_spread_seconds: spreadMs / 1000 }),
+  }
 }
 
 export async function mark(context: Context, target: string, verb: 'ready' | 'maint'): Promise<void> {
@@ -119,6 +129,13 @@ async function find(client: AdminClient, target: string): Promise<BackendView | 
 const leftText = (left: Pick<DrainProof, 'in_flight' | 'tunnels' | 'sessions'>): string => {
   const sessions = left.sessions === null ? '' : `, ${plural(left.sessions, 'session')}`
   return `${left.in_flight} in flight, ${plural(left.tunnels, 'tunnel')}${sessions}`
+}
+
+/** What the wait is for: the oldest tunnel, and the end of the grace period. */
+function whenText({ oldest_tunnel_seconds: oldest, deadline_at, deadline_reached }: DrainProof): string {
+  const age = oldest === undefined ? '' : `, the oldest tunnel open for ${formatDuration(oldest * 1000)}`
+  const deadline = deadline_at === null || deadline_reached ? '' : `; its time ends at ${deadline_at}`
+  return `${age}${deadline}`
 }
 
 function pathOf(target: string): string {

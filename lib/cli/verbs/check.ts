@@ -1,6 +1,6 @@
 /** `check -c FILE`: is the configuration good? Starts nothing. */
 import type { Config } from '../../config/config.ts'
-import { faultLine, loadConfig } from '../../config/load.ts'
+import { type ConfigResult, faultLine, loadConfig } from '../../config/load.ts'
 import { CliError, type Context, line, printJson } from '../io.ts'
 import { plural } from '../table.ts'
 
@@ -15,8 +15,12 @@ export async function check(context: Context, options: { config: string }): Prom
 }
 
 /** The configuration, or exit 2 with every fault of it, one a line. */
-export async function configOrExit({ io, json }: Context, path: string): Promise<Config> {
-  const result = await loadConfig(path)
+export async function configOrExit(
+  { io, json }: Context,
+  path: string,
+  read: () => Promise<ConfigResult> = () => loadConfig(path),
+): Promise<Config> {
+  const result = await read()
   if ('config' in result) return result.config
   const { faults } = result
   if (!json) for (const fault of faults) line(io.stderr, faultLine(path, fault))

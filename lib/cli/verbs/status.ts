@@ -39,7 +39,7 @@ function statusLines(rows: readonly Row[], nowMs: number): string[] {
     ['CLUSTER', 'HEALTH', 'SCALING', 'INSTANCES', 'BACKENDS', 'ROUTES', 'LAST OPERATION'],
     rows.map(({ cluster, status }) => [
       cluster.cluster_id,
-      status.health_status,
+      status.panic ? `${status.health_status} (panic)` : status.health_status,
       status.scaling_status,
       cluster.scaling
         ? `${status.instances} (${cluster.scaling.min_instances}–${cluster.scaling.max_instances})`

@@ -1,4 +1,4 @@
-/** The part of hashring 3.2 that `ring.ts` uses. */
+/** The part of hashring 3.2 that `equal-ring.ts` uses. */
 declare module 'hashring' {
   class HashRing {
     constructor(
@@ -14,7 +14,6 @@ declare module 'hashring' {
     readonly ring: readonly { readonly value: number; readonly server: string }[]
     /** Where a hash value falls: an index into `ring`. */
     find(hashValue: number): number
-    hashValue(key: string): number
   }
   export = HashRing
 }

@@ -1,65 +1,36 @@
 /**
- * Consistent hashing: each key has an owner, and when a member leaves only its own keys move. The only importing file of
- * `hashring`.
+ * Consistent hashing: each key has an order of members, the first of them its owner; when a member comes, leaves or gets
+ * another weight, keys move only to it or from it. @pure
  *
- * Every member of weight > 0 has the same number of points. Weights beyond that are ignored: hashring normalises them by
- * their sum, so one member's change would move keys between the others. For the same reason the points are given to it
- * as explicit counts: derived from a weight they are rounded down for some ring sizes (⌊1/49 · 40 · 49⌋ is 39).
+ * The order: a member has `pointsPerMember` points on a ring of 2^32 places. Its distance from a key is the way from the key's
+ * place to its next point, divided by its weight; the nearest is the first. No member's distance depends on another member,
+ * which is why nothing else moves. With equal weights this is the plain ring: the next point is the nearest.
  *
- * `get` and `range` of the package are left out: the first caches per key under names that clients choose, the second
- * builds a list for each request.
+ * Two kinds, one order (`test/contract/balance`): `hashring` for a moderate number of equal members, our own for the rest. So
+ * nothing moves either when a cluster grows from one into the other.
  */
-import { hash } from 'node:crypto'
-import HashRing from 'hashring'
-import { takesNew } from './admits.ts'
 import type { Candidate } from './balancer.ts'
+import { EqualRing } from './equal-ring.ts'
+import { WeightedRing } from './weighted-ring.ts'
 
-/** 40 hashes of four points each, as ketama has them: the largest share of ten members is about 1.2 times the mean. */
-const hashesPerMember = 40
-const pointsPerHash = 4
-
-export class Ring<M extends Candidate> {
-  readonly #ring: HashRing
-  /** The member of each point. */
-  readonly #owners: readonly M[]
-
-  constructor(members: readonly M[]) {
-    // A prefix keeps an id such as `__proto__` from meaning anything to an object used as a map.
-    const byName = new Map(
-      members.filter(member => member.weight > 0).map(member => [`/${member.id}`, member]),
-    )
-    const servers: Record<string, { vnodes: number }> = {}
-    for (const name of byName.keys()) servers[name] = { vnodes: hashesPerMember }
-    this.#ring = new HashRing(servers, digest, {
-      // Any number but `hashesPerMember`: equal ones would be taken for "derive it from the weight".
-      'vnode count': 1,
-      replicas: pointsPerHash,
-      'max cache size': 1,
-    })
-    this.#owners = this.#ring.ring.map(point => byName.get(point.server)!)
-  }
-
-  /** Where the key falls: the place its walk around the ring begins. */
-  place(key: string): number {
-    return this.#owners.length === 0 ? 0 : this.#ring.find(this.#ring.hashValue(key))
-  }
-
-  /** Whose the keys at this place are, whether it can serve or not; null on an empty ring. */
-  owner(place: number): M | null {
-    return this.#owners[place] ?? null
-  }
-
-  /** The first member from this place on that takes new clients and is not in `tried`. */
-  next(place: number, tried: ReadonlySet<M>): M | null {
-    const owners = this.#owners
-    for (let step = 0; step < owners.length; step++) {
-      const member = owners[place + step < owners.length ? place + step : place + step - owners.length]!
-      if (takesNew(member, tried)) return member
-    }
-    return null
-  }
+export interface Ring<M extends Candidate> {
+  /** Whose the keys of this hash are, whether it can serve or not; null where nobody has a weight. */
+  owner(hash: number): M | null
+  /** The first in the order that takes new clients, is not in `tried`, and `fits`. */
+  next(hash: number, tried: ReadonlySet<M>, fits: Fits<M> | null): M | null
+  /** The owner of the key that `next` was asked for last: found on the same walk. */
+  readonly passedOwner: M | null
 }
 
-function digest(key: string): Uint8Array {
-  return hash('sha256', key, 'buffer')
+export type Fits<M> = (member: M) => boolean
+
+/** Above this many members the package takes too long to build a ring; see docs/decisions/consistent-hashing.md. */
+export const equalMembersMax = 64
+
+/** A ring over the members of weight > 0; what `previous` has in common with it is not built anew. */
+export function createRing<M extends Candidate>(members: readonly M[], previous: Ring<M> | null): Ring<M> {
+  const serving = members.filter(member => member.weight > 0)
+  const equal = serving.every(member => member.weight === serving[0]!.weight)
+  if (equal && serving.length <= equalMembersMax) return new EqualRing(serving)
+  return new WeightedRing(serving, previous instanceof WeightedRing ? previous : null)
 }

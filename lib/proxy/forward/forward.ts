@@ -9,6 +9,8 @@ import type { TimeoutsConfig } from '../../config/config.ts'
 import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead, RequestBody } from '../client-end.ts'
 import type { Failure } from '../retry.ts'
 import type { RouteCluster } from '../route-table.ts'
+import type { TlsHolder } from '../tls/holder.ts'
+import { createH2 } from './h2/h2.ts'
 import { createHttpProxy3 } from './http-proxy-3.ts'
 import { createRelay } from './relay/relay.ts'
 
@@ -51,8 +53,22 @@ export interface ForwardCall {
   abort(): void
 }
 
-/** Client's end of an upgrade: a Duplex with those methods of a socket that engines set. */
+/** A backend's connection that became a tunnel, for an engine that moves its bytes itself. */
+export interface BackendEnd {
+  /** False: full; `Joinable.backendRoom` follows. */
+  write(bytes: Uint8Array): boolean
+  end(): void
+  resume(): void
+}
+
+/** Client's end of an upgrade: a Duplex with those methods of a socket that engines set, and a way past the streams. */
 export interface TunnelEnd extends Duplex {
+  /** Before `switched`: what the client sends goes there, and no longer to who reads this stream. */
+  join(backend: BackendEnd): void
+  /** False: the client is full; the backend is resumed when there is room. */
+  fromBackend(bytes: Buffer): boolean
+  backendRoom(): void
+  backendEnded(): void
   setTimeout(ms: number): unknown
   setNoDelay(on: boolean): unknown
   setKeepAlive(on: boolean, delayMs: number): unknown
@@ -70,16 +86,20 @@ export interface Forward {
 
 export interface ForwardDeps {
   readonly clock: Clock
+  /** Needed where members are spoken to over TLS. */
+  readonly tls?: TlsHolder
 }
 
 export type CreateForward = (deps: ForwardDeps) => Forward
 
+/** For HTTP/1.1, which there are two of. */
 export type EngineName = 'relay' | 'http-proxy-3'
 
 const engines = {
   relay: createRelay,
   'http-proxy-3': createHttpProxy3,
-} as const satisfies Record<EngineName, CreateForward>
+  h2: createH2,
+} as const satisfies Record<EngineName | 'h2', CreateForward>
 
 /** The engines of one event loop, each made when it is first needed. */
 export class Forwards {
@@ -91,11 +111,11 @@ export class Forwards {
   }
 
   /** What carries this client's requests to this cluster. */
-  of(client: ClientEnd, _cluster: RouteCluster): Forward {
-    return this.engine(client.engine)
+  of(client: ClientEnd, cluster: RouteCluster): Forward {
+    return this.engine(cluster.protocol === 'h2' ? 'h2' : client.engine)
   }
 
-  engine(name: EngineName): Forward {
+  engine(name: EngineName | 'h2'): Forward {
     let engine = this.#engines.get(name)
     if (engine === undefined) {
       engine = engines[name](this.#deps)

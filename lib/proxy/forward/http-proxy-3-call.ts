@@ -14,6 +14,7 @@ import type { RequestBody } from '../client-end.ts'
 import type { Deadlines, Timed } from '../deadlines.ts'
 import { trailerFields } from '../headers.ts'
 import { closeHandshakeMs } from '../limits.ts'
+import { isTlsFailure } from '../tls/upstream.ts'
 import type { ForwardCall, ForwardEvents, ForwardRequest, TunnelEnd } from './forward.ts'
 
 type Phase = 'connect' | 'body' | 'head' | 'answer' | 'over'
@@ -115,7 +116,10 @@ export class EngineCall implements ForwardCall, Timed {
   connectionGiven(socket: Socket): void {
     this.#connection = socket
     this.#bytesReadBefore = socket.bytesRead
-    if (socket.connecting) socket.once('connect', () => this.#connected())
+    // TLS stands when the backend has shown who it is.
+    const { secureConnecting = false } = socket as Socket & { readonly secureConnecting?: boolean }
+    if (secureConnecting) socket.once('secureConnect', () => this.#connected())
+    else if (socket.connecting) socket.once('connect', () => this.#connected())
     else this.#connected()
   }
 
@@ -336,6 +340,6 @@ const alive = { destroyed: false }
 function failureCode(error: unknown, phase: Phase): ErrorCode {
   const code = (error as NodeJS.ErrnoException | undefined)?.code ?? ''
   if (/^ERR_(INVALID|HTTP|UNESCAPED)/.test(code)) return 'internal'
-  if (phase === 'connect') return 'upstream_connect_failed'
+  if (phase === 'connect') return isTlsFailure(error) ? 'upstream_tls_failed' : 'upstream_connect_failed'
   return code.startsWith('HPE_') ? 'upstream_bad_response' : 'upstream_reset'
 }

@@ -27,7 +27,7 @@ export function createHttpProxy3(deps: ForwardDeps): Forward {
   delete process.env.FORCE_FETCH_PATH
   const proxy = withoutRewriting(createProxyServer({}))
   const deadlines = new Deadlines(deps.clock)
-  const pools = new Pools(memberOptions)
+  const pools = new Pools(memberOptions, deps.tls)
   listen(proxy)
 
   return {
@@ -68,14 +68,14 @@ function withoutRewriting(proxy: ProxyServer): ProxyServer {
   return proxy
 }
 
-function memberOptions(member: Member, agent: Agent): MemberOptions {
+function memberOptions(member: Member, agent: Agent, fresh: Agent): MemberOptions {
   const common = {
     target: { host: member.host, port: member.port },
     // The library neither parses the path (`toProxy`) nor writes the response.
     toProxy: true,
     selfHandleResponse: true,
   }
-  return { pooled: { ...common, agent }, fresh: common }
+  return { pooled: { ...common, agent }, fresh: { ...common, agent: fresh } }
 }
 
 function listen(proxy: ProxyServer): void {

@@ -2,9 +2,10 @@
  * The kept backend connections of one event loop: an agent for each member's tenancy of its slot, so that a connection is never
  * used for a later backend at the same address.
  */
-import { Agent } from 'node:http'
+import { Agent, type AgentOptions } from 'node:http'
 import type { Member } from '../../cluster/member.ts'
 import { connectionsPerMemberMax, pooledIdleMs, pooledPerMemberMax } from '../limits.ts'
+import type { TlsHolder } from '../tls/holder.ts'
 
 /** Newest first, so that what is not needed grows old and is closed. */
 const agentOptions = {
@@ -15,21 +16,25 @@ const agentOptions = {
   timeout: pooledIdleMs,
 } as const
 
+const freshOptions = { keepAlive: false } as const
+
 export class Pools<T> {
   readonly #pools = new Map<number, { readonly agent: Agent; readonly value: T }>()
-  readonly #make: (member: Member, agent: Agent) => T
+  readonly #make: (member: Member, agent: Agent, fresh: Agent) => T
+  readonly #tls: TlsHolder | undefined
 
-  /** `make` builds what an engine wants to keep beside the agent of a member. */
-  constructor(make: (member: Member, agent: Agent) => T) {
+  /** `make` builds what an engine wants to keep beside the agents of a member; `fresh` keeps no connection. */
+  constructor(make: (member: Member, agent: Agent, fresh: Agent) => T, tls: TlsHolder | undefined) {
     this.#make = make
+    this.#tls = tls
   }
 
   of(member: Member): T {
     const key = tenancy(member)
     let pool = this.#pools.get(key)
     if (pool === undefined) {
-      const agent = new Agent(agentOptions)
-      pool = { agent, value: this.#make(member, agent) }
+      const agent = this.#agent(member, agentOptions)
+      pool = { agent, value: this.#make(member, agent, this.#agent(member, freshOptions)) }
       this.#pools.set(key, pool)
     }
     return pool.value
@@ -44,6 +49,13 @@ export class Pools<T> {
     for (const sockets of Object.values(pool.agent.freeSockets)) {
       for (const socket of [...(sockets ?? [])]) socket.destroy()
     }
+  }
+
+  #agent(member: Member, options: AgentOptions): Agent {
+    const agent = new Agent(options)
+    const { tls } = member
+    if (tls !== null) agent.createConnection = () => this.#tls!.upstream(tls).connect(member, 'http/1.1')
+    return agent
   }
 
   close(): void {

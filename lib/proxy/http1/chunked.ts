@@ -1,5 +1,5 @@
 /**
- * The chunked coding, read strictly (RFC 9112 §7.1): a size of at most 15 hexadecimal digits, extensions that are tokens and of
+ * The chunked coding, read strictly (RFC 9112 §7.1): a size of at most 13 hexadecimal digits, extensions that are tokens and of
  * bounded length and go nowhere, CR LF after every part, trailers of bounded length. @pure
  *
  *           digit           CR LF            all bytes             CR LF

@@ -21,8 +21,10 @@ export const Field = {
   /** About earlier hops: written anew by whoever is trusted. */
   forwarding: 9,
   cookie: 10,
-  /** Another spelling of one of the above (`x_forwarded_for`) that some applications take for it. */
+  /** Another spelling of one of the above (`x_forwarded_for`, `x.real.ip`) that some applications take for it. */
   alias: 11,
+  /** W3C trace context: written anew where we take part. */
+  trace: 12,
 } as const
 export type FieldKind = (typeof Field)[keyof typeof Field]
 
@@ -44,6 +46,8 @@ const kinds = new Map<string, FieldKind>([
   ['forwarded', Field.forwarding],
   ['via', Field.forwarding],
   ['x-real-ip', Field.forwarding],
+  ['traceparent', Field.trace],
+  ['tracestate', Field.trace],
 ])
 const longestKnown = 19
 const letterX = 23
@@ -52,11 +56,11 @@ const letterX = 23
 const firstLetters = new Uint32Array(longestKnown + 1)
 for (const name of kinds.keys()) firstLetters[name.length]! |= 1 << (name.charCodeAt(0) - 97)
 
-/** What a byte may be in a name: 0 nothing, 1 a token character (RFC 9110 §5.6.2), 2 the underscore among them. */
+/** What a byte may be in a name: 0 nothing, 1 a token character (RFC 9110 §5.6.2), 2 one that some take for a dash. */
 const nameByte = new Uint8Array(256)
-for (const char of "!#$%&'*+-.^`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+for (const char of '-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ')
   nameByte[char.charCodeAt(0)] = 1
-nameByte['_'.charCodeAt(0)] = 2
+for (const char of "!#$%&'*+.^_`|~") nameByte[char.charCodeAt(0)] = 2
 
 /** 1: may be in a value (RFC 9110 §5.5: visible, blank, tab, obs-text). */
 const valueByte = new Uint8Array(256)
@@ -136,18 +140,18 @@ export class FieldScanner {
   #scanName(start: number, eol: number): number {
     const text = this.#text
     let i = start
-    let underscore = false
+    let odd = false
     for (;;) {
       const byte = i < eol ? nameByte[text.charCodeAt(i)]! : 0
       if (byte === 0) break
-      if (byte === 2) underscore = true
+      if (byte === 2) odd = true
       i++
     }
     if (i === start || i === eol || text.charCodeAt(i) !== 0x3a) {
       this.#fail('A line that is not a header field.')
       return -1
     }
-    this.kind = underscore ? this.#aliasKind(start, i) : this.#kindOf(start, i)
+    this.kind = odd ? this.#aliasKind(start, i) : this.#kindOf(start, i)
     return i
   }
 
@@ -155,7 +159,7 @@ export class FieldScanner {
     const length = end - start
     const first = (this.#text.charCodeAt(start) | 0x20) - 97
     const known = length <= longestKnown && first >= 0 && first < 26 && (firstLetters[length]! >> first) & 1
-    if (!known && !(first === letterX && length > 11)) return Field.plain
+    if (!known && !(first === letterX && length > 10)) return Field.plain
     const name = this.#text.slice(start, end).toLowerCase()
     const kind = kinds.get(name)
     if (kind !== undefined) return kind

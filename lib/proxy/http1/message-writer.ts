@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
 
 /** Up to here bytes are copied into the text that waits; larger ones go out as they are, beside it. */
-const copyBytesMax = 4 * 1024
+const copyBytesMax = 3 * 1024
 const heldCharsMax = 16 * 1024
 
 export class MessageWriter {
@@ -15,6 +15,8 @@ export class MessageWriter {
   /** Latin1, not sent yet. */
   #held = ''
   #framing: Framing = 'none'
+  /** Written after the heads, on the wire. */
+  bodyBytes = 0
   /** With `length`: bytes still to come. */
   #remaining = 0
 
@@ -35,11 +37,12 @@ export class MessageWriter {
   begin(head: string, framing: Framing, length: number): void {
     this.#held += head
     this.#framing = framing
+    this.bodyBytes = 0
     this.#remaining = framing === 'length' ? length : 0
   }
 
-  /** The bytes are the caller's again after this. False: more than was promised. */
-  write(bytes: Buffer): boolean {
+  /** `lent`: the bytes are the caller's again after this. False: more than was promised. */
+  write(bytes: Buffer, lent = true): boolean {
     const { length } = bytes
     if (this.#framing === 'none' || length === 0) return true
     if (this.#framing === 'length') {
@@ -47,6 +50,7 @@ export class MessageWriter {
       this.#remaining -= length
     }
     const chunked = this.#framing === 'chunked'
+    this.bodyBytes += length
     if (length <= copyBytesMax) {
       const text = bytes.toString('latin1')
       this.#held += chunked ? `${length.toString(16)}\r\n${text}\r\n` : text
@@ -54,7 +58,7 @@ export class MessageWriter {
       return true
     }
     const socket = this.#socket
-    const own = Buffer.from(bytes)
+    const own = lent ? Buffer.from(bytes) : bytes
     const before = chunked ? `${this.#held}${length.toString(16)}\r\n` : this.#held
     this.#held = ''
     if (before === '') {

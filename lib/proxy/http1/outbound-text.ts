@@ -32,6 +32,21 @@ export function relayedText(head: RequestHead, forwarding: string, member: Membe
   return head.length === 0 ? `${text}Content-Length: 0\r\n\r\n` : `${text}\r\n`
 }
 
+/** The forwarding lines of one connection: those of the next request are the same as of the last, most of the time. */
+export class ForwardingLines {
+  #authority = ''
+  #text = ''
+
+  of(head: RequestHead, hop: Hop): string {
+    if (head.forwarded || hop.trusted || hop.httpVersionMinor === 0) return forwardingText(head, hop)
+    if (this.#text === '' || this.#authority !== hop.authority) {
+      this.#authority = hop.authority
+      this.#text = forwardingText(head, hop)
+    }
+    return this.#text
+  }
+}
+
 /** The fields about this hop, and under trust about earlier ones, as lines. */
 export function forwardingText(head: RequestHead, hop: Hop): string {
   const fields = forwardingFields(head.forwarded ? head.fields() : nothing, hop)

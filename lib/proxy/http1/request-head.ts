@@ -5,11 +5,11 @@
  * framing is taken out here and written anew by whoever sends the request on.
  */
 import { isEssential } from '../headers.ts'
+import { requestFieldsMax } from '../limits.ts'
 import type { Screened } from '../screen.ts'
 import { screenTarget } from '../screen.ts'
 import { Field, FieldScanner, isToken, type ScanResult } from './field-scanner.ts'
 
-export const requestFieldsMax = 200
 const methodCharsMax = 32
 
 /** Why a head was refused. `fault` is for people and repeats nothing of it. */
@@ -181,7 +181,7 @@ class HeadReader {
         this.#upgrade = this.#upgrade === null ? scanner.value() : `${this.#upgrade},${scanner.value()}`
         return null
       case Field.expect:
-        this.#expect = scanner.value()
+        this.#expect = this.#expect === null ? scanner.value() : `${this.#expect},${scanner.value()}`
         return null
       case Field.te:
         if (/(?:^|[,\s])trailers(?:$|[,;\s])/i.test(scanner.value())) this.#head.takesTrailers = true
@@ -225,8 +225,8 @@ class HeadReader {
     let upgrade = false
     let nominated: Set<string> | null = null
     let close = false
-    for (const token of this.#connection.toLowerCase().split(',')) {
-      const name = token.trim()
+    // Not `trim`: it would take more for a blank than HTTP does.
+    for (const name of this.#connection.toLowerCase().split(/[ \t]*,[ \t]*/)) {
       if (name === 'close') close = true
       else if (name === 'keep-alive') head.keepAlive = true
       else if (name === 'upgrade') upgrade = true

@@ -96,7 +96,8 @@ function readFields(
     } else if (kind === Field.connection)
       connection =
         connection === '' ? scanner.value().toLowerCase() : `${connection},${scanner.value().toLowerCase()}`
-    else if (kind === Field.upgrade) head.upgrade = scanner.value().toLowerCase()
+    else if (kind === Field.upgrade)
+      head.upgrade = `${head.upgrade === null ? '' : `${head.upgrade},`}${scanner.value().toLowerCase()}`
   }
   head.kept = runStart < scanner.lineStart ? kept + text.slice(runStart, scanner.lineStart) : kept
   head.keepAlive = minor === 1
@@ -112,6 +113,7 @@ function passes(kind: number, text: string): boolean {
     case Field.host:
     case Field.expect:
     case Field.alias:
+    case Field.trace:
       return true
     case Field.forwarding:
       return !text
@@ -130,8 +132,7 @@ function readConnection(head: ResponseHead, connection: string): void {
     return
   }
   let nominated: Set<string> | null = null
-  for (const token of connection.split(',')) {
-    const name = token.trim()
+  for (const name of connection.split(/[ \t]*,[ \t]*/)) {
     if (name === 'close') head.keepAlive = false
     else if (name !== '' && name !== 'keep-alive' && name !== 'upgrade')
       nominated = (nominated ?? new Set()).add(name)

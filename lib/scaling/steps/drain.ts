@@ -9,8 +9,7 @@ import type { Step } from '../step.ts'
 
 export const drain: Step = {
   name: 'drain',
-  timeoutMs: ({ config, request }) =>
-    (policyOf(request, config.drain)?.gracePeriodMs ?? 0) + limits.drainSlackMs,
+  timeoutMs: ({ config, request }) => graceOf(policyOf(request, config.drain)) + limits.drainSlackMs,
   async run({ world, cluster, config, request, journal }, _intent, signal) {
     const policy = policyOf(request, config.drain)
     if (!policy) return { data: { skipped: true, backends: [] } }
@@ -35,10 +34,14 @@ export const drain: Step = {
   },
 }
 
+const graceOf = (policy: DrainPolicy | null): number =>
+  policy?.waitForConnections ? policy.gracePeriodMs : 0
+
 /** How the leaving are seen out; null: not at all, they are cut when they are removed. */
 export function policyOf(request: OperationRequest, config: DrainConfig): DrainPolicy | null {
-  if (request.type === 'replace') return { ...config }
+  if (request.type === 'replace') return config
   if (!request.drain_connections) return null
-  if (request.immediate) return { gracePeriodMs: 0, waitForConnections: false, notifyClients: true }
-  return { ...config }
+  if (request.immediate)
+    return { ...config, waitForConnections: false, sessions: 'cut', tunnels: 'close', closeSpreadMs: 0 }
+  return config
 }

@@ -32,7 +32,7 @@ async function untilHealthy(ctx: StepContext, made: MadeData['instances'][number
   try {
     while (passed < health.healthyThreshold) {
       if (checks > 0) await clock.sleep(Math.min(limits.verifyPollMs, health.intervalMs), signal)
-      const verdict = await probe(made.address, health, signal)
+      const verdict = await probe(ctx.world.clusters.target(ctx.cluster, made.address), health, signal)
       signal.throwIfAborted()
       checks++
       reason = verdict.reason

@@ -14,7 +14,8 @@ export const warmUp: Step = {
       throw new TidegateError('instance_died', 'a new instance was gone before it could serve')
     await ensureRegistered(world, cluster, records)
     for (const record of records) {
-      const verdict = await world.probe(record.address, config.health, signal)
+      const target = world.clusters.target(cluster, record.address)
+      const verdict = await world.probe(target, config.health, signal)
       if (!verdict.ok)
         throw new TidegateError(
           'instance_unhealthy',

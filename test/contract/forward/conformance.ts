@@ -7,6 +7,7 @@ import { Board } from '../../../lib/cluster/board.ts'
 import { Member } from '../../../lib/cluster/member.ts'
 import type { AnswerBody, AnswerHead } from '../../../lib/proxy/client-end.ts'
 import type {
+  BackendEnd,
   CreateForward,
   Forward,
   ForwardEvents,
@@ -376,6 +377,17 @@ class Recorder implements ForwardEvents {
 
 class FakeClient extends Duplex implements TunnelEnd {
   got = ''
+  join(backend: BackendEnd): void {
+    this.on('data', bytes => backend.write(bytes))
+    this.on('end', () => backend.end())
+  }
+  fromBackend(bytes: Buffer): boolean {
+    return this.write(bytes)
+  }
+  backendRoom(): void {}
+  backendEnded(): void {
+    this.end()
+  }
   override _read(): void {}
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     this.got += chunk.toString('latin1')

@@ -9,6 +9,7 @@ import type {
   Store,
   Write,
 } from '../../../lib/store/store.ts'
+import { drainPolicy } from '../../support/drain-policy.ts'
 
 export const operation = (over: Partial<OperationRecord> = {}): OperationRecord => ({
   id: 'op1',
@@ -148,6 +149,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       weight: 3,
       incarnation: 'x',
     }
+    const drain = { deadlineAtMs: 1_700_000_030_000, policy: drainPolicy({ sessions: 'keep' }) }
     await store.write([
       { put: 'instance', record: instance('a') },
       { put: 'instance', record: instance('b', { createdAtMs: 6 }) },
@@ -155,6 +157,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       { put: 'backend', record: { ...backend, cluster: 'api' } },
       { put: 'mark', record: { cluster: 'web', backend: 'a', mark: 'drain' } },
       { put: 'mark', record: { cluster: 'web', backend: 's', mark: 'maint' } },
+      { put: 'mark', record: { cluster: 'web', backend: 'd', mark: 'drain', drain } },
     ])
     await store.write([
       { put: 'instance', record: instance('a', { node: 'n2' }) },
@@ -167,7 +170,10 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
     t.strictSame(await store.membership(), {
       instances: [instance('a', { node: 'n2' })],
       backends: [{ ...backend, cluster: 'api' }],
-      marks: [{ cluster: 'web', backend: 'a', mark: 'maint' }],
+      marks: [
+        { cluster: 'web', backend: 'a', mark: 'maint' },
+        { cluster: 'web', backend: 'd', mark: 'drain', drain },
+      ],
     })
   })
 

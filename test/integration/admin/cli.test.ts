@@ -118,7 +118,18 @@ t.test('Ctrl-C leaves the operation running and says how to follow it', async t 
 
 t.test('drain waits for the proof', async t => {
   const { url, control } = await startAdmin(t)
-  const drained = await cli(['drain', 'web/a', '--grace', '1.5s', '--no-notify', '--admin', url])
+  const flags = [
+    '--grace',
+    '1.5s',
+    '--no-notify',
+    '--sessions',
+    'cut',
+    '--close-code',
+    '1012',
+    '--spread',
+    '1s',
+  ]
+  const drained = await cli(['drain', 'web/a', ...flags, '--admin', url])
   t.match(drained, {
     code: 0,
     out: 'web/a is drained after 120 ms: 0 in flight, 0 tunnels, 3 sessions left.\n',
@@ -127,12 +138,19 @@ t.test('drain waits for the proof', async t => {
     kind: 'drain_backend',
     cluster: 'web',
     backend: 'a',
-    gracePeriodMs: 1500,
-    waitForConnections: null,
-    notifyClients: false,
+    policy: { gracePeriodMs: 1500, sessions: 'cut', tunnels: 'cut', closeCode: 1012, closeSpreadMs: 1000 },
   })
-  control.onDrained = () => ({ ...aProof, drained: false, in_flight: 4 })
-  t.match(await cli(['drain', 'web/a', '--admin', url]), { code: 1, err: /not drained yet: 4 in flight/ })
+  control.onDrained = () => ({
+    ...aProof,
+    drained: false,
+    in_flight: 4,
+    tunnels: 1,
+    oldest_tunnel_seconds: 90,
+  })
+  t.match(await cli(['drain', 'web/a', '--admin', url]), {
+    code: 1,
+    err: /not drained yet: 4 in flight, 1 tunnel.*oldest tunnel open for 1 min 30 s; its time ends at 2026-01-02T03:04:35/,
+  })
   const begun = await cli(['drain', 'web/a', '--no-wait', '--json', '--admin', url])
   t.match(begun.json(), { backend: { id: 'a' } })
   const never = Promise.withResolvers<typeof aProof>()

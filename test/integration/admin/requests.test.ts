@@ -185,30 +185,33 @@ t.test('drain: settings, and the proof with wait', async t => {
   const { ask, control } = await startAdmin(t)
   const path = '/api/v1/clusters/web/backends/a/drain'
   t.match(await ask(path, { method: 'POST' }), { status: 202, body: { backend: { id: 'a' } } })
-  const body = { grace_period_seconds: 1.5, wait_for_connections: false, notify_clients: false }
+  const body = {
+    ...{ grace_period_seconds: 1.5, wait_for_connections: false, notify_clients: false },
+    ...{ sessions: 'keep', close_code: 1012, close_spread_seconds: 0.5 },
+  }
   const answer = await ask(`${path}?wait=30s`, { method: 'POST', body })
   t.match(answer, { status: 200, body: { proof: { drained: true, in_flight: 0, tunnels: 0, sessions: 3 } } })
   t.strictSame(
     control.asked.map(({ command }) => command),
     [
+      { kind: 'drain_backend', cluster: 'web', backend: 'a', policy: {} },
       {
         kind: 'drain_backend',
         cluster: 'web',
         backend: 'a',
-        gracePeriodMs: null,
-        waitForConnections: null,
-        notifyClients: null,
-      },
-      {
-        kind: 'drain_backend',
-        cluster: 'web',
-        backend: 'a',
-        gracePeriodMs: 1500,
-        waitForConnections: false,
-        notifyClients: false,
+        policy: {
+          gracePeriodMs: 1500,
+          waitForConnections: false,
+          sessions: 'keep',
+          tunnels: 'cut',
+          closeCode: 1012,
+          closeSpreadMs: 500,
+        },
       },
     ],
   )
+  const contradiction = await ask(path, { method: 'POST', body: { notify_clients: true, tunnels: 'keep' } })
+  t.match(contradiction, { status: 400, body: { error: { message: /notify_clients.*contradicts/ } } })
   t.strictSame(control.waits, [{ id: 'web/a', timeoutMs: 30_000 }])
 })
 

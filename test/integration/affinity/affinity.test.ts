@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { drainPolicy } from '../../support/drain-policy.ts'
 import { clusterOf, frontDoor } from '../../support/front-door.ts'
 import { get } from '../../support/load.ts'
 import { origin } from '../../support/origin.ts'
@@ -71,11 +72,7 @@ for (const threads of [0, 2]) {
     await clusters.setAffinityKeys([{ id: 2, key: new Uint8Array(32).fill(8) }])
     t.strictSame(await strays(), [], 'every cookie was renewed under the new key')
 
-    const proof = await clusters.drain('web', 'a', {
-      gracePeriodMs: 5000,
-      waitForConnections: true,
-      notifyClients: true,
-    })
+    const proof = await clusters.drain('web', 'a', drainPolicy({ gracePeriodMs: 5000 }))
     const bound = clients.filter(({ home }) => home === 'a')
     t.match(proof, { drained: true, in_flight: 0, tunnels: 0, sessions: bound.length })
     t.ok(bound.length > 0)
@@ -106,11 +103,7 @@ t.test('a WebSocket goes where its cookie says, and is told 1001 when the grace 
     return tunnels === 6 && sessions === 1
   })
   const closed = sockets.map(socket => once(socket, 'close'))
-  const drained = clusters.drain('web', home, {
-    gracePeriodMs: 50,
-    waitForConnections: true,
-    notifyClients: true,
-  })
+  const drained = clusters.drain('web', home, drainPolicy({ gracePeriodMs: 50 }))
   for (const [code] of await Promise.all(closed)) t.equal(code, 1001)
   t.match(await drained, { drained: true, tunnels: 0, deadline_reached: true, sessions: 1 })
   t.not(await ask(jar), home, 'when the grace period is over its clients go elsewhere')

@@ -94,8 +94,7 @@ async function whoAnswers(server: Server, jar: Map<string, string>): Promise<str
 function drain(server: Server, backend: string, gracePeriodMs: number) {
   return server.control.execute(
     {
-      ...{ kind: 'drain_backend', cluster: 'demo', backend, gracePeriodMs },
-      ...{ waitForConnections: null, notifyClients: null },
+      ...{ kind: 'drain_backend', cluster: 'demo', backend, policy: { gracePeriodMs } },
     } as const,
     'test',
   )

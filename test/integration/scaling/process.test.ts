@@ -52,7 +52,7 @@ async function controller(t: Test, { config, path }: ReturnType<typeof place>) {
   }
   const store = await openSqliteStore(path)
   const events = new Events(clock.now)
-  const port = { publish: async () => {}, closeTunnels: () => {}, cut: () => {} }
+  const port = { publish: async () => {}, closeTunnels: () => {}, keepTunnels: () => {}, cut: () => {} }
   const board = Board.create(1)
   const clusters = new Clusters({ configs: [cluster], board, port, clock, events, log, affinityKeys: [] })
   const driver = createDriver(config, { clock, log })

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { Board, slotsMax } from '../../../lib/cluster/board.ts'
-import { Member } from '../../../lib/cluster/member.ts'
+import { Member, type MemberOutcome } from '../../../lib/cluster/member.ts'
 
 const memberOf = (board: Board, thread = 0, epoch = 1) =>
   new Member(
@@ -44,6 +44,42 @@ t.test('a closed member is not entered, and nothing is counted', async t => {
   t.equal(member.load(), 0)
   t.equal(board.total(3, 'started'), 2)
   t.equal(board.total(3, 'failed'), 1)
+})
+
+t.test('each outcome is counted once; who goes well ends a row, who leaves does not', async t => {
+  const board = Board.create(2)
+  const one = memberOf(board, 0)
+  const two = memberOf(board, 1)
+  board.admit(3, 1, 'any')
+  const end = (member: Member, outcomes: readonly MemberOutcome[]) => {
+    for (const outcome of outcomes) if (member.enter(false)) member.leave(outcome, 5)
+  }
+  end(one, ['failed', 'server_error', 'aborted', 'failed'])
+  t.strictSame(
+    (['inFlight', 'started', 'failed', 'serverErrors', 'aborted'] as const).map(name => board.total(3, name)),
+    [0, 4, 2, 1, 1],
+  )
+  t.equal(board.takeRow(3), 3)
+  t.equal(board.takeRow(3), 0, 'taken out')
+  end(one, ['failed'])
+  t.equal(board.takeRow(3), 4, 'the row goes on')
+  end(one, ['failed', 'ok', 'failed'])
+  end(two, ['failed', 'failed'])
+  t.equal(board.takeRow(3), 5, 'the longest of any thread, though it is broken by now')
+  end(one, ['failed'])
+  t.equal(board.takeRow(3), 2)
+  if (one.enter(false)) one.becomeTunnel()
+  end(one, ['server_error'])
+  t.equal(board.takeRow(3), 1, 'an upgrade is an exchange that went well')
+})
+
+t.test('who is in reserve lets in whoever comes', async t => {
+  const board = Board.create(1)
+  const member = memberOf(board)
+  board.admit(3, 1, 'spare')
+  t.equal(member.eligibility(), 'spare')
+  t.ok(member.enter(false))
+  t.ok(member.enter(true))
 })
 
 t.test('an upgrade moves from in-flight to tunnels', async t => {

@@ -1,14 +1,14 @@
 import t from 'tap'
-import type { DrainPolicy } from '../../../lib/cluster/backend.ts'
 import { backend, clusterConfig, clusterKit } from '../../support/cluster-kit.ts'
+import { drainPolicy } from '../../support/drain-policy.ts'
 
-const policy: DrainPolicy = { gracePeriodMs: 10_000, waitForConnections: true, notifyClients: true }
-const started = (over = {}) => {
+const policy = drainPolicy({ gracePeriodMs: 10_000 })
+const started = (over = {}, deps: Parameters<typeof clusterKit>[1] = {}) => {
   const backends = [
     { id: 'a', host: '127.0.0.1', port: 1, weight: 1 },
     { id: 'b', host: '127.0.0.1', port: 2, weight: 1 },
   ]
-  const kit = clusterKit([clusterConfig({ backends, ...over })])
+  const kit = clusterKit([clusterConfig({ backends, ...over })], deps)
   kit.clusters.start([])
   kit.plane.take(kit.clusters.table())
   return kit
@@ -63,10 +63,62 @@ t.test('at the deadline tunnels are closed with 1001, then cut', async t => {
 t.test('what even a cut does not end is not called drained', async t => {
   const { clusters, clock, plane } = started()
   plane.member('a').enter(false)
-  const drained = clusters.drain('web', 'a', { ...policy, gracePeriodMs: 0, notifyClients: false })
+  const drained = clusters.drain('web', 'a', { ...policy, gracePeriodMs: 0, tunnels: 'cut' })
   await clock.advance(0)
   await clock.advance(12_100)
   t.match(await drained, { drained: false, in_flight: 1, deadline_reached: true })
+})
+
+t.test('sessions that are kept: the state, the proof and the end say so', async t => {
+  const kit = started()
+  const { clusters, clock, plane } = kit
+  const a = plane.member('a')
+  clusters.noteSessions([sighting(kit, 'a', 's1', 3000)])
+  const drained = clusters.drain('web', 'a', { ...policy, sessions: 'keep' })
+  t.equal(clusters.backend('web', 'a').state, 'draining', 'nothing is in flight, and it is not drained')
+  const deadline = new Date(clock.now() + 10_000).toISOString()
+  const kept = { drained: false, in_flight: 0, sessions: 1, deadline_at: deadline, deadline_reached: false }
+  t.match(clusters.proof('web', 'a'), kept)
+  t.ok(a.enter(true), 'the bound client is served')
+  a.leave('ok')
+  await clock.advance(3100)
+  t.match(await drained, { drained: true, sessions: 0, deadline_at: deadline, deadline_reached: false })
+})
+
+t.test('kept sessions end with the deadline', async t => {
+  const kit = started()
+  kit.clusters.noteSessions([sighting(kit, 'a', 's1')])
+  const drained = kit.clusters.drain('web', 'a', { ...policy, sessions: 'keep' })
+  await kit.clock.advance(10_100)
+  t.match(await drained, { drained: true, sessions: 1, deadline_reached: true })
+  t.notOk(kit.plane.member('a').enter(true))
+})
+
+t.test(
+  'after a restart sessions may live that nobody has seen: keep does not take them for gone',
+  async t => {
+    const kit = started({}, { earlierSessions: true })
+    const drained = kit.clusters.drain('web', 'a', { ...policy, sessions: 'keep' })
+    await kit.clock.advance(9000)
+    t.match(kit.clusters.proof('web', 'a'), { drained: false, sessions: 0 })
+    await kit.clock.advance(1100)
+    t.match(await drained, { deadline_reached: true })
+
+    const later = started({}, { earlierSessions: true })
+    await later.clock.advance(3_600_000)
+    t.match(await later.clusters.drain('web', 'a', { ...policy, sessions: 'keep' }), { waited_ms: 0 })
+  },
+)
+
+t.test('cut turns bound clients away at once', async t => {
+  const { clusters, clock, plane } = started()
+  const a = plane.member('a')
+  a.enter(false)
+  const drained = clusters.drain('web', 'a', { ...policy, sessions: 'cut' })
+  t.notOk(a.enter(true))
+  a.leave('ok')
+  await clock.advance(100)
+  t.match(await drained, { drained: true })
 })
 
 t.test('an aborted drain leaves the fence', async t => {

@@ -31,8 +31,8 @@ t.test('one fault each, with its place and its fix', async t => {
       't:4:25 clusters[0].health.interval: `30` has no unit — write `30s`',
     ],
     [
-      cluster('balance: peak_ewma'),
-      't:4:14 clusters[0].balance: `peak_ewma` is not supported yet in this version — one of round_robin, random, least_request',
+      cluster('balance: maglev'),
+      't:4:14 clusters[0].balance: `maglev` is not known here — one of round_robin, random, least_request, peak_ewma, consistent_hash',
     ],
     [cluster('balance: lest_request'), 'did you mean `least_request`?'],
     [cluster('balance:'), 't:4:5 clusters[0].balance: an empty value is not known here'],
@@ -52,14 +52,16 @@ t.test('one fault each, with its place and its fix', async t => {
     [cluster('scaling: { target_cpu_utilization: 60 }'), 'a number from 0.05 to 1'],
     [cluster('scaling: { rules: [] }'), '`rules` is not supported yet in this version — remove `rules`'],
     [cluster('autoscale: {}'), '`autoscale` is not supported yet in this version'],
-    [cluster('protocol: h2'), '`protocol` is not supported yet in this version'],
     [
       cluster('instance: { driver: cloud-hypervisor }'),
       '`cloud-hypervisor` is not supported yet in this version — one of process, qemu',
     ],
     [cluster('instance: { port: 8080 }'), 'clusters[0].instance.driver: `driver` is missing'],
     [cluster('instance: { driver: process, resources: { memory: 384MB } }'), 'write `384MiB`'],
-    [cluster('routes: []'), 't:4:13 clusters[0].routes: an empty list is too short — at least 1'],
+    [
+      cluster('routes: []'),
+      't:4:13 clusters[0].routes: the cluster has no routes, and no route of another names it — add a route',
+    ],
     [cluster('routes: [{ host: "a.b:80" }]'), 'without the port: "a.b"'],
     [cluster('routes: [{ host: "*.b" }]'), 'hosts with a wildcard are not supported'],
     [cluster('routes: [{ path: api }]'), 'write "/api"'],
@@ -76,7 +78,7 @@ t.test('one fault each, with its place and its fix', async t => {
     [root('listeners: { address: "a:1" }'), 'write a list'],
     [
       root('listeners: [{ address: "0.0.0.0:8443", tls: {} }]'),
-      't:1:40 listeners[0].tls: `tls` is not supported yet in this version — remove `tls`',
+      't:1:45 listeners[0].tls.certificates: `certificates` is missing — add `certificates`',
     ],
     [
       root('listeners: [{ address: "h:80" }, { address: "h:80" }]'),
@@ -153,7 +155,7 @@ t.test('all faults at once, in the order of the file', async t => {
   const said = faults(`threads: -1
 clusters:
   - id: web
-    balance: peak_ewma
+    balance: maglev
     health: { intervall: 2s, timeout: 5 }
     scaling: { min_instances: 9, max_instances: 3 }
   - id: web

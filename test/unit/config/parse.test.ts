@@ -2,6 +2,10 @@
 import t from 'tap'
 import type { Config } from '../../../lib/config/config.ts'
 import { faultLine, parseConfig } from '../../../lib/config/parse.ts'
+import { plainResilience } from '../../../lib/proxy/resilience/plain.ts'
+import { drainPolicy } from '../../support/drain-policy.ts'
+import { healthConfig } from '../../support/health-config.ts'
+import { plainBalance } from '../../support/plain-balance.ts'
 
 const options = {
   file: 'tidegate.yaml',
@@ -11,6 +15,8 @@ const options = {
   diskBytes: 2000,
 }
 
+const plainListener = { engine: 'relay', protocol: 'http1', proxyProtocol: 'off', tls: null } as const
+
 function config(text: string): Config {
   const result = parseConfig(text, options)
   if ('faults' in result) throw new Error(result.faults.map(fault => faultLine('t', fault)).join('\n'))
@@ -19,23 +25,28 @@ function config(text: string): Config {
 
 t.test('the smallest config has a default for all the rest', async t => {
   t.strictSame(config('clusters: [{ id: web, backends: [{ id: a, address: "10.0.0.5:8080" }] }]'), {
-    listeners: [{ host: '0.0.0.0', port: 8080, engine: 'relay' }],
+    listeners: [{ host: '0.0.0.0', port: 8080, ...plainListener }],
     threads: 4,
     trustedProxies: [],
     debugHeaders: false,
     admin: { host: '127.0.0.1', port: 9090, auth: 'none' },
     store: { kind: 'sqlite', path: '/etc/tidegate/state/tidegate.db' },
     nodes: [],
+    zone: null,
     clusters: [
       {
         id: 'web',
         routes: [{ host: '*', path: '/' }],
         balance: 'least_request',
+        ...plainBalance,
         affinity: { method: 'none' },
-        backends: [{ id: 'a', host: '10.0.0.5', port: 8080, weight: 1 }],
+        backends: [{ id: 'a', host: '10.0.0.5', port: 8080, weight: 1, zone: null }],
+        protocol: 'http1',
+        tls: null,
         instance: null,
-        drain: { gracePeriodMs: 30_000, waitForConnections: true, notifyClients: true },
-        health: { path: '/', intervalMs: 2000, timeoutMs: 1000, healthyThreshold: 2, unhealthyThreshold: 3 },
+        drain: drainPolicy(),
+        health: { ...healthConfig(), slowRatio: 0.5 },
+        outlier: null,
         scaling: {
           minInstances: 1,
           maxInstances: 10,
@@ -44,9 +55,13 @@ t.test('the smallest config has a default for all the rest', async t => {
           scaleOutCooldownSeconds: 60,
         },
         timeouts: { connectMs: 2000, headerMs: 30_000, idleMs: 60_000, tunnelIdleMs: 3_600_000 },
+        resilience: plainResilience,
       },
     ],
-    shutdownGraceMs: 30_000,
+    overload: { maxMemoryBytes: 2 ** 29, maxEventLoopDelayMs: 200, maxConnections: 50_000 },
+    shutdown: { graceMs: 30_000, tunnels: 'close', closeCode: 1001, closeSpreadMs: 30_000 },
+    accessLog: null,
+    tracing: { propagate: true, generate: 'auto', sample: 1, otlp: null },
   } satisfies Config)
 })
 
@@ -77,13 +92,13 @@ clusters:
 t.test('every key is read', async t => {
   const read = config(full)
   t.strictSame(read.listeners, [
-    { host: '0.0.0.0', port: 8080, engine: 'relay' },
-    { host: '::1', port: 8081, engine: 'relay' },
+    { host: '0.0.0.0', port: 8080, ...plainListener },
+    { host: '::1', port: 8081, ...plainListener },
   ])
   t.equal(read.threads, 0)
   t.strictSame(read.trustedProxies, ['10.0.0.0/8', '::1/128', '192.0.2.7/32'])
   t.equal(read.debugHeaders, true)
-  t.equal(read.shutdownGraceMs, 5000)
+  t.strictSame(read.shutdown, { graceMs: 5000, tunnels: 'close', closeCode: 1001, closeSpreadMs: 5000 })
   t.strictSame(read.store, { kind: 'sqlite', path: '/etc/tidegate/data/t.db' })
   t.strictSame(read.nodes, [
     {
@@ -116,7 +131,7 @@ t.test('every key is read', async t => {
     template: { image: 'x.img' },
     cloneFrom: 'golden',
   })
-  t.strictSame(web?.drain, { gracePeriodMs: 3000, waitForConnections: false, notifyClients: false })
+  t.strictSame(web?.drain, drainPolicy({ gracePeriodMs: 3000, waitForConnections: false, tunnels: 'cut' }))
   t.match(web?.health, { path: '/healthz?deep=1', intervalMs: 500 })
   t.match(web?.scaling, { minInstances: 2, maxInstances: 20, scaleOutCooldownSeconds: 0 })
   t.strictSame(web?.timeouts, { connectMs: 1000, headerMs: 2000, idleMs: 3000, tunnelIdleMs: 7_200_000 })

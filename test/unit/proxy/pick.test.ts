@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Member } from '../../../lib/cluster/member.ts'
-import type { AffinityConfig } from '../../../lib/config/config.ts'
+import type { AffinityConfig, ClusterConfig } from '../../../lib/config/config.ts'
 import { type Picked, pick, type Refused } from '../../../lib/proxy/pick.ts'
 import { affinityKey, backend, clusterConfig, clusterKit } from '../../support/cluster-kit.ts'
 import { nobody } from '../../support/members.ts'
@@ -9,9 +9,9 @@ const ttlSeconds = 3600
 const byCookie: AffinityConfig = { method: 'cookie', name: 'tidegate', ttlSeconds }
 
 /** A cluster of a, b, c; `ask` is one request, `cookie` the pair that a response set. */
-function scene(affinity: AffinityConfig, ids = ['a', 'b', 'c']) {
+function scene(affinity: AffinityConfig, ids = ['a', 'b', 'c'], over: Partial<ClusterConfig> = {}) {
   const backends = ids.map((id, i) => ({ id, host: '127.0.0.1', port: i + 1, weight: 1 }))
-  const kit = clusterKit([clusterConfig({ affinity, backends })])
+  const kit = clusterKit([clusterConfig({ affinity, backends, ...over })])
   kit.clusters.start([])
   kit.plane.take(kit.clusters.table())
   const ask = (over: object = {}, tried: ReadonlySet<Member> = nobody) =>
@@ -55,12 +55,41 @@ t.test('a refusal says how many members there are and what keeps them', async t 
   await clock.advance(7000)
   clusters.fence('web', 'b', 'x')
   clusters.mark('web', 'c', 'drain')
-  t.strictSame(ask(), { member: null, code: 'no_backend', reason: '3 members: 1 not ready, 2 draining' })
+  t.strictSame(ask(), {
+    member: null,
+    code: 'no_backend',
+    reason: '3 members: 1 not ready, 2 draining',
+    full: false,
+  })
   clusters.unfence('web', 'b')
   t.match(ask({}, new Set([plane.member('b')])), {
     reason: '3 members: 1 not ready, 1 already tried, 1 draining',
   })
   t.match(scene({ method: 'none' }, []).ask(), { member: null, reason: 'cluster web has no members' })
+})
+
+for (const affinity of [{ method: 'none' }, byCookie] as const)
+  t.test(`${affinity.method}: those in reserve serve when nobody else can, the least busy first`, async t => {
+    const { ask, served, plane } = scene(affinity)
+    const [a, b, c] = ['a', 'b', 'c'].map(id => plane.member(id)) as [Member, Member, Member]
+    for (const { slot, epoch } of [a, b]) plane.board.admit(slot, epoch, 'spare')
+    for (let i = 0; i < 6; i++) t.equal(served().member.id, 'c')
+    t.ok(a.enter(false), 'who comes is let in')
+    t.equal(served({}, new Set([c])).member.id, 'b')
+    t.match(ask({}, new Set([a, b, c])), { member: null })
+    plane.board.admit(c.slot, c.epoch, 'none')
+    t.equal(served().member.id, 'b')
+  })
+
+t.test('client_ip: the owner may be in reserve; when it is closed another in reserve serves', async t => {
+  const { served, plane } = scene({ method: 'client_ip' })
+  const owner = served().member
+  for (const id of ['a', 'b', 'c']) plane.board.admit(plane.member(id).slot, plane.member(id).epoch, 'spare')
+  t.match(served(), { bound: true, member: { id: owner.id } })
+  plane.board.admit(owner.slot, owner.epoch, 'none')
+  const other = served()
+  t.notOk(other.bound)
+  t.not(other.member.id, owner.id)
 })
 
 t.test('a member of weight 0 takes nobody new, and keeps who is bound', async t => {
@@ -275,4 +304,59 @@ t.test('consistent_hashing: by the key; without one the balancer', async t => {
   t.match(served(), { bound: false })
   for (const backend of ['a', 'b', 'c']) clusters.mark('web', backend, 'maint')
   t.match(ask({ headers: { 'x-user': 'u1' } }), { member: null, reason: '3 members: 3 not ready' })
+})
+
+const byHash = { balance: 'consistent_hash' } as const
+
+t.test('consistent_hash: by the address; what is over the bound goes to the next', async t => {
+  const { ask, served } = scene({ method: 'none' }, ['a', 'b', 'c', 'd'], byHash)
+  const of = (clientIp: string) => served({ clientIp }).member.id
+  const ips = Array.from({ length: 60 }, (_, i) => `198.51.100.${i}`)
+  const before = ips.map(of)
+  t.equal(new Set(before).size, 4)
+  t.strictSame(ips.map(of), before)
+  const stay = Array.from({ length: 40 }, () => ask({ clientIp: '192.0.2.1' }).member!)
+  for (const member of stay)
+    t.ok(member.load() <= Math.ceil((1.25 * 40) / 4), `${member.id} ${member.load()}`)
+})
+
+t.test('consistent_hash: a fenced owner keeps its keys and takes no other', async t => {
+  const parameter = { from: 'header', name: 'x-user' } as const
+  const { served, clusters } = scene({ method: 'consistent_hashing', parameter }, ['a', 'b', 'c'], byHash)
+  const of = (user: string) => served({ headers: { 'x-user': user } })
+  const users = Array.from({ length: 30 }, (_, i) => `u${i}`)
+  const owners = users.map(user => of(user).member.id)
+  t.match(of('u0'), { bound: true })
+  clusters.fence('web', owners[0]!, 'x')
+  t.strictSame(
+    users.map(user => of(user).member.id),
+    owners,
+  )
+  t.match(of('u0'), { bound: true })
+  t.equal(served().member, served().member, 'without the key by the address')
+  clusters.mark('web', owners[0]!, 'maint')
+  const moved = users.map(user => of(user).member.id)
+  for (const [i, owner] of owners.entries())
+    if (owner === owners[0]) t.not(moved[i], owner)
+    else t.equal(moved[i], owner)
+})
+
+t.test('consistent_hash with a cookie: a new client by its address, then by its cookie', async t => {
+  const { served, withCookie, clusters } = scene(byCookie, ['a', 'b', 'c'], byHash)
+  const first = served({ clientIp: '192.0.2.9' })
+  for (let i = 0; i < 5; i++) t.equal(served({ clientIp: '192.0.2.9' }).member, first.member)
+  clusters.fence('web', first.member.id, 'x')
+  t.not(served({ clientIp: '192.0.2.9' }).member, first.member)
+  t.match(served({ ...withCookie(pairOf(first)), clientIp: '192.0.2.9' }), {
+    member: { id: first.member.id },
+  })
+})
+
+t.test('consistent_hash: nobody, and those in reserve', async t => {
+  const { ask, clusters, plane, board } = scene({ method: 'none' }, ['a', 'b'], byHash)
+  for (const id of ['a', 'b']) clusters.mark('web', id, 'maint')
+  t.match(ask(), { member: null, reason: '2 members: 2 not ready' })
+  const { slot, epoch } = plane.member('b')
+  board.admit(slot, epoch, 'spare')
+  t.match(ask(), { member: { id: 'b' } })
 })

@@ -4,6 +4,7 @@ import type { TableCluster, TableData } from '../../../lib/cluster/table.ts'
 import type { AffinityConfig, BalanceKind } from '../../../lib/config/config.ts'
 import { RouteTable } from '../../../lib/proxy/route-table.ts'
 import { affinityKey, clusterConfig } from '../../support/cluster-kit.ts'
+import { plainTableBalance } from '../../support/plain-balance.ts'
 
 const member = (id: string, slot: number, over: object = {}) => ({
   id,
@@ -24,8 +25,8 @@ const cluster = (
     routes?: TableCluster['routes']
   } = {},
 ): TableCluster => {
-  const { id, routes, balance, affinity, timeouts } = clusterConfig()
-  return { id, routes, balance, affinity, timeouts, members, ...over }
+  const { id, routes, balance, affinity, timeouts, resilience } = clusterConfig()
+  return { id, routes, balance, ...plainTableBalance, affinity, timeouts, resilience, members, ...over }
 }
 const table = (generation: number, clusters: TableCluster[], keys = [affinityKey(1)]): TableData => ({
   generation,
@@ -120,4 +121,116 @@ t.test('new keys reach cookies that are carried over', async t => {
   const value = of(before).seal(session)
   const after = new RouteTable(table(2, [cluster(members)], [affinityKey(2)]), board, 0, before)
   t.equal(of(after).open(value), null)
+})
+
+t.test('a route has its own timeouts, split and mirror; what it does not say is the cluster’s', async t => {
+  const board = Board.create(1)
+  const routes = [
+    { host: '*', path: '/' },
+    {
+      host: '*',
+      path: '/slow',
+      timeouts: { headerMs: 90_000 },
+      split: [
+        { cluster: 'canary', percent: 5 },
+        { cluster: 'gone', percent: 5 },
+      ],
+      mirror: { cluster: 'shadow', percent: 10 },
+    },
+  ]
+  const hidden = { routes: [] }
+  const built = new RouteTable(
+    table(1, [
+      cluster([member('a', 0)], { routes }),
+      cluster([member('b', 1)], { ...hidden, id: 'canary' }),
+      cluster([member('c', 2)], { ...hidden, id: 'shadow' }),
+    ]),
+    board,
+    0,
+  )
+  const plain = built.matchRoute('h', '/x')!
+  t.match(plain, { split: null, mirror: null })
+  t.equal(plain.timeouts, plain.cluster.timeouts)
+  const slow = built.matchRoute('h', '/slow/x')!
+  t.strictSame(slow.timeouts, { ...plain.timeouts, headerMs: 90_000 })
+  t.equal(slow.cluster, plain.cluster)
+  t.strictSame(
+    slow.split?.map(part => [part.cluster.id, part.percent]),
+    [['canary', 5]],
+  )
+  t.equal(slow.mirror?.cluster.id, 'shadow')
+  t.equal(built.match('h', '/slow'), slow.cluster)
+  t.equal(new RouteTable(table(1, [cluster([], { routes: [] })]), board, 0).matchRoute('h', '/'), null)
+})
+
+t.test('routes lead to the clusters of their own generation, also where the routes are the same', async t => {
+  const board = Board.create(1)
+  const one = cluster([member('a', 0)])
+  const first = new RouteTable(table(1, [one]), board, 0)
+  const two = { ...one, members: [...one.members, member('b', 1)] }
+  const second = new RouteTable(table(2, [two]), board, 0, first)
+  t.equal(first.match('h', '/')?.members.length, 1)
+  t.equal(second.match('h', '/')?.members.length, 2)
+})
+
+t.test('who has departed is told once, and a member that was re-weighted has not', async t => {
+  const board = Board.create(1)
+  const other = { id: 'other', routes: [{ host: 'o', path: '/' }] }
+  const first = new RouteTable(
+    table(1, [cluster([member('a', 0), member('b', 1), member('c', 2)]), cluster([member('d', 3)], other)]),
+    board,
+    0,
+  )
+  t.strictSame(first.departed, [])
+  const second = new RouteTable(
+    table(2, [cluster([member('c', 2, { epoch: 2 }), member('a', 0, { weight: 3 })])]),
+    board,
+    0,
+    first,
+  )
+  const departed = second.departed.map(({ id, epoch }) => `${id} ${epoch}`)
+  t.strictSame(departed.sort(), ['b 1', 'c 1', 'd 1'])
+  t.strictSame(new RouteTable(second.data, board, 0, second).departed, [])
+})
+
+t.test('for peak_ewma the members keep what their answers take', async t => {
+  const board = Board.create(1)
+  board.admit(0, 1, 'any')
+  const of = (balance: BalanceKind, previous?: RouteTable) =>
+    new RouteTable(
+      table(1, [cluster([member('a', 0)], { balance })]),
+      board,
+      0,
+      previous,
+      Math.random,
+      undefined,
+      () => 5,
+    )
+  const plain = of('random')
+  const timed = of('peak_ewma', plain)
+  const memberOf = (routes: RouteTable) => routes.match('h', '/')!.members[0]!
+  for (const routes of [plain, timed]) {
+    memberOf(routes).enter(false)
+    memberOf(routes).leave('ok', 12)
+    t.equal(memberOf(routes).latencyMs(5, false) > 0, routes === timed)
+  }
+  t.equal(memberOf(of('peak_ewma', timed)), memberOf(timed))
+})
+
+t.test('zones and slow start reach the balancer', async t => {
+  const board = Board.create(1)
+  const members = ['a', 'b'].map((zone, slot) => {
+    board.admit(slot, 1, 'any')
+    return member(zone, slot, { zone })
+  })
+  const picks = (over: object) => {
+    const data = table(1, [{ ...cluster(members, { balance: 'random' }), ...over }])
+    const { balancer } = new RouteTable(data, board, 0, undefined, Math.random, undefined, () => 1000).match(
+      'h',
+      '/',
+    )!
+    return new Set(Array.from({ length: 60 }, () => balancer.pick(new Set())?.id))
+  }
+  t.equal(picks({}).size, 2)
+  t.strictSame([...picks({ preferredZone: 'b' })], ['b'])
 })

@@ -8,7 +8,7 @@ import { findOrphans } from '../../../lib/scaling/orphans.ts'
 import { place, roomOf } from '../../../lib/scaling/placement.ts'
 import { checkBounds, planOf, type Situation } from '../../../lib/scaling/plan.ts'
 import { repairBackoffMs } from '../../../lib/scaling/repairs.ts'
-import { chooseVictims, rankSources } from '../../../lib/scaling/victims.ts'
+import { chooseVictims, rankSources, silentSources } from '../../../lib/scaling/victims.ts'
 
 const facts = (id: string, over: Partial<InstanceFacts> = {}): InstanceFacts => ({
   id,
@@ -99,6 +99,22 @@ t.test('sources: healthy and open, least busy, originals first', async t => {
   )
 })
 
+t.test('degraded sources come after the others, silent ones only where nobody else does', async t => {
+  const silent = { healthy: false, silent: true, state: 'down' }
+  const all = [
+    facts('busy', { in_flight: 9 }),
+    facts('degraded', { degraded: true }),
+    facts('silent', silent),
+    facts('silent-in-panic', { ...silent, state: 'ready', in_flight: 1 }),
+    facts('silent-and-drained', { ...silent, state: 'drained' }),
+    facts('silent-and-gone', { ...silent, reality: 'gone' }),
+    facts('refusing', { healthy: false, state: 'down' }),
+  ]
+  const names = (sources: ReturnType<typeof rankSources>) => sources.map(source => source.instance)
+  t.strictSame(names(rankSources(all)), ['busy', 'degraded'])
+  t.strictSame(names(silentSources(all)), ['silent', 'silent-in-panic'])
+})
+
 t.test('victims: useless first, then least to lose, the last original at last', async t => {
   const all = [
     facts('original', { origin: 'created' }),
@@ -179,4 +195,15 @@ t.test('more instances are clones or nothing: no memory is lost in silence', asy
   const unasked = situation([facts('a', { reality: 'unknown' })])
   t.throws(() => planOf(grow, unasked), { code: 'hypervisor_unreachable' })
   t.match(planOf({ type: 'replace', instance_id: 'a' }, sick), { mode: 'create' }, 'a replacement must serve')
+  const silent = facts('a', { healthy: false, silent: true, state: 'down' })
+  t.match(
+    planOf(grow, situation([silent])),
+    { mode: 'live', sources: [{ instance: 'a' }] },
+    'the last resort',
+  )
+  t.match(planOf({ type: 'replace', instance_id: 'a' }, situation([silent])), { mode: 'create' })
+  t.match(planOf(grow, situation([silent, facts('b', { in_flight: 9 })])), { sources: [{ instance: 'b' }] })
+  t.throws(() => planOf(grow, situation([{ ...silent, reality: 'unknown' }])), {
+    code: 'hypervisor_unreachable',
+  })
 })

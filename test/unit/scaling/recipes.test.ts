@@ -1,6 +1,8 @@
 /** Each kind of operation from beginning to end, over fake nodes, when nothing and when something goes wrong. */
 import t from 'tap'
 import type { OperationRequest } from '../../../lib/scaling/operation.ts'
+import { hung } from '../../support/fake-driver.ts'
+import { healthConfig } from '../../support/health-config.ts'
 import { check } from '../../support/scaling-check.ts'
 import { Lab } from '../../support/scaling-lab.ts'
 
@@ -367,6 +369,56 @@ t.test('an undo that was interrupted resumes the source by itself, whoever else 
   const operation = await lab.scaleTo(3)
   t.match(operation, { status: 'failed', phase: 'prepare' })
   t.equal(node.instances.get(source)?.state, 'running')
+  await check(t, lab)
+  await lab.close()
+})
+
+/** One instance, whose checks have met nothing but silence for so long that it is ill. */
+async function silentOne(why: 'busy' | 'hung') {
+  const health = healthConfig({ intervalMs: 1_000, unhealthyThreshold: 2 })
+  const lab = await started({ cluster: { health } })
+  const [original] = lab.nodes[0]!.instances.values()
+  original!.memory.push('a session')
+  if (why === 'busy') original!.busy = true
+  else original!.memory.push(hung)
+  await lab.time.pass(5_000)
+  t.match(lab.backends(), [{ state: 'down', health: { status: 'unhealthy', silent: true } }])
+  return { lab, original: original! }
+}
+
+t.test('the only instance is too busy to answer: more are made of it all the same', async t => {
+  const { lab, original } = await silentOne('busy')
+  const operation = await lab.scaleTo(3)
+  t.match(operation, { status: 'completed', error: null })
+  t.match(operation.steps.find(step => step.step === 'plan')?.data, {
+    mode: 'live',
+    reason: `cloned from ${original.name}, which runs and does not answer its checks: none is healthy`,
+  })
+  for (const name of operation.instances)
+    t.ok(lab.nodes[0]!.instances.get(name)!.memory.includes('a session'), name)
+  t.equal(lab.backends().filter(({ state }) => state === 'ready').length, 2)
+  original.busy = false
+  await lab.time.pass(5_000)
+  await check(t, lab)
+  await lab.close()
+})
+
+t.test('the only instance hangs: its clones never answer, and nothing is left of them', async t => {
+  const { lab, original } = await silentOne('hung')
+  const operation = await lab.scaleTo(3)
+  t.match(operation, { status: 'failed', error: { code: 'instance_unhealthy' } })
+  t.strictSame([...lab.nodes[0]!.instances.keys()], [original.name])
+  t.equal(original.state, 'running')
+  t.equal(lab.scaling.count('web'), 1)
+  await lab.close()
+})
+
+t.test('replacing one that hangs boots from nothing: a clone would hang too', async t => {
+  const { lab, original } = await silentOne('hung')
+  const operation = await lab.operate({ type: 'replace', instance_id: original.name })
+  t.match(operation, { status: 'completed', error: null })
+  t.notOk(lab.nodes[0]!.instances.has(original.name))
+  t.match(lab.backends(), [{ state: 'ready' }])
   await check(t, lab)
   await lab.close()
 })

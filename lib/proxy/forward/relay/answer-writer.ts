@@ -2,7 +2,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { Writable } from 'node:stream'
-import { type ErrorCode, errorTable } from '../../../errors.ts'
+import type { ErrorCode } from '../../../errors.ts'
 import type { AnswerBody, AnswerHead } from '../../client-end.ts'
 import { type InboundExtras, inboundHeaders, trailerFields } from '../../headers.ts'
 import { type Framing, MessageWriter } from '../../http1/message-writer.ts'
@@ -31,6 +31,10 @@ export class AnswerWriter implements AnswerBody {
   constructor(socket: Socket) {
     this.#socket = socket
     this.#writer = new MessageWriter(socket)
+  }
+
+  get bytes(): number {
+    return this.#writer.bodyBytes
   }
 
   get full(): boolean {
@@ -95,21 +99,29 @@ export class AnswerWriter implements AnswerBody {
   refuse(
     code: ErrorCode,
     reason: string | null,
-    { accept, ...manner }: AnswerManner & { readonly accept: string | undefined },
+    {
+      accept,
+      fields,
+      ...manner
+    }: AnswerManner & {
+      readonly accept: string | undefined
+      readonly fields: readonly (readonly [string, string])[]
+    },
   ): void {
     const { status, contentType, body } = render(code, accept, reason)
     this.begun = true
     this.keepAlive = manner.keepAlive
     let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: ${contentType}\r\n`
     text += `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\n`
-    if (errorTable[code].status === 503) text += 'Retry-After: 1\r\n'
+    if (status === 503) text += 'Retry-After: 1\r\n'
+    for (const [name, value] of fields) text += `${name}: ${value}\r\n`
     if (!this.keepAlive) text += 'Connection: close\r\n'
     else if (manner.oldClient) text += 'Connection: keep-alive\r\n'
     this.interim(`${text}\r\n${manner.toHead ? '' : body}`)
   }
 
   write(bytes: Buffer): boolean {
-    if (!this.#writer.write(bytes)) this.#overrun = true
+    if (!this.#writer.write(bytes, true)) this.#overrun = true
     return !this.#writer.full
   }
 

@@ -16,6 +16,7 @@ import { ChunkedReader, type ChunkSink } from '../../http1/chunked.ts'
 import { MessageWriter } from '../../http1/message-writer.ts'
 import { parseResponseHead, type ResponseHead } from '../../http1/response-head.ts'
 import { interimAnswersMax, responseHeadBytesMax } from '../../limits.ts'
+import { isTlsFailure } from '../../tls/upstream.ts'
 import type { RelayCall } from './call.ts'
 import type { MemberPool } from './pool.ts'
 
@@ -118,7 +119,10 @@ export class BackendConnection implements Timed, ChunkSink {
     let start = 0
     for (;;) {
       const end = text.indexOf('\r\n\r\n', start)
-      if (end === -1) return this.#keepPartial(text, start, bytes, call)
+      if (end === -1) {
+        this.#keepPartial(text.slice(start), text.length < before + bytes.length, call)
+        return bytes.length
+      }
       const head = parseResponseHead(start === 0 ? text : text.slice(start), call.toHead)
       start = end + 4
       this.#partial = ''
@@ -140,14 +144,13 @@ export class BackendConnection implements Timed, ChunkSink {
     }
   }
 
-  #keepPartial(text: string, start: number, bytes: Buffer, call: RelayCall): number {
-    this.#partial = text.slice(start)
-    const hopeless = this.#partial.length >= 5 && !this.#partial.startsWith('HTTP/')
-    if (hopeless || this.#partial.length > responseHeadBytesMax) {
+  /** `cut`: more of it has come than was looked at. */
+  #keepPartial(partial: string, cut: boolean, call: RelayCall): void {
+    const hopeless = partial.length >= 5 && !partial.startsWith('HTTP/')
+    if (hopeless || cut || partial.length > responseHeadBytesMax) {
       this.#partial = ''
       call.fail('upstream_bad_response')
-    }
-    return bytes.length
+    } else this.#partial = partial
   }
 
   #begin(head: ResponseHead, call: RelayCall): void {
@@ -204,8 +207,9 @@ export class BackendConnection implements Timed, ChunkSink {
     else call.fail('upstream_reset')
   }
 
-  readonly #onError = () => {
-    this.#call?.fail(this.connected ? 'upstream_reset' : 'upstream_connect_failed')
+  readonly #onError = (error: Error) => {
+    const unmade = isTlsFailure(error) ? 'upstream_tls_failed' : 'upstream_connect_failed'
+    this.#call?.fail(this.connected ? 'upstream_reset' : unmade)
   }
 
   readonly #onClose = () => {

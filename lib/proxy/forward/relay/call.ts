@@ -153,14 +153,15 @@ export class RelayCall implements ForwardCall, BodySink {
     if (tunnel === null || head.upgrade !== 'websocket') return this.fail('upstream_bad_response')
     const connection = this.#connection!
     this.#phase = 'over'
-    connection.release(bytes => {
-      if (tunnel.write(bytes)) return true
-      connection.socket.pause()
-      tunnel.once('drain', () => connection.socket.resume())
-      return false
-    })
+    connection.release(bytes => tunnel.fromBackend(bytes) || this.#stopReading(connection))
+    joinTunnel(connection.socket, tunnel, this.#deadlines)
     this.#events.switched(head)
-    joinTunnel(connection.socket, tunnel, early, this.#deadlines)
+    if (early.length > 0 && !tunnel.fromBackend(early)) connection.socket.pause()
+  }
+
+  #stopReading({ socket }: BackendConnection): false {
+    socket.pause()
+    return false
   }
 
   late(): void {
@@ -193,7 +194,7 @@ export class RelayCall implements ForwardCall, BodySink {
     // Nobody wants it any more: read on, so that the client can finish and see its answer.
     if (this.#phase === 'over' || this.#connection === null) return true
     const { writer } = this.#connection
-    if (!writer.write(bytes)) {
+    if (!writer.write(bytes, false)) {
       this.fail('bad_request')
       return true
     }

@@ -13,14 +13,17 @@
  */
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { Member } from '../../../cluster/member.ts'
 import type { ErrorCode } from '../../../errors.ts'
 import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead, RequestBody } from '../../client-end.ts'
 import type { Timed } from '../../deadlines.ts'
+import type { Arrival } from '../../entrance.ts'
 import { Exchange } from '../../exchange.ts'
 import { type Hop, type InboundExtras, outboundHeaders } from '../../headers.ts'
-import { forwardingText, relayedText } from '../../http1/outbound-text.ts'
-import { parseRequestHead, RequestHead } from '../../http1/request-head.ts'
+import { HeadBuffer } from '../../http1/head-buffer.ts'
+import { ForwardingLines, relayedText } from '../../http1/outbound-text.ts'
+import { RequestHead } from '../../http1/request-head.ts'
 import {
   clientKeepAliveMs,
   clientReadIdleMs,
@@ -28,10 +31,9 @@ import {
   halfClosedMs,
   lingerMs,
   pipelinedBytesMax,
-  requestHeadBytesMax,
   requestHeadTimeoutMs,
 } from '../../limits.ts'
-import { plainAddress } from '../../trusted-proxies.ts'
+import { tellRefused } from '../../telling.ts'
 import { Tunnel, WaitingClient } from '../../tunnel.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import type { RelayListenerState } from './listener-state.ts'
@@ -46,13 +48,13 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   readonly peer: string
   readonly localPort: number
   readonly #socket: Socket
+  readonly #certificate: string | null | undefined
   readonly #listener: RelayListenerState
   readonly #answer: AnswerWriter
   readonly #body: ConnectionBody
   #state: State = 'head'
   #reading = false
-  /** The beginning of a head that is not whole yet. */
-  #partial = ''
+  readonly #heads = new HeadBuffer()
   /** Bytes that came before anybody wanted them: of the body, or of later requests. */
   #rest: Buffer | null = null
   #head: RequestHead = noRequest
@@ -60,17 +62,18 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   #exchange: Exchange | null = null
   #waitingClient: WaitingClient | null = null
   #halfClosed = false
-  /** The forwarding lines of the last request: those of the next are the same, most of the time. */
-  #forwarding = { authority: '', text: '' }
+  readonly #forwarding = new ForwardingLines()
 
-  constructor(socket: Socket, listener: RelayListenerState, secure: boolean) {
+  constructor(arrival: Arrival, listener: RelayListenerState) {
+    const { socket } = arrival
     this.#socket = socket
+    this.#certificate = arrival.clientCertificate
     this.#listener = listener
     this.#answer = new AnswerWriter(socket)
     this.#body = new ConnectionBody(socket, this)
-    this.secure = secure
-    this.peer = plainAddress(socket.remoteAddress ?? '')
-    this.localPort = socket.localPort ?? 0
+    this.secure = arrival.secure
+    this.peer = arrival.peer
+    this.localPort = arrival.localPort
     listener.deadlines.add(this)
     this.deadlineMs = listener.deadlines.in(requestHeadTimeoutMs)
     socket.on('data', this.#onData)
@@ -81,7 +84,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   get idle(): boolean {
-    return this.#state === 'head' && this.#partial === ''
+    return this.#state === 'head' && this.#heads.empty
   }
 
   get busy(): boolean {
@@ -93,7 +96,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   onDeadline(): void {
-    if (this.#state === 'head' && this.#partial !== '') this.#refuseHead('request_timeout', null)
+    if (this.#state === 'head' && !this.#heads.empty) this.#refuseHead('request_timeout', null)
     else if (this.#halfClosed || this.#state !== 'head') this.#socket.destroy()
     else this.#leave()
   }
@@ -102,6 +105,18 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   get protocol(): 'HTTP/1.0' | 'HTTP/1.1' {
     return this.#head.httpVersionMinor === 0 ? 'HTTP/1.0' : 'HTTP/1.1'
+  }
+
+  get tlsVersion(): string | null {
+    return this.secure ? (this.#socket as TLSSocket).getProtocol() : null
+  }
+
+  get bytesIn(): number {
+    return this.#body.bytes
+  }
+
+  get bytesOut(): number {
+    return this.#answer.bytes
   }
 
   get method(): string {
@@ -129,7 +144,8 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   outbound(hop: Hop): OutboundHead {
-    this.#hop = hop
+    const clientCertificate = this.#certificate
+    this.#hop = clientCertificate === undefined ? hop : { ...hop, clientCertificate }
     return this
   }
 
@@ -139,7 +155,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   text(member: Member): string {
-    return relayedText(this.#head, this.#forwardingOf(this.#head, this.#hop!), member)
+    return relayedText(this.#head, this.#forwarding.of(this.#head, this.#hop!), member)
   }
 
   // Its body (BodyOwner).
@@ -161,6 +177,10 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   bodyFault(reason: string): void {
     if (this.#state !== 'body') return
     this.#exchange?.clientFault('bad_request', reason)
+    this.bodyCut()
+  }
+
+  bodyCut(): void {
     if (this.#state === 'body') this.#socket.destroy()
   }
 
@@ -197,7 +217,12 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
     this.#answer.onRoom(() => this.#answerSent())
   }
 
-  refuse(code: ErrorCode, reason: string | null, close: boolean): void {
+  refuse(
+    code: ErrorCode,
+    reason: string | null,
+    close: boolean,
+    fields: readonly (readonly [string, string])[] = [],
+  ): void {
     if (this.answered) return this.break()
     const keepAlive = this.#keepsAlive(close) && this.bodyComplete
     this.#answer.refuse(code, reason, {
@@ -205,6 +230,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
       toHead: this.method === 'HEAD',
       oldClient: this.#head.httpVersionMinor === 0,
       keepAlive,
+      fields,
     })
     this.#answerSent()
   }
@@ -258,38 +284,27 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   #readHead(bytes: Buffer): void {
-    const before = this.#partial.length
-    let text = this.#partial + bytes.toString('latin1', 0, requestHeadBytesMax + 4 - before)
-    // One empty line before a request is forgiven (RFC 9112 §2.2).
-    const skipped = text.startsWith('\r\n') ? 2 : 0
-    if (skipped > 0) text = text.slice(2)
-    const end = text.indexOf('\r\n\r\n')
-    if (end === -1 || end > requestHeadBytesMax) return this.#keepPartial(text)
-    this.#partial = ''
-    const head = parseRequestHead(text)
-    if (!(head instanceof RequestHead)) return this.#refuseHead(head.code, head.fault)
-    const used = end + 4 + skipped - before
-    if (used < bytes.length) this.#rest = bytes.subarray(used)
-    this.#begin(head)
-  }
-
-  #keepPartial(text: string): void {
-    if (text.length > requestHeadBytesMax) return this.#refuseHead('headers_too_large', null)
-    if (bareLineFeed.test(text)) return this.#refuseHead('bad_request', 'A line that does not end in CR LF.')
-    if (this.#partial === '') this.deadlineMs = this.#listener.deadlines.in(requestHeadTimeoutMs)
-    this.#partial = text
+    const wasEmpty = this.#heads.empty
+    const head = this.#heads.read(bytes)
+    if (head === null) {
+      if (wasEmpty && !this.#heads.empty) this.deadlineMs = this.#listener.deadlines.in(requestHeadTimeoutMs)
+    } else if (head instanceof RequestHead) {
+      this.#rest = this.#heads.left
+      this.#begin(head)
+    } else this.#refuseHead(head.code, head.fault)
   }
 
   #begin(head: RequestHead): void {
     this.#head = head
     this.#answer.reset()
-    this.deadlineMs = Number.POSITIVE_INFINITY
+    this.deadlineMs = this.#halfClosed ? this.#listener.deadlines.in(halfClosedMs) : Number.POSITIVE_INFINITY
     this.#body.begin(head)
     this.#state = head.body === 'none' ? 'waiting' : 'body'
     if (head.webSocket) this.#awaitUpgrade()
-    else if (this.#state === 'body') this.#socket.pause()
     this.#exchange = new Exchange(this.#listener.context, this)
     this.#exchange.begin()
+    // Nobody takes the body yet: the rest of it waits in the kernel.
+    if (this.#state === 'body' && !this.#body.wanted) this.#socket.pause()
   }
 
   /** What a client sends before its 101 is kept for the tunnel. */
@@ -324,13 +339,14 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
       this.#socket.resume()
     }
     this.#exchange = null
-    exchange?.closed()
+    exchange?.closed(true)
     if (kept) this.#readRequests()
   }
 
   #refuseHead(code: ErrorCode, reason: string | null): void {
-    this.#partial = ''
+    this.#heads.clear()
     this.#state = 'waiting'
+    tellRefused(this.#listener.context.observer, this.peer, code)
     this.refuse(code, reason, true)
   }
 
@@ -338,24 +354,28 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   #leave(): void {
     this.#state = 'leaving'
     this.#rest = null
-    this.#socket.end()
+    this.deadlineMs = this.#listener.deadlines.in(clientReadIdleMs)
+    this.#socket.end(() => {
+      this.deadlineMs = this.#listener.deadlines.in(lingerMs)
+    })
     this.#socket.resume()
-    this.deadlineMs = this.#listener.deadlines.in(lingerMs)
   }
 
   readonly #onEnd = () => {
     this.#halfClosed = true
-    if (this.#state === 'waiting') {
+    // What came before it may be the whole body; nobody has wanted it yet.
+    const unread = this.#state === 'body' && !this.#body.wanted
+    if (this.#state === 'waiting' || unread) {
       if (!this.#answer.begun) this.deadlineMs = this.#listener.deadlines.in(halfClosedMs)
     } else if (this.#state === 'head') this.#leave()
-    else this.#socket.destroy()
+    else if (this.#state !== 'leaving') this.#socket.destroy()
   }
 
   readonly #onClose = () => {
     this.#forget()
     const exchange = this.#exchange
     this.#exchange = null
-    exchange?.closed()
+    exchange?.closed(false)
   }
 
   #forget(): void {
@@ -366,16 +386,8 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   readonly #onDrain = () => {
     this.#answer.drained()
   }
-
-  #forwardingOf(head: RequestHead, hop: Hop): string {
-    if (head.forwarded || hop.trusted || hop.httpVersionMinor === 0) return forwardingText(head, hop)
-    if (this.#forwarding.text === '' || this.#forwarding.authority !== hop.authority)
-      this.#forwarding = { authority: hop.authority, text: forwardingText(head, hop) }
-    return this.#forwarding.text
-  }
 }
 
 const ignore = () => {}
 const nothing = Buffer.alloc(0)
 const noRequest = new RequestHead('', 0)
-const bareLineFeed = /(?:^|[^\r])\n/

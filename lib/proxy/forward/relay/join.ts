@@ -4,17 +4,17 @@ import type { Deadlines, Timed } from '../../deadlines.ts'
 import { closeHandshakeMs } from '../../limits.ts'
 import type { TunnelEnd } from '../forward.ts'
 
-/** `early`: what the backend sent right after its 101. */
-export function joinTunnel(backend: Socket, tunnel: TunnelEnd, early: Buffer, deadlines: Deadlines): void {
-  if (backend.destroyed) {
-    tunnel.destroy()
-    return
-  }
+/** What the backend sends is brought by who reads its socket (`fromBackend`). */
+export function joinTunnel(backend: Socket, tunnel: TunnelEnd, deadlines: Deadlines): void {
   backend.setKeepAlive(true, 30_000)
-  if (early.length > 0) tunnel.write(early)
-  backend.on('end', () => tunnel.end())
-  tunnel.pipe(backend)
-  backend.on('close', broken => (broken ? tunnel.destroy() : tunnel.destroySoon()))
+  tunnel.join({
+    write: bytes => !backend.writable || backend.write(bytes),
+    end: () => void backend.end(),
+    resume: () => void backend.resume(),
+  })
+  backend.on('drain', () => tunnel.backendRoom())
+  backend.on('end', () => tunnel.backendEnded())
+  backend.on('close', broken => (broken ? tunnel.destroy() : tunnel.backendEnded()))
   tunnel.once('close', () => release(backend, deadlines))
 }
 

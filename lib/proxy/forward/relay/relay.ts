@@ -5,6 +5,7 @@
 import { connect } from 'node:net'
 import type { Member } from '../../../cluster/member.ts'
 import { Deadlines } from '../../deadlines.ts'
+import type { TlsHolder } from '../../tls/holder.ts'
 import type { Forward, ForwardDeps, ForwardEvents, ForwardRequest, TunnelEnd } from '../forward.ts'
 import { BackendConnection } from './backend-connection.ts'
 import { RelayCall } from './call.ts'
@@ -18,7 +19,7 @@ export function createRelay(deps: ForwardDeps): Forward {
     const key = tenancy(member)
     let pool = pools.get(key)
     if (pool === undefined) {
-      pool = new MemberPool(own => open(member, own, deadlines), deadlines)
+      pool = new MemberPool(own => open(member, own, deadlines, deps.tls), deadlines)
       pools.set(key, pool)
     }
     return pool
@@ -49,12 +50,20 @@ export function createRelay(deps: ForwardDeps): Forward {
  * All backend sockets of an event loop are read into one buffer: what is read is used up before the next read. A buffer for each read
  * would be 64 KiB to allocate and to cut down, for an answer of some hundred bytes.
  */
-function open(member: Member, pool: MemberPool, deadlines: Deadlines): BackendConnection {
+function open(
+  member: Member,
+  pool: MemberPool,
+  deadlines: Deadlines,
+  tls: TlsHolder | undefined,
+): BackendConnection {
   let connection: BackendConnection | null = null
   const callback = (length: number, buffer: Uint8Array) => connection!.read(buffer as Buffer, length)
   const onread = { buffer: readBuffer, callback }
-  const socket = connect({ host: member.host, port: member.port, noDelay: true, onread })
-  connection = new BackendConnection(socket, pool, deadlines, false)
+  const socket =
+    member.tls === null
+      ? connect({ host: member.host, port: member.port, noDelay: true, onread })
+      : tls!.upstream(member.tls).connect(member, 'http/1.1', { onread })
+  connection = new BackendConnection(socket, pool, deadlines, member.tls !== null)
   return connection
 }
 

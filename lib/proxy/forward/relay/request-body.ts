@@ -18,10 +18,14 @@ export interface BodyOwner {
   /** The last byte was read; `left` belongs to later requests. */
   bodyRead(left: Buffer | null): void
   bodyFault(reason: string): void
+  /** The client has ended before its body did. */
+  bodyCut(): void
 }
 
 export class ConnectionBody implements RequestBody, ChunkSink {
   complete = true
+  /** Read so far, on the wire. */
+  bytes = 0
   length = -1
   readonly #socket: Socket
   readonly #owner: BodyOwner
@@ -41,6 +45,7 @@ export class ConnectionBody implements RequestBody, ChunkSink {
 
   begin(head: RequestHead): void {
     this.#sink = null
+    this.bytes = 0
     this.complete = head.body === 'none'
     this.length = head.body === 'length' ? head.length : -1
     this.#remaining = head.length
@@ -58,7 +63,9 @@ export class ConnectionBody implements RequestBody, ChunkSink {
   }
 
   resume(): void {
-    if (!this.complete) this.#socket.resume()
+    if (this.complete) return
+    if (this.#socket.readableEnded) this.#owner.bodyCut()
+    else this.#socket.resume()
   }
 
   stream(): BodyStream {
@@ -66,6 +73,7 @@ export class ConnectionBody implements RequestBody, ChunkSink {
   }
 
   feed(bytes: Buffer): void {
+    this.bytes += bytes.length
     if (this.#chunked) return this.#feedChunks(bytes)
     const end = Math.min(bytes.length, this.#remaining)
     this.#remaining -= end

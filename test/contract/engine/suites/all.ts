@@ -1,4 +1,5 @@
 /** Every suite that holds for any engine, run one after another on the engine that was chosen before this is imported. */
+import './bad-input.ts'
 import './broken-upstream.ts'
 import './early-leavers.ts'
 import './expect.ts'

@@ -1,0 +1,54 @@
+/** All exchanges of one event loop, and what they share. */
+import type { Clock } from '../clock.ts'
+import type { SessionSighting } from '../cluster/ports.ts'
+import type { Log } from '../log.ts'
+import type { Exchange } from './exchange.ts'
+import type { Forwards } from './forward/forward.ts'
+import type { Mirrors } from './mirror.ts'
+import type { Observer } from './observe/observer.ts'
+import type { Overload } from './resilience/overload.ts'
+import type { RouteTable } from './route-table.ts'
+import type { TrustedProxies } from './trusted-proxies.ts'
+import type { Tunnels } from './tunnel.ts'
+
+/** What the exchanges of one event loop share. */
+export interface DataPlaneContext {
+  /** The newest; an exchange asks once. */
+  table(): RouteTable
+  readonly forwards: Forwards
+  readonly exchanges: Exchanges
+  readonly tunnels: Tunnels
+  readonly mirrors: Mirrors
+  readonly overload: Overload
+  readonly observer: Observer
+  readonly trustedProxies: TrustedProxies
+  readonly debugHeaders: boolean
+  noteSession(sighting: SessionSighting): void
+  readonly clock: Clock
+  /** 0 ≤ x < 1. */
+  readonly random: () => number
+  readonly log: Log
+  /** True: answers end their connections. */
+  stopping(): boolean
+}
+
+export class Exchanges {
+  readonly #open = new Set<Exchange>()
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  /** Breaks what is under way on a member, on both sides. */
+  cutMember(slot: number, epoch: number): void {
+    for (const exchange of [...this.#open]) exchange.cut(slot, epoch)
+  }
+
+  add(exchange: Exchange): void {
+    this.#open.add(exchange)
+  }
+
+  remove(exchange: Exchange): void {
+    this.#open.delete(exchange)
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * The fuzz tests for as long as one likes: `npm run fuzz -- --seconds 600`. `SEED=n` repeats a run. Prints what it did, and the texts that
+ * show what went wrong.
+ */
+import { parseArgs } from 'node:util'
+import { answerLane } from './answer-lane.ts'
+import { chosenSeed } from './random.ts'
+import { requestLane } from './request-lane.ts'
+import { run } from './run.ts'
+
+const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' } } })
+const seconds = Number(values.seconds)
+if (!(seconds > 0)) throw new Error(`--seconds ${values.seconds}: not a number of seconds`)
+
+let seed = chosenSeed()
+console.log(`seed ${seed}, ${seconds} s`)
+const ends = performance.now() + seconds * 1_000
+const steps = { requests: 0, answers: 0 }
+let wrong = 0
+while (performance.now() < ends && wrong === 0) {
+  // A row of short runs: each begins with a seed of its own, which is quick to replay.
+  const milliseconds = Math.min(10_000, (ends - performance.now()) / 2)
+  for (const [what, lane] of [
+    ['requests', requestLane],
+    ['answers', answerLane],
+  ] as const) {
+    const report = await run(lane, seed, milliseconds)
+    steps[what] += report.steps
+    wrong += report.wrong.length
+    for (const one of report.wrong) console.log(`${what}, SEED=${seed}: ${one.what}\n  ${one.text}`)
+  }
+  seed = (seed + 0x3c6ef372) >>> 0
+}
+console.log(
+  `${steps.requests} request texts, ${steps.answers} answers: ${wrong === 0 ? 'nothing wrong' : `${wrong} wrong`}`,
+)
+process.exitCode = wrong === 0 ? 0 : 1

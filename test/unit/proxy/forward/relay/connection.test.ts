@@ -1,0 +1,159 @@
+/** How the relay treats what comes in odd pieces, what comes late, and readers that take their time. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { ManualClock } from '../../../../support/manual-clock.ts'
+import {
+  type FrontDoor,
+  openFrontDoor,
+  openRawBackend,
+  rawClient,
+  until,
+} from '../../../../support/traffic.ts'
+
+const get = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+
+async function doorTo(
+  t: Test,
+  onData: Parameters<typeof openRawBackend>[0],
+  clock?: ManualClock,
+): Promise<FrontDoor> {
+  const backend = await openRawBackend(onData)
+  const door = await openFrontDoor({ backends: [backend.port], engine: 'relay', ...(clock && { clock }) })
+  t.teardown(async () => {
+    await door.close()
+    await backend.close()
+  })
+  return door
+}
+
+/** Sends each piece after the one before has been read. */
+async function inPieces(door: FrontDoor, pieces: readonly string[]) {
+  const client = await rawClient(door.port)
+  client.socket.setNoDelay(true)
+  for (const piece of pieces) {
+    client.send(piece)
+    await new Promise(resolve => setImmediate(() => setImmediate(resolve)))
+  }
+  return client
+}
+
+t.test('one empty line before a request is forgiven, two are not, whatever the pieces', async t => {
+  const door = await doorTo(t, socket => socket.write(ok))
+  for (const pieces of [
+    [`\r\n${get}`],
+    ['\r\n', get],
+    ['\r', '\n', get],
+    ['\r', `\n${get}`],
+    [...`\r\n${get}`],
+    [`${get}\r\n${get}`],
+    [get, '\r\n', get],
+  ]) {
+    const client = await inPieces(door, pieces)
+    const requests = pieces.join('').split('GET').length - 1
+    await until(() => client.text().split(' 200 ').length - 1 === requests, JSON.stringify(pieces))
+    t.notMatch(client.text(), / 400 /, JSON.stringify(pieces))
+    client.socket.destroy()
+  }
+  for (const pieces of [
+    [`\r\n\r\n${get}`],
+    ['\r\n', '\r\n', get],
+    ['\r\n', `\r\n${get}`],
+    ['\r', '\n\r', `\n${get}`],
+    ['\n', get],
+    [`\n${get}`],
+    ['\r', get],
+    [' ', get],
+    [...`\r\n\r\n${get}`],
+  ]) {
+    const client = await inPieces(door, pieces)
+    t.match(await client.waitClosed(), /^HTTP\/1\.1 400 /, JSON.stringify(pieces))
+  }
+})
+
+t.test('empty lines do not keep a connection', async t => {
+  const clock = new ManualClock()
+  const door = await doorTo(t, socket => socket.write(ok), clock)
+  const client = await rawClient(door.port, '\r\n')
+  for (let i = 0; i < 12 && !client.closed; i++) {
+    await clock.advance(2_000)
+    client.send('\r\n')
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  t.match(await client.waitClosed(), /^(HTTP\/1\.1 400 .*)?/)
+})
+
+t.test('an answer is given to its last byte, however slowly the client reads', async t => {
+  for (const [name, request] of [
+    ['Connection: close', 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'],
+    ['HTTP/1.0', 'GET / HTTP/1.0\r\n\r\n'],
+  ] as const) {
+    const clock = new ManualClock()
+    const answer = Promise.withResolvers<Socket>()
+    const door = await doorTo(t, socket => answer.resolve(socket), clock)
+    const clientSide = nextServerSocket(door.port)
+    const client = connect({ port: door.port, host: '127.0.0.1' })
+    await once(client, 'connect')
+    client.write(request)
+    const doorSide = await clientSide
+    const backend = await answer.promise
+    // The client does not read: bytes fill the kernel's buffers, then begin to wait in ours.
+    backend.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+    const piece = Buffer.alloc(0x4000, 'x')
+    let sent = 0
+    while (doorSide.writableLength === 0) {
+      const before = doorSide.bytesWritten
+      backend.write(`4000\r\n${piece}\r\n`)
+      sent += piece.length
+      await until(() => doorSide.bytesWritten >= before + piece.length, 'the piece to be passed on')
+    }
+    backend.write('0\r\n\r\n')
+    await until(() => door.context.exchanges.size === 0, 'the exchange to be over')
+    t.ok(doorSide.writableLength > 0, 'some of it has not gone out')
+    await clock.advance(10_000)
+    let text = ''
+    client.on('data', bytes => {
+      text += bytes.toString('latin1')
+    })
+    const [broken] = await once(client, 'close')
+    const body = text.slice(text.indexOf('\r\n\r\n') + 4)
+    const got = name === 'HTTP/1.0' ? body.length : body.replace(/[^x]/g, '').length
+    t.same([broken, got], [false, sent], name)
+    if (name !== 'HTTP/1.0') t.match(body, /\r\n0\r\n\r\n$/)
+  }
+})
+
+t.test('a client that never reads the end of its answer is not waited for for ever', async t => {
+  const clock = new ManualClock()
+  const door = await doorTo(
+    t,
+    socket => socket.end(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(40_000_000)}`),
+    clock,
+  )
+  const doorSide = nextServerSocket(door.port)
+  const client = connect({ port: door.port, host: '127.0.0.1' })
+  client.on('error', () => {})
+  await once(client, 'connect')
+  client.pause()
+  client.write('GET / HTTP/1.0\r\n\r\n')
+  const socket = await doorSide
+  await until(() => socket.writableNeedDrain, 'the client to hold things up')
+  for (let i = 0; i < 8 && !socket.destroyed; i++) await clock.advance(10_000)
+  t.ok(socket.destroyed)
+  client.destroy()
+})
+
+/** The server's end of the next connection to `port`. */
+function nextServerSocket(port: number): Promise<Socket> {
+  return new Promise(resolve => {
+    const listener = (message: unknown) => {
+      const { socket } = message as { socket: Socket }
+      if (socket.localPort !== port) return
+      unsubscribe('net.server.socket', listener)
+      resolve(socket)
+    }
+    subscribe('net.server.socket', listener)
+  })
+}
