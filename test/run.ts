@@ -25,7 +25,7 @@ const needs: readonly Need[] = [
     have: () => ['qemu-system-x86_64', 'busybox'].every(onPath),
   },
   {
-    files: /\/tls\/|certificates\.test|\/h2\/(?:requests|backends|grpc)\.test/,
+    files: /\/tls\/|certificates\.test|\/h2\/(?:requests|backends|grpc|random-frames)\.test/,
     what: 'the tests with certificates (openssl)',
     have: () => onPath('openssl'),
   },

@@ -17,14 +17,19 @@ export interface AnswersRead {
   readonly fault: string | null
 }
 
-/** `methods`: of the requests, in order. `ended`: the connection is over, cleanly. */
-export function readAnswers(text: string, methods: readonly string[], ended: boolean): AnswersRead {
+/** `methods`: of the requests, in order. `ended`: the connection is over, cleanly. `max`: so many answers and no more. */
+export function readAnswers(
+  text: string,
+  methods: readonly string[],
+  ended: boolean,
+  max = Number.POSITIVE_INFINITY,
+): AnswersRead {
   const answers: SeenAnswer[] = []
   let at = 0
   for (;;) {
     const over = (fault: string | null): AnswersRead => ({ answers, rest: text.slice(at), fault })
     if (answers.at(-1)?.last) return over(at < text.length ? 'bytes after the last answer' : null)
-    const end = text.indexOf('\r\n\r\n', at)
+    const end = answers.length < max ? text.indexOf('\r\n\r\n', at) : -1
     if (end === -1) return over(null)
     const head = readHead(text.slice(at, end))
     if (typeof head === 'string') return over(head)

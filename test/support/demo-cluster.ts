@@ -89,6 +89,8 @@ async function document(options: DemoOptions, directory: string) {
           healthy_threshold: options.healthyThreshold ?? 2,
           unhealthy_threshold: vm ? 6 : 3,
         },
+        // QEMU's own network takes new connections one at a time: a crowd that comes back at once waits in line.
+        ...(vm ? { timeouts: { connect: '15s' } } : {}),
         scaling: { min_instances: options.minInstances ?? 1, max_instances: options.maxInstances ?? 8 },
       },
     ],
