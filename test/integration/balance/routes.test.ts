@@ -1,4 +1,4 @@
-/** Routes with splits, mirrors and timeouts of their own, and a balance that follows latency: on real threads and sockets. */
+/** Routes with splits, mirrors and timeouts of their own, and a balance that follows latency: on real sockets. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { ClusterConfig, RouteConfig } from '../../../lib/config/config.ts'
@@ -10,7 +10,7 @@ import { until } from '../../support/wait.ts'
 
 const byCookie = { affinity: { method: 'cookie', name: 'tidegate', ttlSeconds: 600 } } as const
 
-async function scene(t: Test, route: Partial<RouteConfig>, over: Partial<ClusterConfig> = byCookie) {
+async function scene(t: Test, threads: number, route: Partial<RouteConfig>, over: Partial<ClusterConfig>) {
   const origins = [await origin(t, 'web'), await origin(t, 'canary')]
   const routes = [{ host: '*', path: '/', ...route }]
   return frontDoor(
@@ -19,12 +19,12 @@ async function scene(t: Test, route: Partial<RouteConfig>, over: Partial<Cluster
       clusterOf({ a: origins[0]!.port }, { ...over, id: 'web', routes }),
       clusterOf({ a: origins[1]!.port }, { ...over, id: 'canary', routes: [] }),
     ],
-    { threads: 2 },
+    { threads },
   )
 }
 
 t.test('a canary gets its part of the clients, and keeps them on every thread', async t => {
-  const { port } = await scene(t, { split: [{ cluster: 'canary', percent: 50 }] })
+  const { port } = await scene(t, 2, { split: [{ cluster: 'canary', percent: 50 }] }, byCookie)
   const clients = await Promise.all(
     Array.from({ length: 40 }, async () => {
       const jar = new Map<string, string>()
@@ -42,7 +42,7 @@ t.test('a canary gets its part of the clients, and keeps them on every thread', 
 
 t.test('by address all requests of a client go one way', async t => {
   const over = { affinity: { method: 'client_ip' } } as const
-  const { port } = await scene(t, { split: [{ cluster: 'canary', percent: 50 }] }, over)
+  const { port } = await scene(t, 0, { split: [{ cluster: 'canary', percent: 50 }] }, over)
   const bodies = await Promise.all(Array.from({ length: 20 }, () => get(port, '/')))
   t.equal(new Set(bodies.map(({ body }) => body)).size, 1)
 })
@@ -63,7 +63,7 @@ t.test('a mirror gets copies, and the client sees nothing of it', async t => {
       clusterOf({ a: web.port }, { id: 'web', routes }),
       clusterOf({ a: shadow.port }, { id: 'shadow', routes: [] }),
     ],
-    { threads: 1 },
+    { threads: 0 },
   )
   for (let i = 0; i < 3; i++) t.match(await get(port, `/page-${i}`), { status: 200, body: 'web' })
   await until('the copies came', () => ['/page-0', '/page-1', '/page-2'].every(path => copies.includes(path)))
@@ -78,7 +78,7 @@ t.test("a route's timeouts are its own", async t => {
     { host: '*', path: '/' },
     { host: '*', path: '/short', timeouts: { headerMs: 100 } },
   ]
-  const { port } = await frontDoor(t, [clusterOf({ a: slow.port }, { routes })], { threads: 1 })
+  const { port } = await frontDoor(t, [clusterOf({ a: slow.port }, { routes })], { threads: 0 })
   t.equal((await get(port, '/short')).status, 504)
   t.match(await get(port, '/'), { status: 200, body: 'late' })
 })
@@ -91,7 +91,7 @@ t.test('peak_ewma: clients leave a backend that has become slow', async t => {
   })
   const fit = await origin(t, 'fit')
   const ports = { lame: lame.port, fit: fit.port }
-  const { port, clusters } = await frontDoor(t, [clusterOf(ports, { balance: 'peak_ewma' })], { threads: 2 })
+  const { port, clusters } = await frontDoor(t, [clusterOf(ports, { balance: 'peak_ewma' })], { threads: 0 })
   const ask = async () => (await get(port, '/')).body
   const askMany = () => Promise.all(Array.from({ length: 20 }, ask))
   await until('both were asked', async () => new Set(await askMany()).size === 2)

@@ -48,7 +48,7 @@ export class SoakClient {
   /** Goes on while `more` says so. */
   async run(more: () => boolean): Promise<void> {
     while (more()) {
-      if (this.#random.chance(0.03)) await this.#tunnel()
+      if (this.#random.chance(0.1)) await this.#tunnel()
       else await this.#connection(more)
     }
   }
