@@ -34,6 +34,8 @@ export interface ReloadNode {
 /** Whatever else takes in its part of a configuration. Its `prepare` rejects with nothing changed. */
 export interface ReloadPart {
   prepare(config: Config): Promise<Prepared>
+  /** The configuration is as it was; what it names may not be. */
+  look?(): Promise<void>
 }
 
 export interface ReloadDeps {
@@ -113,8 +115,10 @@ export class Reload {
     const { clusters, plane, parts } = this.#deps
     const before = this.#config
     const changes = this.#compare(next)
-    if (changes.length === 0)
+    if (changes.length === 0) {
+      for (const part of parts) await part.look?.()
       return { changed: false, changes: [], leaving: [], generation: clusters.generation() }
+    }
     const nodes = this.#nodesOf(next)
     await this.#deps.checkTemplates(next, nodes)
     const prepared: Prepared[] = []

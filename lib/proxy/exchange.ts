@@ -58,7 +58,11 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient {
 
   /** Never throws: a fault of our own becomes a 500 and a line in the log. */
   begin(): void {
-    this.#guarded(() => this.#begin())
+    try {
+      this.#begin()
+    } catch (error) {
+      this.#ownFault(error)
+    }
   }
 
   /** The member is about to vanish. */
@@ -333,10 +337,14 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient {
     try {
       act()
     } catch (error) {
-      this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
-      this.#giveUp()
-      this.#refuse('internal', null)
+      this.#ownFault(error)
     }
+  }
+
+  #ownFault(error: unknown): void {
+    this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
+    this.#giveUp()
+    this.#refuse('internal', null)
   }
 
   /** Our own answer, unless one has begun or nobody is left to read it. */

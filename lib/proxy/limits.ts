@@ -36,7 +36,9 @@ export const interimAnswersMax = 32
 export const waitingPerMemberMax = 1_024
 /** What of later requests is taken before the answer to this one is out; more is left in the kernel. */
 export const pipelinedBytesMax = 64 * 1024
-/** A client that has closed its half may still want its answer: this long it is waited for, unless it has begun. */
+/** A client that has closed its half may still want its answer: this long its head is waited for. */
 export const halfClosedMs = 2_000
+/** And this long it is believed to be there while its answer does not move. */
+export const halfClosedSilenceMs = 1_000
 /** A client that does not read the end of an answer. */
 export const clientReadIdleMs = 60_000

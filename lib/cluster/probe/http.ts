@@ -5,6 +5,7 @@
  */
 import { request } from 'node:http'
 import { request as requestTls } from 'node:https'
+import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type { StatusRange } from '../../config/config.ts'
 import type { Verdict } from '../health.ts'
@@ -46,7 +47,8 @@ function open({ host, port, tls }: ProbeTarget, config: ProbeConfig) {
   if (!tls) return request(options)
   // A backend that is spoken HTTP/2 with by the data plane still gets its plain GET.
   const secure: ConnectionOptions = { ...tls, ALPNProtocols: ['http/1.1'] }
-  return requestTls({ ...secure, ...options })
+  // The name that is asked for is not the one that the certificate is for: traffic checks the backend's own.
+  return requestTls({ servername: isIP(host) === 0 ? host : '', ...secure, ...options })
 }
 
 function verdictOf(

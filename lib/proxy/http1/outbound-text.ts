@@ -28,8 +28,27 @@ export function relayedText(head: RequestHead, forwarding: string, member: Membe
   if (head.takesTrailers) text += 'TE: trailers\r\n'
   if (head.webSocket) return `${text}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
   if (head.body === 'length') return `${text}Content-Length: ${head.length}\r\n\r\n`
-  if (head.body === 'chunked') return `${text}Transfer-Encoding: chunked\r\n\r\n`
+  if (head.body === 'chunked')
+    return `${text}${isLastOnConnection(head.method, -1) ? 'Connection: close\r\n' : ''}Transfer-Encoding: chunked\r\n\r\n`
   return head.length === 0 ? `${text}Content-Length: 0\r\n\r\n` : `${text}\r\n`
+}
+
+/**
+ * Methods that have no body as a rule: there are backends that do not look for one, above all for a chunked one, and would take it
+ * for another request (RFC 9110 §9.3.1). Nothing follows it on its connection, so that only its sender could be deceived.
+ */
+export function isLastOnConnection(method: string, bodyLength: number): boolean {
+  if (bodyLength >= 0) return false
+  switch (method) {
+    case 'GET':
+    case 'HEAD':
+    case 'DELETE':
+    case 'OPTIONS':
+    case 'TRACE':
+      return true
+    default:
+      return false
+  }
 }
 
 /** The forwarding lines of one connection: those of the next request are the same as of the last, most of the time. */

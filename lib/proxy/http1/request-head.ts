@@ -40,6 +40,8 @@ export class RequestHead implements Screened {
   webSocket = false
   /** It says something of earlier hops: looked at where the peer is trusted. */
   forwarded = false
+  /** It carries a trace context. */
+  traced = false
   readonly #text: string
   readonly #fieldsAt: number
 
@@ -51,6 +53,7 @@ export class RequestHead implements Screened {
   /** A field's value by its lower-case name; several lines are one list (RFC 9110 §5.3). Looked up in the text: for rare askers. */
   field(name: string): string | undefined {
     if (name === 'cookie') return this.cookie
+    if (!this.traced && (name === 'traceparent' || name === 'tracestate')) return undefined
     let value: string | undefined
     scanner.start(this.#text, this.#fieldsAt)
     while (scanner.next(requestFieldsMax) === 'field') {
@@ -188,6 +191,9 @@ class HeadReader {
         return null
       case Field.forwarding:
         this.#head.forwarded = true
+        return null
+      case Field.trace:
+        this.#head.traced = true
         return null
       default:
         return null

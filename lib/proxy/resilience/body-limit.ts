@@ -49,7 +49,8 @@ export class LimitedBody implements RequestBody, BodySink {
     })
     // Trailers are there when the source has ended, and what is read here ends later.
     Object.defineProperty(counted, 'rawTrailers', { get: () => source.rawTrailers })
-    source.once('error', error => counted.destroy(error))
+    // Without an error: who reads it hears of a client that left from elsewhere, and listens for none here.
+    source.on('error', () => counted.destroy())
     source.once('close', () => source.readableEnded || counted.destroy())
     return source.pipe(counted) as Transform & { readonly rawTrailers: readonly string[] }
   }

@@ -192,7 +192,8 @@ export class BackendConnection implements Timed, ChunkSink {
 
   /** The connection is given back before the call hears of its end: what follows may want it. */
   #finish(left: number, call: RelayCall, trailers: readonly string[]): void {
-    const reusable = left === 0 && call.requestSent && this.#head!.keepAlive && !this.#closed
+    const whole = left === 0 && call.requestSent && !call.last
+    const reusable = whole && this.#head!.keepAlive && !this.#closed
     this.#call = null
     this.used = true
     if (reusable) this.#pool.giveBack(this)

@@ -9,6 +9,7 @@ import type { ErrorCode } from '../../../errors.ts'
 import type { AnswerBody, BodySink } from '../../client-end.ts'
 import type { Deadlines } from '../../deadlines.ts'
 import { trailerFields } from '../../headers.ts'
+import { isLastOnConnection } from '../../http1/outbound-text.ts'
 import type { ResponseHead } from '../../http1/response-head.ts'
 import type { ForwardCall, ForwardEvents, ForwardRequest, TunnelEnd } from '../forward.ts'
 import type { BackendConnection } from './backend-connection.ts'
@@ -18,6 +19,8 @@ type Phase = 'waiting' | 'connect' | 'body' | 'head' | 'answer' | 'over'
 
 export class RelayCall implements ForwardCall, BodySink {
   readonly toHead: boolean
+  /** Nothing may follow it on its connection. */
+  readonly last: boolean
   /** The whole request is on its way: the connection may carry another after its answer. */
   requestSent = false
   /** Given to calls that wait for a connection: takes them out of the line. */
@@ -45,6 +48,7 @@ export class RelayCall implements ForwardCall, BodySink {
     this.#deadlines = deadlines
     this.#tunnel = tunnel
     this.toHead = request.method === 'HEAD'
+    this.last = request.body !== null && isLastOnConnection(request.method, request.body.length)
   }
 
   get fresh(): boolean {

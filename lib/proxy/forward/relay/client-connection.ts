@@ -29,6 +29,7 @@ import {
   clientReadIdleMs,
   earlyBytesMax,
   halfClosedMs,
+  halfClosedSilenceMs,
   lingerMs,
   pipelinedBytesMax,
   requestHeadTimeoutMs,
@@ -36,6 +37,7 @@ import {
 import { tellRefused } from '../../telling.ts'
 import { Tunnel, WaitingClient } from '../../tunnel.ts'
 import { AnswerWriter } from './answer-writer.ts'
+import { HalfClosed } from './half-closed.ts'
 import type { RelayListenerState } from './listener-state.ts'
 import { type BodyOwner, ConnectionBody } from './request-body.ts'
 
@@ -61,7 +63,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   #hop: Hop | null = null
   #exchange: Exchange | null = null
   #waitingClient: WaitingClient | null = null
-  #halfClosed = false
+  #halfClosed: HalfClosed | null = null
   readonly #forwarding = new ForwardingLines()
 
   constructor(arrival: Arrival, listener: RelayListenerState) {
@@ -97,7 +99,9 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   onDeadline(): void {
     if (this.#state === 'head' && !this.#heads.empty) this.#refuseHead('request_timeout', null)
-    else if (this.#halfClosed || this.#state !== 'head') this.#socket.destroy()
+    else if (this.#state === 'waiting' && this.#answer.begun && this.#halfClosed?.reads())
+      this.deadlineMs = this.#listener.deadlines.in(halfClosedSilenceMs)
+    else if (this.#halfClosed !== null || this.#state !== 'head') this.#socket.destroy()
     else this.#leave()
   }
 
@@ -200,7 +204,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   sendHead(head: AnswerHead, extras: InboundExtras, close: boolean): AnswerBody {
-    if (this.#halfClosed) this.deadlineMs = Number.POSITIVE_INFINITY
+    if (this.#halfClosed !== null) this.deadlineMs = this.#listener.deadlines.in(halfClosedSilenceMs)
     this.#answer.begin(head, extras, {
       toHead: this.method === 'HEAD',
       oldClient: this.#head.httpVersionMinor === 0,
@@ -280,7 +284,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
       this.#readHead(bytes)
     }
     this.#reading = false
-    if (this.#state === 'head' && this.#halfClosed) this.#leave()
+    if (this.#state === 'head' && this.#halfClosed !== null) this.#leave()
   }
 
   #readHead(bytes: Buffer): void {
@@ -297,7 +301,8 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   #begin(head: RequestHead): void {
     this.#head = head
     this.#answer.reset()
-    this.deadlineMs = this.#halfClosed ? this.#listener.deadlines.in(halfClosedMs) : Number.POSITIVE_INFINITY
+    const waitMs = this.#halfClosed === null ? Number.POSITIVE_INFINITY : halfClosedMs
+    this.deadlineMs = this.#listener.deadlines.in(waitMs)
     this.#body.begin(head)
     this.#state = head.body === 'none' ? 'waiting' : 'body'
     if (head.webSocket) this.#awaitUpgrade()
@@ -362,11 +367,12 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   readonly #onEnd = () => {
-    this.#halfClosed = true
+    this.#halfClosed = new HalfClosed(this.#socket)
     // What came before it may be the whole body; nobody has wanted it yet.
     const unread = this.#state === 'body' && !this.#body.wanted
     if (this.#state === 'waiting' || unread) {
-      if (!this.#answer.begun) this.deadlineMs = this.#listener.deadlines.in(halfClosedMs)
+      const waitMs = this.#answer.begun ? halfClosedSilenceMs : halfClosedMs
+      this.deadlineMs = this.#listener.deadlines.in(waitMs)
     } else if (this.#state === 'head') this.#leave()
     else if (this.#state !== 'leaving') this.#socket.destroy()
   }

@@ -45,6 +45,14 @@ t.test('a relayed head: one Host, one framing, the rest as it came', async t => 
       'POST / HTTP/1.1\r\nHost: x\r\nF: f\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n',
     ],
     [
+      head('DELETE / HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked', 'Connection: keep-alive, upgrade'),
+      'DELETE / HTTP/1.1\r\nHost: x\r\nF: f\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n',
+    ],
+    [
+      head('DELETE / HTTP/1.1', 'Host: x', 'Content-Length: 5'),
+      'DELETE / HTTP/1.1\r\nHost: x\r\nF: f\r\nContent-Length: 5\r\n\r\n',
+    ],
+    [
       head('GET / HTTP/1.1', 'Host: x', 'Connection: upgrade', 'Upgrade: WebSocket', 'Sec-WebSocket-Key: k'),
       'GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Key: k\r\nF: f\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     ],

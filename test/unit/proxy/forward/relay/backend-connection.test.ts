@@ -24,7 +24,7 @@ interface Bench {
 }
 
 /** A connection that has sent a request and waits for its answer. */
-function bench(toHead = false): Bench {
+function bench(toHead = false, last = false): Bench {
   const told = new Told()
   const state = { destroyed: false, pooled: false }
   const socket = Object.assign(new EventEmitter(), {
@@ -48,6 +48,7 @@ function bench(toHead = false): Bench {
   )
   const call = {
     toHead,
+    last,
     requestSent: true,
     arrived: () => {},
     connected: () => {},
@@ -137,6 +138,9 @@ t.test('every answer is the same, wherever its bytes are cut', async t => {
 })
 
 t.test('a connection is used again only if nothing is left on it', async t => {
+  const last = bench(false, true)
+  last.feed('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+  t.same([last.told.log, last.pooled(), last.destroyed()], [['answer 200', 'done'], false, true], 'told so')
   for (const extra of ['x', '\r\n', 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n']) {
     const together = bench()
     together.feed(`HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok${extra}`)

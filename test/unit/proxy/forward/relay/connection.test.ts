@@ -157,3 +157,35 @@ function nextServerSocket(port: number): Promise<Socket> {
     subscribe('net.server.socket', listener)
   })
 }
+
+t.test(
+  'a client that has ended its half gets its answer while it moves, and is given up when it is silent',
+  async t => {
+    const clock = new ManualClock()
+    const answer = Promise.withResolvers<Socket>()
+    const door = await doorTo(t, socket => answer.resolve(socket), clock)
+    const client = connect({ port: door.port, host: '127.0.0.1', allowHalfOpen: true })
+    let got = ''
+    client.on('data', bytes => {
+      got += bytes.toString('latin1')
+    })
+    client.on('error', () => {})
+    await once(client, 'connect')
+    client.end('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+    const backend = await answer.promise
+    let backendClosed = false
+    backend.on('close', () => {
+      backendClosed = true
+    })
+    backend.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n')
+    for (let event = 0; event < 4; event++) {
+      backend.write(`data: ${event}\n\n`)
+      await until(() => got.includes(`data: ${event}`), 'an event')
+      await clock.advance(900)
+    }
+    t.notOk(backendClosed, 'several seconds, never silent for long')
+    await clock.advance(5_000)
+    await until(() => backendClosed, 'the backend to be let go')
+    client.destroy()
+  },
+)
