@@ -20,7 +20,7 @@ import type { Tunnel } from './tunnel.ts'
 export interface AttemptOwner {
   bodyWanted(attempt: Attempt): void
   information(attempt: Attempt, head: AnswerHead): void
-  /** Null: the answer is not wanted, and the attempt was given up. */
+  /** Null: the answer is not wanted; what still comes of it is thrown away. */
   answered(attempt: Attempt, head: AnswerHead): AnswerBody | null
   done(attempt: Attempt, trailers: readonly string[]): void
   switched(attempt: Attempt, head: AnswerHead): void

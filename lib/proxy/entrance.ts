@@ -80,7 +80,7 @@ export class Entrance {
     return this.#peeking.size + (this.#terminator?.pending ?? 0)
   }
 
-  /** Never throws, never answers: `arrived` is called for it, or it is closed. */
+  /** Never throws. `arrived` is called for it, or it is closed, and answered only where it is one too many. */
   accept(socket: Socket): void {
     const peer = plainAddress(socket.remoteAddress ?? '')
     const { overload, observer } = this.#deps.context

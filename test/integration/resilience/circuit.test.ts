@@ -1,6 +1,7 @@
 /** Circuit limits and their queue on one event loop: who is let in, who waits and how long, and that every place comes back. */
 import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { connect as connectH2, constants } from 'node:http2'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import type { LimitsConfig } from '../../../lib/config/config.ts'
@@ -127,6 +128,46 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       t.same(asked(), ['/1', '/stays'])
       await calm(t, door)
       t.match(door.records[0], { error: 'client_closed', ending: 'CQ', attempts: 0 })
+    })
+
+    t.test(
+      'a client that leaves while its body waits is found to be gone at the latest at its turn',
+      async t => {
+        const { door, ask, backend } = await scene(t, { engine, limits: { requests: 1 } })
+        const first = await ask('/1')
+        const leaves = await ask('/upload', 'Content-Length: 1000000\r\n')
+        leaves.socket.write(Buffer.alloc(500_000))
+        const last = await ask('/3')
+        leaves.socket.resetAndDestroy()
+        ;(await backend.act(1)).answer(200, 'first')
+        await first.expect('first')
+        await until(() => backend.acts.some(({ request }) => request.url === '/3'), 'the turn of the last')
+        backend.acts.at(-1)!.answer(200, 'last')
+        await last.expect('last')
+        await calm(t, door)
+        t.match(
+          door.records.find(({ target }) => target === '/upload'),
+          { error: 'client_closed' },
+        )
+      },
+    )
+
+    t.test('a stream of HTTP/2 that is cancelled in the queue', async t => {
+      const listener = { protocol: 'h2c' } as const
+      const { door, asked, backend } = await scene(t, { engine, listener, limits: { requests: 1 } })
+      const session = connectH2(door.url)
+      t.teardown(() => session.destroy())
+      const [first, second, third] = ['/1', '/2', '/3'].map(path => session.request({ ':path': path }))
+      for (const stream of [first!, second!, third!]) stream.on('error', () => {}).resume()
+      await until(() => door.circuit().pending === 2, 'two to wait')
+      second!.close(constants.NGHTTP2_CANCEL)
+      await until(() => door.circuit().pending === 1, 'its place')
+      ;(await backend.act(1)).answer(200, 'first')
+      const answered = once(third!, 'response')
+      ;(await backend.act(2)).answer(200, 'third')
+      t.match(await answered, [{ ':status': 200 }])
+      t.same(asked(), ['/1', '/3'])
+      await calm(t, door)
     })
 
     t.test('a client that leaves in the middle gives its place to the next', async t => {

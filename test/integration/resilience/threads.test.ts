@@ -39,43 +39,57 @@ async function holding(t: Test): Promise<Held & { letGo(count: number): void }> 
   return Object.assign(held, { port: server.port })
 }
 
-const guarded = (over: Partial<ResilienceConfig>) => ({ resilience: { ...plainResilience, ...over } })
+/** Two threads, one cluster for each kind of limit. */
+const workers: Worker[] = []
+process.on('worker', worker => workers.push(worker))
+const [limited, memberA, memberB, tunnelled, rated] = await Promise.all([1, 2, 3, 4, 5].map(() => holding(t)))
+const clusterAt = (id: string, backends: readonly Held[], over: Partial<ResilienceConfig>) =>
+  clusterOf(Object.fromEntries(backends.map(({ port }, i) => [`${id}${i}`, port])), {
+    id,
+    routes: [{ host: '*', path: `/${id}` }],
+    resilience: { ...plainResilience, ...over },
+  })
+const patient = { ...noLimits, queueTimeoutMs: 60_000 }
+const rateLimit = { requestsPerSecond: 0.01, burst: 7, header: null, clientsMax: 1_000 }
+const { port, plane, board } = await frontDoor(
+  t,
+  [
+    clusterAt('limited', [limited!], { limits: { ...patient, requests: 4 } }),
+    clusterAt('members', [memberA!, memberB!], { limits: { ...patient, requestsPerMember: 2 } }),
+    clusterAt('tunnelled', [tunnelled!], { limits: { ...patient, connections: 8 } }),
+    clusterAt('rated', [rated!], { rateLimit }),
+  ],
+  { threads: 2 },
+)
+const slots = { limited: 0, tunnelled: 3 }
+const startedBy = (thread: number, slot: number) => board.get(thread, slot, 'started')
 
 t.test('the limit of a cluster is one over all threads, and nobody is forgotten', async t => {
-  const a = await holding(t)
-  const limits = { ...noLimits, requests: 4, queueTimeoutMs: 60_000 }
-  const { port, board } = await frontDoor(t, [clusterOf({ a: a.port }, guarded({ limits }))], { threads: 2 })
-  const answers = Array.from({ length: 48 }, () => get(port, '/work'))
+  const a = limited!
+  const all = 32
+  const answers = Array.from({ length: all }, () => get(port, '/limited'))
   let served = 0
   for (const answer of answers) void answer.then(() => served++)
-  await until('as many as may', () => a.open.size === 4)
-  while (served < 48) {
+  while (served < all) {
     const before = served
+    await until('as many as may', () => a.open.size === Math.min(4, all - a.came + a.open.size))
     a.letGo(1 + (before % 3))
     await until('the next', () => served > before)
-    await until('the places to be taken again', () => a.open.size === Math.min(4, 48 - a.came + a.open.size))
   }
   for (const answer of answers) t.match(await answer, { status: 200, body: 'done' })
   t.equal(a.most, 4)
-  t.equal(a.came, 48)
-  const shares = [board.get(0, 0, 'started'), board.get(1, 0, 'started')]
+  t.equal(a.came, all)
+  const shares = [startedBy(0, slots.limited), startedBy(1, slots.limited)]
   t.ok(Math.min(...shares) > 0, `both threads had some: ${shares.join(' and ')}`)
-  t.equal(board.total(0, 'inFlight'), 0)
+  t.equal(board.total(slots.limited, 'inFlight'), 0)
 })
 
 t.test('the limit of a member is one over all threads', async t => {
-  const [a, b] = [await holding(t), await holding(t)]
-  const limits = { ...noLimits, requestsPerMember: 2, queueTimeoutMs: 60_000 }
-  const config = clusterOf({ a: a.port, b: b.port }, guarded({ limits }))
-  const { port } = await frontDoor(t, [config], { threads: 2 })
-  await until('both are well', async () => {
-    const backends = await Promise.all(Array.from({ length: 4 }, () => get(port, '/')))
-    return new Set(backends.map(({ headers }) => headers['x-tidegate-backend'])).size === 2
-  })
-  const answers = Array.from({ length: 24 }, () => get(port, '/work'))
+  const [a, b] = [memberA!, memberB!]
+  const answers = Array.from({ length: 16 }, () => get(port, '/members'))
   let served = 0
   for (const answer of answers) void answer.then(() => served++)
-  while (served < 24) {
+  while (served < 16) {
     await until('some are there', () => a.open.size + b.open.size > 0)
     a.letGo(1)
     b.letGo(2)
@@ -83,50 +97,40 @@ t.test('the limit of a member is one over all threads', async t => {
     await until('the next', () => served > before || a.open.size + b.open.size > 0)
   }
   t.ok(a.most <= 2 && b.most <= 2, `${a.most} and ${b.most} at once`)
-  t.equal(a.came + b.came, 24)
+  t.equal(a.came + b.came, 16)
+})
+
+t.test('a client has one allowance over all threads', async t => {
+  const answers = Array.from({ length: 40 }, () => get(port, '/rated'))
+  await until('those that it is granted', () => rated!.open.size === 7)
+  let refused = 0
+  for (const answer of answers) void answer.then(({ status }) => status === 429 && refused++)
+  await until('the others are refused', () => refused === 33)
+  rated!.letGo(7)
+  const statuses = (await Promise.all(answers)).map(({ status }) => status)
+  t.equal(statuses.filter(status => status === 200).length, 7)
 })
 
 t.test('what a crashed thread held inside is free again', async t => {
-  const workers: Worker[] = []
-  const note = (worker: Worker) => workers.push(worker)
-  process.on('worker', note)
-  t.teardown(() => process.off('worker', note))
-  const a = await holding(t)
-  const limits = { ...noLimits, connections: 8, queueTimeoutMs: 60_000 }
-  const { port, plane, board } = await frontDoor(t, [clusterOf({ a: a.port }, guarded({ limits }))], {
-    threads: 2,
-  })
-  const sockets = Array.from({ length: 4 }, () => new WebSocket(`ws://127.0.0.1:${port}/`))
+  const a = tunnelled!
+  const sockets = Array.from({ length: 4 }, () => new WebSocket(`ws://127.0.0.1:${port}/tunnelled`))
   for (const socket of sockets) socket.on('error', () => {})
   await Promise.all(sockets.map(socket => once(socket, 'open')))
-  const first = Array.from({ length: 12 }, () => get(port, '/work').catch(() => null))
+  const asked = () => Array.from({ length: 12 }, () => get(port, '/tunnelled').catch(() => null))
+  const first = asked()
   await until('as many as may', () => a.open.size === 4)
   const exited = once(workers[0]!, 'exit')
   void workers[0]!.terminate()
   await exited
   await until('the replacement serves', () => plane.serving().length === 2)
-  const tunnels = () => board.total(0, 'tunnels')
-  await until('what died is gone', () => board.total(0, 'inFlight') === a.open.size)
-  const more = Array.from({ length: 12 }, () => get(port, '/work').catch(() => null))
+  await until('what died is gone', () => board.total(slots.tunnelled, 'inFlight') === a.open.size)
+  const more = asked()
+  const tunnels = () => board.total(slots.tunnelled, 'tunnels')
   await until('its places are taken by others', () => a.open.size === 8 - tunnels())
   const serving = setInterval(() => a.letGo(8), 5)
   t.teardown(() => clearInterval(serving))
   for (const answer of await Promise.all(more)) t.match(answer, { status: 200 })
-  const kept = (await Promise.all(first)).filter(answer => answer !== null)
-  for (const answer of kept) t.match(answer, { status: 200 })
+  for (const answer of await Promise.all(first)) if (answer !== null) t.match(answer, { status: 200 })
   for (const socket of sockets) socket.terminate()
   t.ok(a.most <= 8)
-})
-
-t.test('a client has one allowance over all threads', async t => {
-  const a = await origin(t, 'a')
-  const rateLimit = { requestsPerSecond: 0.01, burst: 7, header: null, clientsMax: 1_000 }
-  const { port, board } = await frontDoor(t, [clusterOf({ a: a.port }, guarded({ rateLimit }))], {
-    threads: 2,
-  })
-  const answers = await Promise.all(Array.from({ length: 40 }, () => get(port, '/work')))
-  t.equal(answers.filter(({ status }) => status === 200).length, 7)
-  t.equal(answers.filter(({ status }) => status === 429).length, 33)
-  const shares = [board.get(0, 0, 'started'), board.get(1, 0, 'started')]
-  t.equal(shares[0]! + shares[1]!, 7)
 })

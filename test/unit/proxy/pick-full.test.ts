@@ -41,9 +41,10 @@ for (const balance of ['round_robin', 'random', 'least_request', 'peak_ewma', 'c
     t.match(ask({}, new Set([member('m7')])), { full: true }, 'also where one was tried')
   })
 
-t.test('members in reserve have the same limit', async t => {
-  const { ask, member, board } = scene({ method: 'none' }, 1, ['a', 'b'])
+t.test('members in reserve take what the others have no room for, and have the same limit', async t => {
+  const { ask, member, board } = scene({ method: 'none' }, 1, ['a', 'b', 'c'])
   for (const id of ['a', 'b']) board.admit(member(id).slot, member(id).epoch, 'spare')
+  t.equal(ask().member?.id, 'c')
   t.same(new Set([ask().member?.id, ask().member?.id]), new Set(['a', 'b']))
   t.match(ask(), { member: null, full: true })
 })
