@@ -112,6 +112,7 @@ export class NodeClient implements ClientEnd {
     const response = this.#response
     if (close) response.shouldKeepAlive = false
     response.writeHead(head.status, head.message, inboundHeaders(head.fields(), extras))
+    sendSoon(response)
     return new StreamAnswer(response)
   }
 
@@ -149,6 +150,17 @@ export class NodeClient implements ClientEnd {
     this.#response.detachSocket(waiting.socket as Socket)
     tunnel.open(switchingHead(inboundHeaders(head.fields(), extras)), waiting.release())
   }
+}
+
+/**
+ * A head goes out with the first bytes of its body, or, where these are not there yet (an event stream), a turn later: a client
+ * that waits for the head must not wait for an event.
+ */
+function sendSoon(response: ServerResponse): void {
+  const before = response.socket?.bytesWritten
+  setImmediate(() => {
+    if (!response.writableEnded && response.socket?.bytesWritten === before) response.flushHeaders()
+  })
 }
 
 /** The 101 of a WebSocket handshake; `fields`: name and value in turns. */

@@ -102,6 +102,21 @@ t.test('the answer begins while the request is still being sent', async t => {
   await closeServer(server)
 })
 
+t.test('the head of an answer does not wait for the first byte of its body', async t => {
+  const backend = await openRawBackend((socket, text) => {
+    if (text.endsWith('\r\n\r\n'))
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n')
+  })
+  const door = await openFrontDoor({ backends: [backend.port] })
+  const client = await rawClient(door.port, 'GET /events HTTP/1.1\r\nHost: x\r\n\r\n')
+  t.match(await client.expect('\r\n\r\n'), /^HTTP\/1\.1 200 OK\r\n/)
+  for (const socket of backend.sockets) socket.write('4\r\nnews\r\n')
+  await client.expect('news')
+  client.socket.destroy()
+  await door.close()
+  await backend.close()
+})
+
 for (const [name, request] of [
   ['while it waits for the answer', 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'],
   ['in the middle of its upload', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf'],
