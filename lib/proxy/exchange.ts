@@ -3,12 +3,13 @@
  * through it leaves the member it entered, and the circuit, exactly once.
  *
  *   begin ─► route ─► gate ─► place ─► try ─► answer ─► over
- *     │        │       │       │ ▲     ▲ │ │     └ backend breaks: the client's connection breaks too, never a silent end
- *     ▼        ▼       ▼       ▼ └─────┼─┘ ▼ members are full
- *    400      404   413 429   503      │  failed ── retry allowed ──► try (another member, or a fresh connection)
- *                                      └─────┴───── not allowed ──► 502, 504 …
+ *     │        │       │       │ ▲      │ │     └ backend breaks: the client's connection breaks too, never a silent end
+ *     ▼        ▼       ▼       ▼ └ full ┘ ▼
+ *    400      404   413 429   503       failed ── retry allowed ──► try (another member, or a fresh connection)
+ *                                         └────── not allowed ──► 502, 504 …
  *
  * `gate`: what the cluster's limits say of this request by itself. `place`: room in the cluster, at once or after a wait.
+ * `full`: there is room in the cluster, and none on a member that would do.
  */
 import type { Member } from '../cluster/member.ts'
 import { type ErrorCode, errorTable } from '../errors.ts'
@@ -105,8 +106,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient {
       const close = refused.code === 'payload_too_large'
       return this.#refuse(refused.code, null, close, refused.fields)
     }
-    const tooLong = () => this.clientFault('payload_too_large', null)
-    this.#body = bodyWithin(this.#client, guard.limits.requestBodyBytes, tooLong)
+    this.#body = bodyWithin(this.#client, guard.limits.requestBodyBytes, this)
     guard.budget?.note(this.#nowMs())
     this.#placed(this.#places.enter(guard.circuit, this))
   }
@@ -238,6 +238,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient {
     const wins = this.#attempts.wins(attempt, head.status)
     this.#places.leaveAllButOne()
     if (!wins) return null
+    this.#told.record.backend = attempt.member.id
     this.#told.answered(head.status, nowMs)
     // What is left of the request will not be read: the connection cannot carry another one.
     const close = !this.#client.bodyComplete || this.#context.stopping()

@@ -38,7 +38,7 @@ export class ExchangeRecord {
   row = 0
   /** The path prefix of the route that matched. */
   route: string | null = null
-  /** The last backend it was sent to. */
+  /** The backend that answered, or else the last it was sent to. */
   backend: string | null = null
   /** How often it was sent to a backend, those below included. */
   attempts = 0

@@ -11,10 +11,15 @@ export function bodyTooLong(limitBytes: number, bytes: number): boolean {
 }
 
 /** What is sent of this client's body; null: there is none. One that says its length has been held against the limit before. */
-export function bodyWithin(client: ClientEnd, limitBytes: number, tooLong: () => void): RequestBody | null {
+export function bodyWithin(
+  client: ClientEnd,
+  limitBytes: number,
+  exchange: { clientFault(code: 'payload_too_large', reason: null): void },
+): RequestBody | null {
   const { body, upgrade } = client
   if (upgrade || body === null) return null
-  return limitBytes === 0 || body.length >= 0 ? body : new LimitedBody(body, limitBytes, tooLong)
+  if (limitBytes === 0 || body.length >= 0) return body
+  return new LimitedBody(body, limitBytes, () => exchange.clientFault('payload_too_large', null))
 }
 
 /** A body of unknown length under a limit. `tooLong` is called once; what comes afterwards is dropped. */

@@ -20,8 +20,13 @@ export interface RateBuffer {
 
 /** Two threads that meet at one cell try again; somebody always gets through. */
 const triesMax = 8
+/**
+ * So far the clocks of those who meet at a cell may be apart: each thread reads its own once a turn, and a turn may be long. Without it
+ * a thread that is a millisecond behind would take a client that has had all it may for one that cannot be.
+ */
+const skewUsMax = 10_000_000
 /** No cell is further ahead (`rate_limit.burst` is bounded by it): 600 s of burst and the slowest rate's 100 s. */
-export const aheadUsMax = 700_000_000
+const aheadUsMax = 700_000_000 + skewUsMax
 
 export class RateTable {
   readonly #cells: Int32Array
@@ -46,7 +51,7 @@ export class RateTable {
   take(low: number, high: number, nowMs: number, intervalUs: number, toleranceUs: number): number {
     const cells = this.#cells
     const now = microseconds(nowMs)
-    const aheadMax = toleranceUs + intervalUs
+    const aheadMax = toleranceUs + intervalUs + skewUsMax
     const a = low & this.#mask
     const b = (high & this.#mask) + this.#mask + 1
     for (let tries = 0; tries < triesMax; tries++) {

@@ -88,7 +88,7 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       await until(() => second.gone, 'the second to be given up')
       await calm(t, door)
       t.equal(door.board.total(1 - at, 'aborted'), 1)
-      t.match(door.records, [{ attempts: 2, hedges: 1, status: 200 }])
+      t.match(door.records, [{ attempts: 2, hedges: 1, status: 200, backend: `b${at}` }])
     })
 
     t.test('an answer in time, or a failure, and nobody else is asked', async t => {

@@ -186,6 +186,24 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       await calm(t, door)
     })
 
+    t.test('a member that vanishes in the pause after its try ends nothing', async t => {
+      const bad = await stage(t, answers(503, 'no'))
+      const good = await stage(t, answers(200, 'yes'))
+      const options = { engine, backends: [bad.port, good.port], random: () => 0.99 }
+      const { door, clock } = await scene(t, { on: [503] }, options)
+      let answer = get(door.port, '/')
+      // In turn: the first request or the second begins with the bad one.
+      const meetsBad = bad.act(1)
+      const first = await Promise.race([meetsBad, answer])
+      if ('status' in first) answer = get(door.port, '/')
+      await meetsBad
+      await paused(door)
+      door.context.exchanges.cutMember(0, 1)
+      await clock.advance(25)
+      t.match(await answer, { status: 200, body: 'yes' })
+      await calm(t, door)
+    })
+
     t.test('a client that leaves in a pause takes the next try along', async t => {
       const bad = await stage(t, answers(503, 'no'))
       const options = { engine, backends: [bad.port, bad.port], random: () => 0.99 }

@@ -35,6 +35,18 @@ t.test('a burst at once, then the rate, and the wait that is told is the true on
   t.equal(granted(limit, 20, startMs + 10_000, '192.0.2.2'), 5, 'others are others')
 })
 
+t.test('a clock that is a little behind grants nothing more', async t => {
+  for (const behindMs of [0.25, 5, 2_000]) {
+    const limit = limitOf()
+    t.equal(granted(limit, 20, startMs), 5)
+    t.equal(granted(limit, 20, startMs - behindMs), 0, `${behindMs} ms`)
+    t.equal(granted(limit, 20, startMs + 100), 1, 'and takes nothing away')
+  }
+  const limit = limitOf()
+  t.equal(granted(limit, 20, startMs), 5)
+  t.equal(granted(limit, 20, startMs - 60_000), 5, 'one that was set back is begun anew')
+})
+
 t.test('over a long time it is the rate, whatever the steps', async t => {
   const start = seed()
   const random = seeded(start)
