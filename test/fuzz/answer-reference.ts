@@ -68,7 +68,7 @@ const nothing: AnswerReading = {
 function unfinished(text: string): AnswerReading {
   if (text.length >= 5 && !text.startsWith('HTTP/'))
     return { ...nothing, outcome: 'fault', faults: ['status line'] }
-  if (text.length > headBytesMax) return { ...nothing, outcome: 'fault', faults: ['head too large'] }
+  if (text.length > headBytesMax + 3) return { ...nothing, outcome: 'fault', faults: ['head too large'] }
   return nothing
 }
 

@@ -245,6 +245,7 @@ const heads: readonly (readonly [string, string])[] = [
   ['200 fields', `GET /%n HTTP/1.1\r\nHost: x\r\n${'X: y\r\n'.repeat(199)}\r\n`],
   ['16 KiB', `GET /%n HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(16_000)}\r\n\r\n`],
   ['17 KiB', `GET /%n HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(17_000)}\r\n\r\n`],
+  ['17 KiB behind an empty line', `\r\nGET /%n HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(17_000)}\r\n\r\n`],
   // Fields that Connection names, in every case, and what it must not take away.
   [
     'nominated fields',

@@ -29,6 +29,8 @@ export interface LenientRequest {
 /** What one connection said since the last mark. */
 export interface Heard {
   bytes: string
+  /** When its first byte came, among those of all connections. */
+  order: number
   /** Not a whole request yet. */
   pending: string
   closed: boolean
@@ -42,6 +44,7 @@ export class LenientBackend {
   readonly #random: Random
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  #order = 0
 
   constructor(random: Random) {
     this.#random = random
@@ -56,7 +59,8 @@ export class LenientBackend {
   mark(): void {
     this.requests = []
     this.connections = this.connections.filter(({ closed }) => !closed)
-    for (const heard of this.connections) heard.bytes = ''
+    for (const heard of this.connections) Object.assign(heard, { bytes: '', order: 0 })
+    this.#order = 0
   }
 
   /** No request is in the middle. */
@@ -79,7 +83,7 @@ export class LenientBackend {
       dashes: random.chance(0.5),
       anyNumber: random.chance(0.5),
     }
-    const heard: Heard = { bytes: '', pending: '', closed: false }
+    const heard: Heard = { bytes: '', order: 0, pending: '', closed: false }
     this.connections.push(heard)
     this.#sockets.add(socket)
     socket.on('error', () => {})
@@ -89,6 +93,7 @@ export class LenientBackend {
     })
     socket.on('data', bytes => {
       const text = bytes.toString('latin1')
+      if (heard.bytes === '') heard.order = ++this.#order
       heard.bytes += text
       heard.pending += text
       for (let read = readLeniently(heard.pending, habits); read !== null; ) {

@@ -99,7 +99,7 @@ export function readRequests(text: string, limits: HeadLimits = documented): Rea
 /** A head that does not end. */
 function unfinished(text: string, limits: HeadLimits): Fault[] {
   const faults: Fault[] = []
-  if (text.length > limits.bytes) faults.push('head too large')
+  if (text.length > limits.bytes + 3) faults.push('head too large')
   if (/(?:^|[^\r])\n/.test(text)) faults.push('bare LF')
   return faults
 }

@@ -128,7 +128,8 @@ export class RequestLab {
     }))
     if (!same(facts, requests)) wrong.push(`the lenient backend saw ${show(requests)}, not ${show(facts)}`)
     const strictly: Reading['requests'][number][] = []
-    for (const { bytes, closed } of connections) {
+    // One request at a time: a connection's requests stand together.
+    for (const { bytes, closed } of connections.toSorted((a, b) => a.order - b.order)) {
       const strict = readRequests(bytes, behindUs)
       strictly.push(...strict.requests)
       if (strict.faults.length > 0)

@@ -117,14 +117,17 @@ export class BackendConnection implements Timed, ChunkSink {
     const before = this.#partial.length
     const text = this.#partial + bytes.toString('latin1', 0, responseHeadBytesMax + 4 - before)
     let start = 0
+    // What came before holds no end.
+    let from = Math.max(0, before - 3)
     for (;;) {
-      const end = text.indexOf('\r\n\r\n', start)
+      const end = text.indexOf('\r\n\r\n', from)
       if (end === -1) {
         this.#keepPartial(text.slice(start), text.length < before + bytes.length, call)
         return bytes.length
       }
       const head = parseResponseHead(start === 0 ? text : text.slice(start), call.toHead)
       start = end + 4
+      from = start
       this.#partial = ''
       if ('fault' in head) {
         call.fail('upstream_bad_response')
@@ -147,7 +150,8 @@ export class BackendConnection implements Timed, ChunkSink {
   /** `cut`: more of it has come than was looked at. */
   #keepPartial(partial: string, cut: boolean, call: RelayCall): void {
     const hopeless = partial.length >= 5 && !partial.startsWith('HTTP/')
-    if (hopeless || cut || partial.length > responseHeadBytesMax) {
+    // All but the last byte of the blank line may be here.
+    if (hopeless || cut || partial.length > responseHeadBytesMax + 3) {
       this.#partial = ''
       call.fail('upstream_bad_response')
     } else this.#partial = partial
