@@ -20,6 +20,7 @@ export interface DemoOptions {
   readonly minInstances?: number
   readonly directory?: string
   readonly healthyThreshold?: number
+  readonly unhealthyThreshold?: number
   readonly healthInterval?: string
 }
 
@@ -87,7 +88,7 @@ async function document(options: DemoOptions, directory: string) {
           // An emulated machine that many ask at once is slow, not ill.
           timeout: vm ? '5s' : '1s',
           healthy_threshold: options.healthyThreshold ?? 2,
-          unhealthy_threshold: vm ? 6 : 3,
+          unhealthy_threshold: options.unhealthyThreshold ?? (vm ? 6 : 3),
         },
         // QEMU's own network takes new connections one at a time: a crowd that comes back at once waits in line.
         ...(vm ? { timeouts: { connect: '15s' } } : {}),

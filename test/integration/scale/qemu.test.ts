@@ -5,7 +5,7 @@ scaleScenario({
   driver: 'qemu',
   connections: 64,
   webSockets: 20,
-  pauseMs: 400,
+  pauseMs: 900,
   operationTimeoutMs: 120_000,
   limitMs: 390_000,
 })
