@@ -16,6 +16,10 @@ const parsed = parseConfig(process.argv[2]!, { file: 'soak.json', directory: tmp
 if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
 const server = await startServer(parsed.config, { log: silentLog })
 process.send!({ traffic: server.listeners[0]!.port, admin: server.admin.port } satisfies Ports)
+// A thread that ends is replaced, and nobody outside would see it.
+server.control.subscribe(({ event }) => {
+  if (event.type === 'thread' && event.status === 'crashed') process.exit(70)
+})
 
 const end = async () => {
   await server.close({ graceMs: 0 })
