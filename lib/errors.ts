@@ -79,6 +79,8 @@ export const errorTable = {
   hypervisor_failed: { status: 500, source: 'hypervisor', retry: 'safe' },
   instance_died: { status: 500, source: 'hypervisor', retry: 'safe' },
   instance_unhealthy: { status: 500, source: 'hypervisor', retry: 'safe' },
+  resize_unsupported: { status: 400, source: 'operator', retry: 'never' },
+  pause_unsupported: { status: 400, source: 'operator', retry: 'never' },
   snapshot_failed: { status: 500, source: 'hypervisor', retry: 'safe' },
   disk_full: { status: 503, source: 'hypervisor', retry: 'safe' },
   guest_unreachable: { status: 500, source: 'hypervisor', retry: 'safe' },

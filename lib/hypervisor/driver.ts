@@ -5,7 +5,7 @@
  * Rules for every driver (kept by `test/contract/driver`):
  * - The owner's tag is on disk *before* anything runs, so that whatever a crash leaves behind can be found and claimed.
  * - Instances and snapshots outlive the process that made them. A new driver object on the same directory sees them all.
- * - `stop`, `destroy`, `resume` are idempotent: what is already so is a success.
+ * - `stop`, `destroy`, `resize`, `pause`, `resume` are idempotent: what is already so is a success.
  * - `snapshot` leaves the source running, whatever happens.
  * - "Cannot ask" is never "gone": `inspect` throws `hypervisor_unreachable`, or reports the instance as `unknown`.
  * - Every wait has a deadline; every method that waits takes a signal and stops soon after it aborts.
@@ -78,6 +78,24 @@ export interface SnapshotReport {
   readonly pausedMs: number
 }
 
+/** What of an instance may be changed while it runs. */
+export type Resizable = 'cpus' | 'memory' | 'disk'
+
+/** What a driver can do beyond the minimum. Callers ask before they try; a driver refuses what is not in here. */
+export interface Capabilities {
+  /** What `resize` may change; empty where it changes nothing. */
+  readonly resize: readonly Resizable[]
+  /** A snapshot keeps its source from running so shortly (20 ms at most) that it need not be fenced for it. */
+  readonly snapshotWhileRunning: boolean
+  readonly pause: boolean
+}
+
+export interface ResizeReport {
+  readonly instance: HeldInstance
+  /** What it has now: what was asked for, rounded up to what the hypervisor can give. */
+  readonly resources: Resources
+}
+
 /** What a new instance must be told so that it stops believing it is its source. */
 export interface Identity {
   readonly instanceId: string
@@ -112,6 +130,7 @@ export interface Diagnosis {
 
 export interface Driver {
   readonly kind: DriverKind
+  readonly can: Capabilities
   /** Can instances of this template run here? Throws nothing; `template` null checks the hypervisor only. */
   check(template: Readonly<Record<string, unknown>> | null): Promise<readonly Diagnosis[]>
   /** Boots from nothing. Resolves when it runs and has an address; the application may not answer yet. */
@@ -125,6 +144,16 @@ export interface Driver {
   clone(spec: CloneSpec, signal: AbortSignal): Promise<HeldInstance>
   /** Gives the instance its identity and waits for its acknowledgement. */
   identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck>
+  /**
+   * Gives a running instance other resources without restarting it; a failure leaves those it had. Throws
+   * `resize_unsupported` before anything is changed when they cannot be given while it runs.
+   */
+  resize(name: string, resources: Resources, signal: AbortSignal): Promise<ResizeReport>
+  /**
+   * Stops an instance's clocks and keeps it in memory, for as long as one likes; `resume` undoes it. It answers nothing
+   * meanwhile and cannot be the source of a snapshot. Throws `pause_unsupported`.
+   */
+  pause(name: string): Promise<void>
   /** Makes a paused instance run. */
   resume(name: string): Promise<void>
   /** Ends the instance: politely first, by force after `graceMs`. Its files stay until `destroy`. */

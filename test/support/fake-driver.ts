@@ -3,6 +3,7 @@
  * act: before it, half-way, after it. Each act leaves between its stages what a real one would leave.
  */
 import type { Clock } from '../../lib/clock.ts'
+import type { Resources } from '../../lib/config/config.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import type {
   CloneSpec,
@@ -35,6 +36,8 @@ export interface FakeInstance extends HeldInstance {
   memory: string[]
   identity: Identity | null
   healthy: boolean
+  /** What `resize` gave it; null before. */
+  resources: Resources | null
   /** It runs and has no time for checks; its clones have. */
   busy: boolean
 }
@@ -108,6 +111,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       memory: [...memory],
       identity: null,
       healthy: true,
+      resources: null,
       busy: false,
     }
     node.instances.set(spec.name, instance)
@@ -127,6 +131,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
   }
   return {
     kind: 'process',
+    can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true },
     check: async () => [],
     create: (spec, signal) => launch('create', spec, [`booted ${spec.name}`], signal),
     async clone(spec: CloneSpec, signal) {
@@ -175,6 +180,20 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       instance.identity = identity
       await stage('identify:told', name, signal)
       return { instanceId: name, incarnation: identity.incarnation, application: 'acknowledged' }
+    },
+    async resize(name, resources, signal) {
+      await stage('resize:before', name, signal)
+      const instance = node.instances.get(name)
+      if (instance?.state !== 'running') throw failure('not running', name)
+      instance.resources = resources
+      await stage('resize:done', name, signal)
+      return { instance: { ...instance }, resources }
+    },
+    async pause(name) {
+      await stage('pause:before', name)
+      const instance = node.instances.get(name)
+      if (instance?.state === 'running') instance.state = 'paused'
+      await stage('pause:after', name)
     },
     async resume(name) {
       await stage('resume:before', name)

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
-import type { NodeConfig } from '../../config/config.ts'
+import type { NodeConfig, Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import { GuestClient } from '../../guest/client.ts'
 import { guestEnv, guestLimits } from '../../guest/protocol.ts'
@@ -22,11 +22,12 @@ import type {
   IdentityAck,
   InstanceSpec,
   Owner,
+  ResizeReport,
   SnapshotReport,
 } from '../driver.ts'
 import { ioError, isCode, Ownership, writeDurably } from '../ownership.ts'
 import { diagnose } from './check.ts'
-import { continueProcesses, endProcesses, type Processes } from './end.ts'
+import { continueProcesses, endProcesses, type Processes, pauseProcesses } from './end.ts'
 import { heldInstance, keepLogSmall } from './held.ts'
 import { launch, noAgent } from './launch.ts'
 import { type InstanceFields, readInstanceFields } from './records.ts'
@@ -56,6 +57,8 @@ interface Known extends Processes {
 
 class ProcessDriver implements Driver {
   readonly kind = 'process'
+  /** Resources are enforced by nobody here, so there is nothing that could be given. State is handed over while it serves. */
+  readonly can = { resize: [], snapshotWhileRunning: true, pause: true } as const
   readonly #node: NodeConfig
   readonly #options: ProcessOptions
   readonly #clock: Clock
@@ -117,6 +120,21 @@ class ProcessDriver implements Driver {
       incarnation: answer.incarnation,
       application: answer.application,
     }
+  }
+
+  async resize(name: string, _resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
+    signal.throwIfAborted()
+    await this.#known(name)
+    throw new TidegateError(
+      'resize_unsupported',
+      `${name} is a process, which has no resources of its own; replace it by an instance with others`,
+    )
+  }
+
+  async pause(name: string): Promise<void> {
+    const known = await this.#known(name)
+    if (known.instance.state === 'stopped') throw notRunning(name)
+    await pauseProcesses(known)
   }
 
   async resume(name: string): Promise<void> {

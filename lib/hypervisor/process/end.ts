@@ -15,6 +15,7 @@ export interface Processes {
 }
 
 const pollMs = 10
+const pauseRoundsMax = 50
 /** A killed process is gone in microseconds unless it hangs in the kernel. */
 const killTimeoutMs = 5_000
 
@@ -40,6 +41,16 @@ export async function endProcesses(processes: Processes, graceMs: number, clock:
       })
     }
   }
+}
+
+/** Stops the instance's processes. Looked for until all are, because one may start another before it is stopped itself. */
+export async function pauseProcesses(processes: Processes): Promise<void> {
+  for (let round = 0; round < pauseRoundsMax; round++) {
+    const running = (await membersOf(processes)).filter(member => !member.paused)
+    if (running.length === 0) return
+    for (const member of running) send(member, 'SIGSTOP')
+  }
+  throw new TidegateError('hypervisor_failed', 'its processes start others faster than they can be paused')
 }
 
 /** Lets the instance's processes go on after a SIGSTOP. */

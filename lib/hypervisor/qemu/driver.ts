@@ -5,7 +5,7 @@
 import { link, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
-import type { NodeConfig } from '../../config/config.ts'
+import type { NodeConfig, Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type {
@@ -17,6 +17,7 @@ import type {
   IdentityAck,
   InstanceSpec,
   Owner,
+  ResizeReport,
   SnapshotReport,
 } from '../driver.ts'
 import { ioError, type OwnerRecord, Ownership } from '../ownership.ts'
@@ -31,7 +32,7 @@ import { loadState } from './migrate.ts'
 import { freePorts } from './ports.ts'
 import type { Qmp } from './qmp.ts'
 import { type InstanceFacts, instanceFacts, machineFields, processFields, snapshotFacts } from './record.ts'
-import { resumeVm, saveVm } from './snapshot.ts'
+import { pauseVm, resumeVm, saveVm } from './snapshot.ts'
 import { parseOptions, parseTemplate, type QemuOptions, type QemuTemplate } from './template.ts'
 import { endVm, explain, findVm, killVm, startVm } from './vm.ts'
 
@@ -53,6 +54,7 @@ export function createQemuDriver(node: NodeConfig, deps: QemuDeps): Driver {
 
 class QemuDriver implements Driver {
   readonly kind = 'qemu'
+  readonly can = { resize: [], snapshotWhileRunning: false, pause: true } as const
   readonly #directory: string
   readonly #options: QemuOptions
   readonly #ownership: Ownership
@@ -163,6 +165,25 @@ class QemuDriver implements Driver {
         const silent = error instanceof TidegateError && error.code === 'guest_unreachable'
         if (!silent || attempt >= identifyAttemptsMax) throw error
       }
+    }
+  }
+
+  async resize(name: string, _resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
+    signal.throwIfAborted()
+    await this.#living(name)
+    throw new TidegateError(
+      'resize_unsupported',
+      `${name} keeps the resources it was made with; replace it by an instance with others`,
+    )
+  }
+
+  async pause(name: string): Promise<void> {
+    const directory = this.#ownership.path('instances', name)
+    const facts = await this.#living(name)
+    try {
+      await pauseVm(directory, this.#clock)
+    } catch (error) {
+      throw await explain(error, directory, facts.process)
     }
   }
 

@@ -44,6 +44,7 @@ export async function saveVm(request: SaveRequest, clock: Clock): Promise<number
   await requireSpace(target, need, 'a snapshot')
   const qmp = await openControl(source, clock, connectTimeoutMs, signal)
   try {
+    await requireRunning(qmp)
     const pausedMs =
       memory === 'shared' ? await saveShared(qmp, request, clock) : await savePrivate(qmp, request, clock)
     await link(join(source, files.env), join(target, files.env))
@@ -52,6 +53,16 @@ export async function saveVm(request: SaveRequest, clock: Clock): Promise<number
   } finally {
     qmp.close()
     await rm(join(source, files.state), { force: true })
+  }
+}
+
+/** Stops a VM's processors. What is stopped already is a success. */
+export async function pauseVm(directory: string, clock: Clock): Promise<void> {
+  const qmp = await openWatch(directory, clock, connectTimeoutMs)
+  try {
+    await qmp.execute('stop', {}, { timeoutMs: commandTimeoutMs })
+  } finally {
+    qmp.close()
   }
 }
 
@@ -72,6 +83,15 @@ export async function resumeVm(directory: string, clock: Clock): Promise<void> {
   } finally {
     qmp.close()
   }
+}
+
+/** A VM that somebody paused on purpose must not run on because it was saved. */
+async function requireRunning(qmp: Qmp): Promise<void> {
+  const { status } = (await qmp.execute('query-status', {}, { timeoutMs: commandTimeoutMs })) as {
+    status: string
+  }
+  if (status === 'running') return
+  throw new TidegateError('snapshot_failed', `the source is not running (${status}); resume it first`)
 }
 
 async function saveShared(qmp: Qmp, request: SaveRequest, clock: Clock): Promise<number> {

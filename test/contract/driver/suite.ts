@@ -121,8 +121,9 @@ async function life(t: Test, bench: Bench): Promise<void> {
   await bench.answers(created)
 
   await again.resume(name)
-  await again.resume(name)
   t.equal((await bench.held(name))?.state, 'running', 'resume of what runs is a success')
+  await pausing(t, bench, created)
+  await resizing(t, bench, created)
   await again.stop(name, 3_000)
   await again.stop(name, 3_000)
   t.match(await bench.held(name), { state: 'stopped', pid: null, residentBytes: null })
@@ -130,6 +131,47 @@ async function life(t: Test, bench: Bench): Promise<void> {
   await again.destroy(name)
   await again.destroy(name)
   await nothingLeft(t, bench)
+}
+
+/** Paused it is held and silent, and runs on as if nothing had been. */
+async function pausing(t: Test, bench: Bench, instance: HeldInstance): Promise<void> {
+  const { driver } = bench
+  const { name } = instance
+  await t.rejects(driver.pause('web-op1-9'), { code: 'unknown_instance' }, 'pause of nothing')
+  if (!driver.can.pause) {
+    await t.rejects(driver.pause(name), { code: 'pause_unsupported' })
+    return
+  }
+  await ask(instance, '/sessions/before', 'the pause')
+  await driver.pause(name)
+  await driver.pause(name)
+  t.match(await bench.held(name), { state: 'paused', pid: instance.pid }, 'paused, and said again: the same')
+  let answered = false
+  const asked = told(instance, '/sessions/before').finally(() => {
+    answered = true
+  })
+  const request = { name: 'web-op1-s', owner, source: name }
+  await t.rejects(driver.snapshot(request, bench.signal()), { code: 'snapshot_failed' }, 'no snapshot of it')
+  t.equal((await bench.held(name))?.state, 'paused', 'which leaves it paused')
+  t.equal(answered, false, 'it answers nothing')
+  await driver.resume(name)
+  await driver.resume(name)
+  t.match(await asked, { value: 'the pause' }, 'and then what it was asked meanwhile')
+  t.equal((await bench.held(name))?.state, 'running')
+}
+
+async function resizing(t: Test, bench: Bench, instance: HeldInstance): Promise<void> {
+  const { driver, options } = bench
+  const { name } = instance
+  const aborted = driver.resize(name, options.resources, AbortSignal.abort(new Error('early')))
+  await t.rejects(aborted, { message: 'early' }, 'aborted before it began')
+  const none = driver.resize('web-op1-9', options.resources, bench.signal())
+  await t.rejects(none, { code: 'unknown_instance' }, 'resize of nothing')
+  if (driver.can.resize.length === 0) {
+    const refused = driver.resize(name, options.resources, bench.signal())
+    await t.rejects(refused, { code: 'resize_unsupported' })
+  }
+  await bench.answers(instance)
 }
 
 async function clones(t: Test, bench: Bench): Promise<void> {
