@@ -14,6 +14,9 @@
  * last check met silence and no later one has passed; or `unhealthyThreshold` checks in a row were slow and since then
  * `healthyThreshold` in a row were not. A refused connection or a bad answer does not degrade: whoever meets it is sent
  * elsewhere at once, while silence costs a new client its patience.
+ *
+ * Silence is no answer in time, or a connection that was cut before any. Where meanwhile most of its exchanges ended well it
+ * is strain and not death: such a check degrades and does not count in the row of fails.
  */
 import type { HealthConfig } from '../config/config.ts'
 import type { HealthStatus } from './backend.ts'
@@ -25,8 +28,10 @@ export interface Verdict {
   readonly ok: boolean
   /** For people: `answered 200`, `connect ECONNREFUSED`. */
   readonly reason: string
-  /** Nothing came back in time: it may be ill, or only paused or starved. A refusal is never silence. */
+  /** Nothing came back, or only the connection's end: it may be ill, or paused, or starved. A refusal is never silence. */
   readonly silent?: boolean
+  /** Since the check before, most of its exchanges ended well. */
+  readonly serves?: boolean
   /** Absent where there was no answer that could say anything. */
   readonly says?: SelfReport
   /** Absent where how long it took says nothing. */
@@ -44,7 +49,7 @@ export interface Health {
   readonly against: number
   /** Its own last word. */
   readonly says: SelfReport
-  /** Checks in a row that nobody answered in time; anything else ends the row. */
+  /** Checks in a row that nobody answered; anything else ends the row. */
   readonly silentRow: number
   /** A check was silent and none has passed since. */
   readonly doubted: boolean
@@ -86,7 +91,7 @@ export function observe(health: Health, verdict: Verdict, rules: HealthRules, no
   const status = degraded ? 'degraded' : checks
   return {
     status,
-    reason: pace.slow && verdict.ok ? `${verdict.reason}, slowly` : verdict.reason,
+    reason: reasonOf(verdict, pace.slow),
     sinceMs: status === health.status ? health.sinceMs : nowMs,
     checks,
     against,
@@ -98,12 +103,24 @@ export function observe(health: Health, verdict: Verdict, rules: HealthRules, no
   }
 }
 
-function weighed(health: Health, { ok }: Verdict, rules: HealthRules): Pick<Health, 'checks' | 'against'> {
+function weighed(health: Health, verdict: Verdict, rules: HealthRules): Pick<Health, 'checks' | 'against'> {
+  const { ok } = verdict
   const seen = ok ? 'healthy' : 'unhealthy'
   if (health.checks === seen || (health.checks === 'unknown' && ok)) return { checks: seen, against: 0 }
+  // Whoever serves is not dead: neither for it nor against it.
+  if (strained(verdict)) return { checks: health.checks, against: health.against }
   const against = health.against + 1
   const enough = against >= (ok ? rules.healthyThreshold : rules.unhealthyThreshold)
   return enough ? { checks: seen, against: 0 } : { checks: health.checks, against }
+}
+
+function strained({ ok, silent = false, serves = false }: Verdict): boolean {
+  return !ok && silent && serves
+}
+
+function reasonOf(verdict: Verdict, slow: boolean): string {
+  if (strained(verdict)) return `${verdict.reason}, but its exchanges are served`
+  return slow && verdict.ok ? `${verdict.reason}, slowly` : verdict.reason
 }
 
 /** Only what passes has a pace, and what is taken for ill begins anew. */

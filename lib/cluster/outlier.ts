@@ -64,6 +64,13 @@ export function findingOf(watched: Watched, traffic: Traffic, config: OutlierCon
   return { reason: `${bad} of ${settled} exchanges ended ${kind}`, answers }
 }
 
+/** Whether most of what ended in between ended well, and anything did. */
+export function mostEndedWell(since: Totals, now: Totals): boolean {
+  const settled = grown(now.settled, since.settled)
+  const bad = grown(now.failed, since.failed) + grown(now.serverErrors, since.serverErrors)
+  return bad * 2 < settled
+}
+
 /** At the end of each look: a new interval when the old one is over, and good time forgives. */
 export function looked(watched: Watched, traffic: Totals, config: OutlierConfig, nowMs: number): Watched {
   if (nowMs - watched.sinceMs < config.intervalMs) return watched

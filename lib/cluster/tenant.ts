@@ -159,15 +159,19 @@ export class Tenant implements Voter {
     )
   }
 
-  /** What came of its exchanges so far. Takes the longest row of failures out of the board's letter box. */
-  traffic(): Traffic {
+  /** What came of its exchanges so far. */
+  totals(): Totals {
     const { settled, failed, serverErrors } = this.#totals()
     return {
       settled: settled - this.#base.settled,
       failed: failed - this.#base.failed,
       serverErrors: serverErrors - this.#base.serverErrors,
-      row: this.#deps.board.takeRow(this.place.slot),
     }
+  }
+
+  /** The same, and the longest row of failures, taken out of the board's letter box. */
+  traffic(): Traffic {
+    return { ...this.totals(), row: this.#deps.board.takeRow(this.place.slot) }
   }
 
   /** Tells of the state, if it is another than was told last. `draining` becomes `drained` without anybody setting a fact. */

@@ -10,6 +10,7 @@ import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
 import { type Crew, Ejector } from './ejector.ts'
 import { observe } from './health.ts'
+import { mostEndedWell } from './outlier.ts'
 import { type Probe, type ProbeTarget, startProbing } from './prober.ts'
 import { Poll } from './standing.ts'
 import type { Tenant, TenantDeps } from './tenant.ts'
@@ -72,13 +73,17 @@ export class Watch {
     const { health } = config
     const { clock, random } = this.#deps
     const hold = this.#hold(tenant)
+    let before = tenant.totals()
     const stop = startProbing(this.#deps, {
       target: () => this.target(config, tenant.spec),
       health,
       firstDelayMs: first === 'spread' && !tenant.facts.warming ? random() * health.intervalMs : 0,
       gate: () => (hold.by.size > 0 ? null : hold.count),
       report: verdict => {
-        tenant.setHealth(observe(tenant.health, verdict, health, clock.now()))
+        const totals = tenant.totals()
+        const serves = mostEndedWell(before, totals)
+        before = totals
+        tenant.setHealth(observe(tenant.health, { ...verdict, serves }, health, clock.now()))
         tenant.show(tenant.left() === 0 ? 'nothing is left on it' : 'clients are on it')
       },
     })

@@ -65,14 +65,18 @@ function sourcing(
     ...ranked.filter(source => source.instance === preferred),
     ...ranked.filter(source => source.instance !== preferred),
   ]
-  if (sources.length > 0) return { mode: 'live', sources, reason: `cloned from ${sources[0]!.instance}` }
+  if (sources.length > 0) {
+    const chosen = situation.instances.find(facts => facts.id === sources[0]!.instance)
+    const but = chosen?.degraded ? ', which serves and is degraded' : ''
+    return { mode: 'live', sources, reason: `cloned from ${sources[0]!.instance}${but}` }
+  }
   const empty = situation.instances.length === 0
   // More instances of an application that keeps state, but without the state, is not what was asked for. A replacement is: what
   // it replaces is broken, and serving from nothing is better than not serving.
   if (!empty && preferred === null) {
     const silent = silentSources(situation.instances)
     if (silent.length > 0) {
-      const reason = `cloned from ${silent[0]!.instance}, which runs and does not answer its checks: none is healthy`
+      const reason = `cloned from ${silent[0]!.instance}, which runs and leaves its checks without an answer: none is healthy`
       return { mode: 'live', sources: silent, reason }
     }
     const unasked = situation.instances.filter(

@@ -11,7 +11,7 @@ import {
 import type { Verdict } from '../health.ts'
 import { decodeResponse, encodeRequest } from './grpc-message.ts'
 import type { Ask, ProbeConfig, ProbeTarget } from './probe.ts'
-import { failure, hostAndPort, selfReport, selfReportHeader } from './words.ts'
+import { hostAndPort, selfReport, selfReportHeader, unanswered } from './words.ts'
 
 const path = '/grpc.health.v1.Health/Check'
 /** The message has two bytes; room for fields that a later version may add. */
@@ -19,7 +19,7 @@ const answerBytesMax = 4096
 
 export const askGrpc: Ask = (target, config, end) => {
   const session = open(target)
-  session.on('error', error => end({ ok: false, reason: failure(error) }))
+  session.on('error', error => end(unanswered(error)))
   session.on('close', () => end(broken))
   ask(session, config, end)
   return () => session.destroy()
@@ -27,7 +27,11 @@ export const askGrpc: Ask = (target, config, end) => {
 
 type Head = IncomingHttpHeaders & IncomingHttpStatusHeader
 
-const broken: Verdict = { ok: false, reason: 'connection closed before the answer was complete' }
+const broken: Verdict = {
+  ok: false,
+  reason: 'connection closed before the answer was complete',
+  silent: true,
+}
 
 function open({ host, port, tls }: ProbeTarget): ClientHttp2Session {
   const limits = { settings: { enablePush: false }, maxSessionMemory: 1 }
@@ -63,9 +67,7 @@ function ask(session: ClientHttp2Session, config: ProbeConfig, end: (verdict: Ve
   })
   stream.on('end', () => end(verdictOf(head, trailers, Buffer.concat(chunks), config.service)))
   // A stream that ends with its session has the reason of that.
-  stream.on('error', error =>
-    end({ ok: false, reason: failure((error.cause as Error | undefined) ?? error) }),
-  )
+  stream.on('error', error => end(unanswered((error.cause as Error | undefined) ?? error)))
   stream.end(encodeRequest(config.service))
 }
 

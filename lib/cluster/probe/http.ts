@@ -10,14 +10,14 @@ import type { ConnectionOptions } from 'node:tls'
 import type { StatusRange } from '../../config/config.ts'
 import type { Verdict } from '../health.ts'
 import type { Ask, ProbeConfig, ProbeTarget } from './probe.ts'
-import { failure, hostAndPort, selfReport, selfReportHeader } from './words.ts'
+import { failure, hostAndPort, selfReport, selfReportHeader, unanswered } from './words.ts'
 
 /** More of an answer's body than this is not read: its head has said what was asked. */
 const bodyBytesMax = 64 * 1024
 
 export const askHttp: Ask = (target, config, end) => {
   const exchange = open(target, config)
-  exchange.on('error', error => end({ ok: false, reason: failure(error) }))
+  exchange.on('error', error => end(unanswered(error)))
   exchange.on('upgrade', (response, socket) => {
     socket.destroy()
     end({ ok: false, reason: `answered ${response.statusCode} to a plain GET` })

@@ -1,9 +1,18 @@
 /** What is said of a check, and what an application says of itself. @pure */
 import { isIPv6 } from 'node:net'
-import type { SelfReport } from '../health.ts'
+import type { SelfReport, Verdict } from '../health.ts'
 
 /** The response header in which an application says how it is. */
 export const selfReportHeader = 'x-tidegate-health'
+
+/** Nobody has said anything: the connection was cut, or nothing came back at all. A refusal is somebody's. */
+const nothingSaid = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH'])
+
+/** A check that an error ended before any answer. */
+export function unanswered(error: NodeJS.ErrnoException): Verdict {
+  const verdict = { ok: false, reason: failure(error) }
+  return nothingSaid.has(error.code ?? '') ? { ...verdict, silent: true } : verdict
+}
 
 /** An error of the socket, of TLS or of the parser in a few words. */
 export function failure(error: NodeJS.ErrnoException): string {

@@ -49,13 +49,20 @@ for (const type of ['http', 'tcp', 'grpc'] as const) {
     )
   })
 
-  t.test(`${type}: a connection that ends at once`, async t => {
-    if (!wantsAnAnswer(type)) return
-    const closes = await tcp(t, socket => socket.end())
-    t.match(await probeOnce(closes, config), { ok: false, reason: /closed|not HTTP/ })
-    const resets = await tcp(t, socket => socket.resetAndDestroy())
-    t.match(await probeOnce(resets, config), { ok: false, reason: /closed|ECONNRESET/ })
-  })
+  t.test(
+    `${type}: a connection that ends at once is silence, as a busy machine's network ends it`,
+    async t => {
+      const closes = await tcp(t, socket => socket.end())
+      const resets = await tcp(t, socket => socket.resetAndDestroy())
+      const mute = { ok: false, reason: /closed/, silent: true }
+      if (wantsAnAnswer(type)) {
+        t.match(await probeOnce(closes, config), mute)
+        t.match(await probeOnce(resets, config), mute)
+      }
+      t.match(await probeOnce({ ...closes, tls: trusting }, config), mute, 'in the handshake')
+      t.match(await probeOnce({ ...resets, tls: trusting }, config), mute, 'in the handshake')
+    },
+  )
 
   t.test(`${type}: over TLS, who is trusted passes and who is not does not`, async t => {
     const target = await well[type](t, pair)

@@ -83,6 +83,42 @@ t.test('a degraded backend is in reserve while enough others are well', async t 
   ])
 })
 
+t.test('whose checks meet silence and whose exchanges end well is strained, not dead', async t => {
+  const { verdict, admits, row, exchanges, clock, moves } = await scene('ab')
+  const seconds = async (count: number, outcome?: MemberOutcome) => {
+    for (let i = 0; i < count; i++) {
+      if (outcome) exchanges('a', outcome, 3)
+      await clock.advance(1000)
+    }
+  }
+  verdict('a', silence)
+  await seconds(20, 'ok')
+  t.equal(admits(), 'spare any', 'in reserve for new clients, and those on it stay')
+  t.match(row('a').health, {
+    status: 'degraded',
+    silent: false,
+    reason: 'no answer within 1s, but its exchanges are served',
+  })
+  await seconds(8)
+  t.equal(admits(), 'none any', 'nothing speaks for it any more')
+  t.match(row('a').health, { status: 'unhealthy', silent: true })
+  await seconds(4, 'ok')
+  t.equal(admits(), 'none any', 'who is ill comes back by its checks')
+  verdict('a', says('ready'))
+  await seconds(5)
+  for (const outcome of ['failed', 'server_error', 'aborted'] as const) {
+    verdict('a', silence)
+    await seconds(8, outcome)
+    t.equal(admits(), 'none any', `${outcome} does not speak for it`)
+    verdict('a', says('ready'))
+    await seconds(5)
+  }
+  verdict('a', refused)
+  await seconds(8, 'ok')
+  t.equal(admits(), 'none any', 'a refusal counts, whatever ended well before')
+  t.equal(moves('a').filter(move => move === 'ready>down').length, 5)
+})
+
 t.test('the last healthy one going ill leaves the degraded one to everybody', async t => {
   const { verdict, admits, clock } = await scene('ab')
   verdict('a', says('degraded'))

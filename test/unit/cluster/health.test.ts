@@ -14,6 +14,8 @@ const results: Readonly<Record<string, Verdict>> = {
   '-': { ok: false, reason: 'connect ECONNREFUSED', tookMs: 1 },
   '!': { ok: false, reason: 'answered 503', says: 'ready', tookMs: 1 },
   '~': { ok: false, reason: 'no answer within 1s', silent: true, tookMs: 1000 },
+  // Silence, while its exchanges end well.
+  b: { ok: false, reason: 'no answer within 1s', silent: true, serves: true, tookMs: 1000 },
   s: { ok: true, reason: 'answered 200', says: 'ready', tookMs: 501 },
   D: { ok: true, reason: 'answered 200 and said degraded', says: 'degraded', tookMs: 1 },
   L: { ok: true, reason: 'answered 200 and said draining', says: 'draining', tookMs: 1 },
@@ -52,6 +54,18 @@ t.test('a row that is broken begins anew', async t => {
 
 t.test('silence degrades at once, a pass takes that back, a refusal does not', async t => {
   trails(t, { '+~': '+g', '+~+': '+g+', '+~-+': '+gg+', '+~~~': '+gg-', '+-~': '++g' })
+})
+
+t.test('silence of one that serves meanwhile degrades, and never makes ill', async t => {
+  trails(t, { '+bbbbbbbb': '+gggggggg', '+bbbb+': '+gggg+', b: '?', bbbb: '????', 'bb+': '??+' })
+  trails(t, { '+bbb~~~': '+ggggg-', '+~b~b~': '+gggg-' })
+  trails(t, { '+---b': '+++--', '+---+b+': '+++----', '+---b++': '+++---+' })
+  t.match(run('+b').health.reason, 'no answer within 1s, but its exchanges are served')
+  const serving = { ...results['!']!, serves: true }
+  let health = run('+').health
+  for (let i = 0; i < 3; i++) health = observe(health, serving, rules, 0)
+  t.equal(health.status, 'unhealthy', 'a bad answer counts, whatever its exchanges say')
+  for (const word of ['-', '!'] as const) t.equal(run(`+bb${word}${word}${word}`).trail, '+gggg-', word)
 })
 
 t.test('slow in a row degrades, quick in a row takes it back', async t => {
@@ -93,6 +107,8 @@ t.test('merely silent: ill, and nothing but silence speaks for it', async t => {
   t.notOk(silent('+~~~-'), 'it has ended')
   t.notOk(silent('+~~~!'), 'it answers')
   t.notOk(silent('+~~~+'), 'it comes back')
+  t.notOk(silent('+bbb'), 'it serves')
+  t.ok(silent('+bbb~~~'), 'and then no more')
 })
 
 t.test('since when, and why', async t => {

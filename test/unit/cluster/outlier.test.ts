@@ -5,6 +5,7 @@ import {
   findingOf,
   looked,
   mayLeave,
+  mostEndedWell,
   type Traffic,
   takenBack,
 } from '../../../lib/cluster/outlier.ts'
@@ -96,4 +97,16 @@ t.test('how many may be out at once', async t => {
   t.ok(mayLeave(10, 2, 7, config))
   t.notOk(mayLeave(10, 3, 6, config))
   t.ok(mayLeave(3, 0, 2, { ...config, maxEjected: 0 }))
+})
+
+t.test('most of what ended, ended well', async t => {
+  const well = (now: Traffic, before = none) => mostEndedWell(before, now)
+  t.notOk(well(none), 'nothing has ended')
+  t.ok(well(traffic(1, 0, 0)))
+  t.ok(well(traffic(5, 1, 1)))
+  t.notOk(well(traffic(4, 1, 1)), 'half is not most')
+  t.notOk(well(traffic(3, 0, 2)))
+  t.notOk(well(traffic(104, 4, 0), traffic(100, 0, 0)), 'what was before does not count')
+  t.ok(well(traffic(-(2 ** 31) + 5, 0, 0), traffic(2 ** 31 - 5, 0, 0)), 'they wrap')
+  t.notOk(well(traffic(99, 0, 0), traffic(100, 0, 0)), 'and may seem to step back')
 })

@@ -201,6 +201,13 @@ t.test('more instances are clones or nothing: no memory is lost in silence', asy
     { mode: 'live', sources: [{ instance: 'a' }] },
     'the last resort',
   )
+  t.match(planOf(grow, situation([facts('a', { degraded: true })])), {
+    mode: 'live',
+    reason: 'cloned from a, which serves and is degraded',
+  })
+  t.match(planOf(grow, situation([facts('a', { degraded: true }), facts('b')])), {
+    reason: /^cloned from b$/,
+  })
   t.match(planOf({ type: 'replace', instance_id: 'a' }, situation([silent])), { mode: 'create' })
   t.match(planOf(grow, situation([silent, facts('b', { in_flight: 9 })])), { sources: [{ instance: 'b' }] })
   t.throws(() => planOf(grow, situation([{ ...silent, reality: 'unknown' }])), {

@@ -392,7 +392,7 @@ t.test('the only instance is too busy to answer: more are made of it all the sam
   t.match(operation, { status: 'completed', error: null })
   t.match(operation.steps.find(step => step.step === 'plan')?.data, {
     mode: 'live',
-    reason: `cloned from ${original.name}, which runs and does not answer its checks: none is healthy`,
+    reason: `cloned from ${original.name}, which runs and leaves its checks without an answer: none is healthy`,
   })
   for (const name of operation.instances)
     t.ok(lab.nodes[0]!.instances.get(name)!.memory.includes('a session'), name)
