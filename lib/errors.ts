@@ -75,6 +75,7 @@ export const errorTable = {
   // Hypervisors.
   template_invalid: { status: 400, source: 'operator', retry: 'never' },
   image_missing: { status: 400, source: 'operator', retry: 'never' },
+  network_unavailable: { status: 400, source: 'operator', retry: 'never' },
   hypervisor_unreachable: { status: 503, source: 'hypervisor', retry: 'safe' },
   hypervisor_failed: { status: 500, source: 'hypervisor', retry: 'safe' },
   instance_died: { status: 500, source: 'hypervisor', retry: 'safe' },

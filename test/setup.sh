@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the whole test suite and the benches use beside npm's packages, on Debian and Ubuntu:
-# QEMU and a static busybox for real VMs, wrk and nginx for the benches. Run it again whenever; it installs only what is missing.
+# QEMU and a static busybox for real VMs, iproute2 and nftables for their namespaces, wrk and nginx for the benches. Run it again whenever; it installs only what is missing.
 #   npm run setup              what the tests use
 #   npm run setup -- bench     and what `npm run bench:proxy` uses: HAProxy, Caddy, h2load, and the Node proxies of bench/peers
 set -euo pipefail
 
-packages=(qemu-system-x86 busybox-static openssl procps wrk nginx-light)
+packages=(qemu-system-x86 busybox-static iproute2 nftables openssl procps wrk nginx-light)
 if [ "${1:-}" = bench ]; then
   packages+=(haproxy caddy nghttp2-client)
   npm ci --prefix "$(dirname "$0")/../bench/peers" --ignore-scripts --no-audit --no-fund

@@ -20,6 +20,7 @@ import type {
   ResizeReport,
   SnapshotReport,
 } from '../driver.ts'
+import { freePorts } from '../network/ports.ts'
 import { ioError, type OwnerRecord, Ownership } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../process/proc.ts'
 import { chooseAccelerator, type Verdict } from './accelerator.ts'
@@ -29,7 +30,6 @@ import { allocatedBytes, requireSpace } from './disk.ts'
 import { guestClient, guestPorts, waitForAgent, writeGuestEnvironment } from './guest.ts'
 import { heldInstance, heldSnapshot, processOf, recordOf } from './held.ts'
 import { loadState } from './migrate.ts'
-import { freePorts } from './ports.ts'
 import type { Qmp } from './qmp.ts'
 import { type InstanceFacts, instanceFacts, machineFields, processFields, snapshotFacts } from './record.ts'
 import { pauseVm, resumeVm, saveVm } from './snapshot.ts'
