@@ -3,28 +3,21 @@
  * Every mutation is a `Command`, carried out by one exhaustive switch and written to the history with who asked and why.
  * It reads views; it holds no state of its own but the operators' drains.
  */
-import { randomBytes } from 'node:crypto'
 import type { Clock } from './clock.ts'
-import type { BackendView, DrainPolicy, DrainProof } from './cluster/backend.ts'
+import type { BackendView, DrainProof } from './cluster/backend.ts'
 import type { Clusters } from './cluster/clusters.ts'
 import type { Actor, Command, ScaleCommand } from './command.ts'
 import type { Config, NodeConfig } from './config/config.ts'
-import { Drains } from './drains.ts'
-import { TidegateError, toTidegateError } from './errors.ts'
+import { Audit } from './control/audit.ts'
+import { BackendCommands } from './control/backend-commands.ts'
+import { nodeView } from './control/nodes.ts'
+import { TidegateError } from './errors.ts'
 import type { Events, StampedEvent } from './events.ts'
 import type { Diagnosis, Driver } from './hypervisor/driver.ts'
 import type { Log } from './log.ts'
 import type { OperationRequest, OperationView } from './scaling/operation.ts'
 import type { Scaling } from './scaling/scaling.ts'
-import type {
-  DrainRecord,
-  HistoryRecord,
-  Json,
-  MarkRecord,
-  OperationFilter,
-  Store,
-  Write,
-} from './store/store.ts'
+import type { HistoryRecord, MarkRecord, OperationFilter, Store } from './store/store.ts'
 import {
   type ClusterStatus,
   type ClusterView,
@@ -51,36 +44,38 @@ export interface ControlDeps {
   readonly metrics: () => Promise<MetricsText>
 }
 
-type BackendCommand = Extract<Command, { backend: string }>
-
 export class Control {
   readonly #deps: ControlDeps
-  readonly #drains: Drains
+  readonly #audit: Audit
+  readonly #backends: BackendCommands
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(deps: ControlDeps) {
     this.#deps = deps
-    this.#drains = new Drains(deps.clusters, deps.clock, deps.log)
+    this.#audit = new Audit(deps)
+    this.#backends = new BackendCommands({ ...deps, audit: this.#audit })
   }
 
-  async execute(command: Command, actor: Actor): Promise<CommandResult> {
+  execute(command: Command, actor: Actor): Promise<CommandResult> {
+    // A reload that is refused is audited where every reload passes, also one that nobody commanded.
+    if (command.kind === 'reload') return this.#carryOut(command, actor)
+    return this.#audit.refusals(command, actor, () => this.#carryOut(command, actor))
+  }
+
+  async #carryOut(command: Command, actor: Actor): Promise<CommandResult> {
     switch (command.kind) {
       case 'scale':
         return this.#scale(command, actor)
       case 'replace':
         return this.#operate(command.cluster, { type: 'replace', instance_id: command.instanceId }, actor)
       case 'cancel_operation':
-        return { result: 'operation', operation: await this.#deps.scaling.cancel(command.operation) }
+        return this.#cancel(command.operation, actor)
       case 'drain_backend':
-        return this.#inTurn(() => this.#drain(command, actor))
       case 'ready_backend':
-        return this.#inTurn(() => this.#ready(command, actor))
       case 'maint_backend':
-        return this.#inTurn(() => this.#maint(command, actor))
       case 'register_backend':
-        return this.#inTurn(() => this.#register(command, actor))
       case 'deregister_backend':
-        return this.#inTurn(() => this.#deregister(command, actor))
+        return this.#inTurn(() => this.#backends.execute(command, actor))
       case 'reload':
         return { result: 'reloaded', reload: await this.reload(actor) }
     }
@@ -88,12 +83,14 @@ export class Control {
 
   /** Takes in this configuration, or the file again. */
   reload(actor: Actor, config?: Config): Promise<ReloadView> {
-    return this.#inTurn(() => this.#deps.reload(actor, config))
+    return this.#inTurn(() =>
+      this.#audit.refusals({ kind: 'reload' }, actor, () => this.#deps.reload(actor, config)),
+    )
   }
 
   /** Drains that a former process began go on. */
   resume(marks: readonly MarkRecord[]): void {
-    this.#drains.resume(marks)
+    this.#backends.resume(marks)
   }
 
   waitOperation(id: string, timeoutMs: number): Promise<OperationView> {
@@ -101,14 +98,8 @@ export class Control {
   }
 
   /** What is left on the backend when its drain has ended, or at the latest after `timeoutMs`. */
-  async waitDrained(cluster: string, backend: string, timeoutMs: number): Promise<DrainProof> {
-    const abort = new AbortController()
-    const timeout = this.#deps.clock.sleep(timeoutMs, abort.signal).catch(() => {})
-    try {
-      return await this.#drains.wait(cluster, backend, timeout)
-    } finally {
-      abort.abort()
-    }
+  waitDrained(cluster: string, backend: string, timeoutMs: number): Promise<DrainProof> {
+    return this.#backends.waitDrained(cluster, backend, timeoutMs)
   }
 
   clusters(): readonly ClusterView[] {
@@ -167,8 +158,9 @@ export class Control {
     return this.#deps.scaling.view(id)
   }
 
-  history(cluster: string, limit: number): Promise<readonly HistoryRecord[]> {
-    this.#deps.clusters.config(cluster)
+  /** Null: of all clusters, of nodes and of the whole. */
+  history(cluster: string | null, limit: number): Promise<readonly HistoryRecord[]> {
+    if (cluster !== null) this.#deps.clusters.config(cluster)
     return this.#deps.store.history(cluster, limit)
   }
 
@@ -200,7 +192,7 @@ export class Control {
   }
 
   close(): void {
-    this.#drains.close()
+    this.#backends.close()
   }
 
   /** Commands on backends one after another: each checks, stores and takes effect, and between these nobody else may change it. */
@@ -248,113 +240,20 @@ export class Control {
     )
   }
 
+  async #cancel(id: string, actor: Actor): Promise<CommandResult> {
+    const { scaling, store } = this.#deps
+    const { cluster_id: cluster, type } = await scaling.view(id)
+    const operation = await scaling.cancel(id)
+    const reason = `Asked to cancel ${type} ${id}`
+    const act = { cluster, operation: id, action: 'cancel_operation', from: null, to: null, reason }
+    await store.write([this.#audit.line(actor, act)])
+    return { result: 'operation', operation }
+  }
+
   async #operate(cluster: string, request: OperationRequest, actor: Actor): Promise<CommandResult> {
     return { result: 'operation', operation: await this.#deps.scaling.start(cluster, request, actor) }
   }
-
-  async #drain(command: Extract<Command, { kind: 'drain_backend' }>, actor: Actor): Promise<CommandResult> {
-    const { cluster, backend } = command
-    const policy = { ...this.#deps.clusters.config(cluster).drain, ...command.policy }
-    await this.#mark(command, 'drain', actor, policy)
-    this.#drains.start(cluster, backend, policy)
-    return { result: 'backend', backend: this.backend(cluster, backend) }
-  }
-
-  async #ready(command: BackendCommand, actor: Actor): Promise<CommandResult> {
-    this.#drains.stop(command.cluster, command.backend)
-    await this.#mark(command, null, actor)
-    return { result: 'backend', backend: this.backend(command.cluster, command.backend) }
-  }
-
-  async #maint(command: BackendCommand, actor: Actor): Promise<CommandResult> {
-    this.#drains.stop(command.cluster, command.backend)
-    await this.#mark(command, 'maint', actor)
-    return { result: 'backend', backend: this.backend(command.cluster, command.backend) }
-  }
-
-  /** The mark is stored before it takes effect: what an operator was told must survive a crash. */
-  async #mark(
-    command: BackendCommand,
-    mark: 'drain' | 'maint' | null,
-    actor: Actor,
-    policy?: DrainPolicy,
-  ): Promise<void> {
-    const { clusters, store, clock } = this.#deps
-    const { cluster, backend } = command
-    const before = clusters.backend(cluster, backend)
-    const write: Write = mark
-      ? {
-          put: 'mark',
-          record: { cluster, backend, mark, ...(policy ? { drain: recordOf(policy, clock) } : {}) },
-        }
-      : { delete: 'mark', cluster, backend }
-    const verb = mark === 'drain' ? 'Draining' : mark === 'maint' ? 'Took to maintenance' : 'Made ready'
-    await store.write([
-      write,
-      this.#historyOf(cluster, actor, before.state, mark ?? 'ready', `${verb} backend ${backend}`),
-    ])
-    clusters.mark(cluster, backend, mark)
-  }
-
-  async #register(
-    command: Extract<Command, { kind: 'register_backend' }>,
-    actor: Actor,
-  ): Promise<CommandResult> {
-    const { clusters, store } = this.#deps
-    const { cluster, backend: id, host, port, weight } = command
-    if (clusters.backends(cluster).some(backend => backend.id === id)) {
-      throw new TidegateError('backend_exists', `Cluster \`${cluster}\` already has a backend \`${id}\`.`)
-    }
-    const incarnation = randomBytes(16).toString('base64url')
-    await store.write([
-      { put: 'backend', record: { cluster, id, address: { host, port }, weight, incarnation } },
-      this.#historyOf(cluster, actor, null, id, `Registered backend ${id} at ${host}:${port}`),
-    ])
-    const added = { id, host, port, weight, incarnation, instance: null, verified: false, mark: null }
-    await clusters.change(cluster, { add: [added] })
-    return { result: 'backend', backend: this.backend(cluster, id) }
-  }
-
-  async #deregister(command: BackendCommand, actor: Actor): Promise<CommandResult> {
-    const { clusters, store } = this.#deps
-    const { cluster, backend: id } = command
-    const view = clusters.backend(cluster, id)
-    if (view.instance) {
-      throw new TidegateError(
-        'backend_is_instance',
-        `Backend \`${id}\` is an instance; use \`scale\` or \`replace\` so that it is drained and destroyed.`,
-      )
-    }
-    if (clusters.config(cluster).backends.some(backend => backend.id === id)) {
-      throw new TidegateError(
-        'invalid_request',
-        `Backend \`${id}\` comes from the configuration file; remove it there, or use \`maint\` to take it out of rotation.`,
-      )
-    }
-    this.#drains.stop(cluster, id)
-    await store.write([
-      { delete: 'backend', cluster, id },
-      { delete: 'mark', cluster, backend: id },
-      this.#historyOf(cluster, actor, id, null, `Deregistered backend ${id}`),
-    ])
-    const { drain } = clusters.config(cluster)
-    await clusters.change(cluster, { remove: [id] })
-    // What is in flight on it may end; nothing new reaches it from this generation on.
-    void clusters.seeOut(cluster, id, drain).catch((error: unknown) => {
-      this.#deps.log.error({ cluster, backend: id, err: error }, 'waiting for a deregistered backend failed')
-    })
-    return { result: 'removed' }
-  }
-
-  #historyOf(cluster: string, actor: Actor, from: Json, to: Json, reason: string): Write {
-    return { put: 'history', record: { cluster, atMs: this.#deps.clock.now(), actor, from, to, reason } }
-  }
 }
-
-const recordOf = (policy: DrainPolicy, clock: Clock): DrainRecord => ({
-  deadlineAtMs: clock.now() + (policy.waitForConnections ? policy.gracePeriodMs : 0),
-  policy,
-})
 
 function healthStatus(backends: readonly BackendView[]): ClusterStatus['health_status'] {
   const counted = backends.filter(backend => backend.state !== 'maint')
@@ -364,32 +263,4 @@ function healthStatus(backends: readonly BackendView[]): ClusterStatus['health_s
   if (serving.length === 0) return 'unhealthy'
   const well = serving.filter(backend => backend.health.status !== 'degraded')
   return well.length === counted.length ? 'healthy' : 'degraded'
-}
-
-async function nodeView(config: NodeConfig, driver: Driver): Promise<NodeView> {
-  const base = { node_id: config.id, driver: config.driver, zone: config.zone }
-  try {
-    const held = await driver.inspect()
-    return {
-      ...base,
-      reachable: true,
-      reason: null,
-      instances: held.instances.map(({ name, owner, state, pid, residentBytes }) => ({
-        id: name,
-        cluster: owner.cluster,
-        state,
-        pid,
-        resident_bytes: residentBytes,
-      })),
-      snapshots: held.snapshots.map(({ name, owner, bytes, complete }) => ({
-        id: name,
-        cluster: owner.cluster,
-        bytes,
-        complete,
-      })),
-    }
-  } catch (error) {
-    const { message } = toTidegateError(error, 'hypervisor_unreachable')
-    return { ...base, reachable: false, reason: message, instances: [], snapshots: [] }
-  }
 }

@@ -54,6 +54,7 @@ export const errorTable = {
   unknown_cluster: { status: 404, source: 'operator', retry: 'never' },
   unknown_backend: { status: 404, source: 'operator', retry: 'never' },
   unknown_instance: { status: 404, source: 'operator', retry: 'never' },
+  unknown_node: { status: 404, source: 'operator', retry: 'never' },
   unknown_operation: { status: 404, source: 'operator', retry: 'never' },
   target_out_of_bounds: { status: 400, source: 'operator', retry: 'never' },
   not_scalable: { status: 400, source: 'operator', retry: 'never' },

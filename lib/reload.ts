@@ -190,13 +190,13 @@ export class Reload {
     act: () => Promise<T>,
   ): Promise<T> {
     const { store } = this.#deps
-    await store.write(this.#history(next, changes, actor))
+    await store.write(this.#history(next, changes, actor, 'done'))
     try {
       return await act()
     } catch (error) {
       const failed = { cluster: null, text: `it failed and was undone: ${toTidegateError(error).message}` }
       await this.#attempt('the end of a reload was not written', () =>
-        store.write(this.#history(this.#config, [failed], actor)),
+        store.write(this.#history(this.#config, [failed], actor, 'failed')),
       )
       throw error
     }
@@ -211,7 +211,12 @@ export class Reload {
   }
 
   /** What changes the whole is in the history of each cluster. */
-  #history(next: Config, changes: readonly Change[], actor: string): readonly Write[] {
+  #history(
+    next: Config,
+    changes: readonly Change[],
+    actor: string,
+    outcome: 'done' | 'failed',
+  ): readonly Write[] {
     const atMs = this.#deps.clock.now()
     const whole = changes.filter(({ cluster }) => cluster === null)
     const ids = new Set([
@@ -222,7 +227,8 @@ export class Reload {
       const own = [...changes.filter(change => change.cluster === cluster), ...whole].map(({ text }) => text)
       if (own.length === 0) return []
       const reason = `Reloaded the configuration: ${own.join('; ')}`
-      return [{ put: 'history', record: { cluster, atMs, actor, from: null, to: null, reason } }]
+      const what = { action: 'reload', outcome } as const
+      return [{ put: 'history', record: { cluster, atMs, actor, ...what, from: null, to: null, reason } }]
     })
   }
 

@@ -4,6 +4,7 @@ import { clusterEndpoints } from './clusters.ts'
 import type { Endpoint } from './endpoint.ts'
 import { eventEndpoints } from './events.ts'
 import { healthEndpoints } from './health.ts'
+import { historyEndpoints } from './history.ts'
 import { metricsEndpoints } from './metrics.ts'
 import { nodeEndpoints } from './nodes.ts'
 import { openapiEndpoint } from './openapi.ts'
@@ -15,6 +16,7 @@ const described: readonly Endpoint[] = [
   ...healthEndpoints,
   ...metricsEndpoints,
   ...clusterEndpoints,
+  ...historyEndpoints,
   ...scaleEndpoints,
   ...operationEndpoints,
   ...backendEndpoints,

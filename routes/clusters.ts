@@ -1,7 +1,7 @@
-/** Clusters: what they are, how they stand, what was done to them. Reads only. */
-import { strict, z } from '../lib/schema.ts'
-import { countField, endpoint } from './endpoint.ts'
-import { clusterShape, historyShape, statusShape } from './shapes.ts'
+/** Clusters: what they are and how they stand. Reads only. */
+import { z } from '../lib/schema.ts'
+import { endpoint } from './endpoint.ts'
+import { clusterShape, statusShape } from './shapes.ts'
 
 export const clusterEndpoints = [
   endpoint({
@@ -35,28 +35,5 @@ export const clusterEndpoints = [
       status: 200,
       body: await control.status(params.cluster ?? ''),
     }),
-  }),
-  endpoint({
-    id: 'get_cluster_history',
-    method: 'GET',
-    path: '/api/v1/clusters/{cluster}/history',
-    summary: 'Who did what to a cluster, when and why; newest first',
-    query: strict({ limit: countField(1, 1000, 100) }),
-    answers: {
-      200: { description: 'The audit trail.', shape: z.strictObject({ history: z.array(historyShape) }) },
-    },
-    errors: ['unknown_cluster'],
-    handle: async ({ params, query }, control) => {
-      const records = await control.history(params.cluster ?? '', query.limit)
-      const history = records.map(({ cluster, atMs, actor, from, to, reason }) => ({
-        cluster_id: cluster,
-        at: new Date(atMs).toISOString(),
-        actor,
-        from,
-        to,
-        reason,
-      }))
-      return { status: 200, body: { history } }
-    },
   }),
 ]

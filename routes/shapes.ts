@@ -182,12 +182,19 @@ export const diagnosisShape = z.strictObject({
 }) satisfies z.ZodType<{ [K in keyof Diagnosis]: Diagnosis[K] | undefined }>
 
 export const historyShape = z.strictObject({
-  cluster_id: z.string(),
+  cluster_id: z.string().nullable().meta({ description: 'Null: of a node, or of the whole.' }),
+  node_id: z.string().nullable(),
   at: time,
   actor: z.string(),
+  action: z.string().nullable().meta({ description: 'What was asked, or what happened by itself.' }),
   from: json,
   to: json,
   reason: z.string(),
+  outcome: z
+    .enum(['done', 'failed', 'cancelled', 'refused'])
+    .nullable()
+    .meta({ description: 'Null in lines of former versions.' }),
+  operation_id: z.string().nullable(),
 })
 
 export const eventShape = z

@@ -179,10 +179,12 @@ function addReading(program: Command, io: Io): void {
     )
   program
     .command('history')
-    .argument('<cluster>')
-    .description('who did what, when and why')
+    .argument('[cluster]')
+    .description('who did what, when, why, and what came of it; without a cluster: of everything')
     .option('--limit <n>', 'at most', countArgument(1, 1000), 50)
-    .action((cluster: string, options, command: Command) => history(contextOf(command, io), cluster, options))
+    .action((cluster: string | undefined, options, command: Command) =>
+      history(contextOf(command, io), cluster, options),
+    )
 }
 
 const countArgument =

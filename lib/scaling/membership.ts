@@ -65,7 +65,8 @@ export async function removeDead(world: World, dead: readonly InstanceRecord[], 
     ])
     const reason = `Removed ${gone.map(record => record.id).join(', ')}: ${why}`
     const at = { atMs: world.clock.now(), actor: 'reconcile', from, to: from - gone.length }
-    await commit(world, [...removals, { put: 'history', record: { cluster, ...at, reason } }])
+    const what = { action: 'remove_dead', outcome: 'done' } as const
+    await commit(world, [...removals, { put: 'history', record: { cluster, ...at, ...what, reason } }])
     world.log.warn({ cluster, instances: gone.map(record => record.id) }, why)
   }
 }

@@ -17,6 +17,9 @@ export function summaryOf(record: OperationRecord, journal: readonly JournalEntr
         cluster: record.cluster,
         atMs: record.endedAtMs ?? record.createdAtMs,
         actor: record.actor,
+        action: record.type,
+        operation: record.id,
+        outcome: outcomes[record.outcome ?? 'failed'],
         from,
         to: failed ? from : to,
         reason: failed ? failure(record, journal, from, to) : success(record, plan, from, to),
@@ -24,6 +27,8 @@ export function summaryOf(record: OperationRecord, journal: readonly JournalEntr
     },
   ]
 }
+
+const outcomes = { completed: 'done', failed: 'failed', cancelled: 'cancelled' } as const
 
 function success(record: OperationRecord, plan: PlanData | null, from: Json, to: Json): string {
   if (record.type === 'replace') return `Replaced ${from} by ${to}`

@@ -72,7 +72,7 @@ export function createMemoryStore(retention: Retention = defaultRetention): Stor
     },
     async history(cluster, limit) {
       return open()
-        .history.filter(record => record.cluster === cluster)
+        .history.filter(record => cluster === null || record.cluster === cluster)
         .reverse()
         .slice(0, limit)
     },

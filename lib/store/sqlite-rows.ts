@@ -48,14 +48,16 @@ const put: Record<Extract<Write, { put: string }>['put'], string> = {
   journal: `INSERT INTO journal (operation, seq, step, kind, data, at_ms)
     VALUES (:operation, :seq, :step, :kind, :data, :at_ms)`,
   instance: `INSERT OR REPLACE INTO instance
-    (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms)
-    VALUES (:id, :cluster, :node, :incarnation, :host, :port, :operation, :origin, :created_at_ms)`,
+    (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms, resources, protected)
+    VALUES (:id, :cluster, :node, :incarnation, :host, :port, :operation, :origin, :created_at_ms, :resources,
+      :protected)`,
   backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation)
     VALUES (:cluster, :id, :host, :port, :weight, :incarnation)`,
   mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain)
     VALUES (:cluster, :backend, :mark, :drain)`,
-  history: `INSERT INTO history (cluster, at_ms, actor, from_value, to_value, reason)
-    VALUES (:cluster, :at_ms, :actor, :from_value, :to_value, :reason)`,
+  history: `INSERT INTO history
+    (cluster, at_ms, actor, from_value, to_value, reason, action, outcome, operation, node)
+    VALUES (:cluster, :at_ms, :actor, :from_value, :to_value, :reason, :action, :outcome, :operation, :node)`,
   value: 'INSERT OR REPLACE INTO value (key, value) VALUES (:key, :value)',
 }
 
@@ -115,6 +117,8 @@ const instanceRow = (record: InstanceRecord): Row => ({
   operation: record.operation,
   origin: record.origin,
   created_at_ms: record.createdAtMs,
+  resources: record.resources ? JSON.stringify(record.resources) : null,
+  protected: record.protected ? 1 : null,
 })
 
 export const toInstance = (row: Row): InstanceRecord => ({
@@ -126,6 +130,8 @@ export const toInstance = (row: Row): InstanceRecord => ({
   operation: text(row.operation),
   origin: text(row.origin) as InstanceRecord['origin'],
   createdAtMs: Number(row.created_at_ms),
+  ...given(row.resources, 'resources', json),
+  ...given(row.protected, 'protected', () => true),
 })
 
 const backendRow = (record: BackendRecord): Row => ({
@@ -159,23 +165,36 @@ export const toMark = (row: Row): MarkRecord => ({
   ...(row.drain === null ? {} : { drain: json(row.drain) as unknown as NonNullable<MarkRecord['drain']> }),
 })
 
+/** A line of no cluster has an empty one: the column is older than such lines. */
 const historyRow = (record: HistoryRecord): Row => ({
-  cluster: record.cluster,
+  cluster: record.cluster ?? '',
   at_ms: record.atMs,
   actor: record.actor,
   from_value: JSON.stringify(record.from),
   to_value: JSON.stringify(record.to),
   reason: record.reason,
+  action: record.action ?? null,
+  outcome: record.outcome ?? null,
+  operation: record.operation ?? null,
+  node: record.node ?? null,
 })
 
 export const toHistory = (row: Row): HistoryRecord => ({
-  cluster: text(row.cluster),
+  cluster: row.cluster === '' ? null : text(row.cluster),
   atMs: Number(row.at_ms),
   actor: text(row.actor),
   from: json(row.from_value),
   to: json(row.to_value),
   reason: text(row.reason),
+  ...given(row.action, 'action', text),
+  ...given(row.outcome, 'outcome', text),
+  ...given(row.operation, 'operation', text),
+  ...given(row.node, 'node', text),
 })
+
+/** A field that is there or not, as it went in. */
+const given = (cell: Cell | undefined, key: string, read: (cell: Cell) => Json): object =>
+  cell === null || cell === undefined ? {} : { [key]: read(cell) }
 
 const text = (cell: Cell | undefined): string => String(cell)
 const json = (cell: Cell | undefined): Json => JSON.parse(text(cell)) as Json

@@ -66,4 +66,13 @@ export const migrations: readonly string[] = [
   `,
   // How and until when a marked backend is drained, as JSON.
   'ALTER TABLE mark ADD COLUMN drain TEXT',
+  // The audit trail says what was asked and what came of it, and instances may have resources of their own and be protected.
+  `
+  ALTER TABLE history ADD COLUMN action TEXT;
+  ALTER TABLE history ADD COLUMN outcome TEXT;
+  ALTER TABLE history ADD COLUMN operation TEXT;
+  ALTER TABLE history ADD COLUMN node TEXT;
+  ALTER TABLE instance ADD COLUMN resources TEXT;
+  ALTER TABLE instance ADD COLUMN protected INTEGER;
+  `,
 ]

@@ -110,10 +110,11 @@ class SqliteStore implements Store {
     }
   }
 
-  async history(cluster: string, limit: number) {
-    const rows = this.#all('SELECT * FROM history WHERE cluster = :cluster ORDER BY rank DESC LIMIT :limit', {
-      cluster,
+  async history(cluster: string | null, limit: number) {
+    const where = cluster === null ? '' : 'WHERE cluster = :cluster'
+    const rows = this.#all(`SELECT * FROM history ${where} ORDER BY rank DESC LIMIT :limit`, {
       limit,
+      ...(cluster === null ? {} : { cluster }),
     })
     return rows.map(toHistory)
   }

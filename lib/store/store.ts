@@ -5,7 +5,7 @@
  * on disk. Values are plain JSON. Nothing expires by itself. The store knows nothing of what the records mean.
  * Kept by `test/contract/store` for every implementation.
  */
-import type { DrainConfig } from '../config/config.ts'
+import type { DrainConfig, Resources } from '../config/config.ts'
 import type { Endpoint } from '../hypervisor/driver.ts'
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
@@ -56,6 +56,10 @@ export interface InstanceRecord {
   /** Booted from nothing, or a copy of another. */
   readonly origin: 'created' | 'cloned'
   readonly createdAtMs: number
+  /** Its own, where they are no longer those of its cluster. */
+  readonly resources?: Resources
+  /** Scale-in leaves it alone. */
+  readonly protected?: true
 }
 
 /** A static backend registered through the API. Those of the config file are not stored. */
@@ -81,14 +85,20 @@ export interface DrainRecord {
   readonly policy: DrainConfig
 }
 
-/** Who did what, when and why, in people's words. */
+/** Who did what, when and why, in people's words, and what came of it. */
 export interface HistoryRecord {
-  readonly cluster: string
+  /** Null: of a node, or of the whole. */
+  readonly cluster: string | null
   readonly atMs: number
   readonly actor: string
   readonly from: Json
   readonly to: Json
   readonly reason: string
+  /** The kind of command or operation. This and what follows is absent in lines of former versions, and where it says nothing. */
+  readonly action?: string
+  readonly outcome?: 'done' | 'failed' | 'cancelled' | 'refused'
+  readonly operation?: string
+  readonly node?: string
 }
 
 export type Write =
@@ -125,8 +135,8 @@ export interface Store {
     readonly backends: readonly BackendRecord[]
     readonly marks: readonly MarkRecord[]
   }>
-  /** Newest first. */
-  history(cluster: string, limit: number): Promise<readonly HistoryRecord[]>
+  /** Newest first; null: of everything. */
+  history(cluster: string | null, limit: number): Promise<readonly HistoryRecord[]>
   value(key: string): Promise<Json | null>
   close(): Promise<void>
 }

@@ -7,6 +7,7 @@ import type { Command } from '../../lib/command.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import { Events } from '../../lib/events.ts'
 import type { OperationView } from '../../lib/scaling/operation.ts'
+import type { HistoryRecord } from '../../lib/store/store.ts'
 import type { ClusterStatus, ClusterView, CommandResult } from '../../lib/views.ts'
 import type { ControlPort } from '../../routes/ports.ts'
 
@@ -156,11 +157,15 @@ export class FakeControl implements ControlPort {
   async operation(id: string): Promise<OperationView> {
     return this.onOperation(id)
   }
-  async history(id: string, limit: number) {
-    known(id)
+  async history(id: string | null, limit: number): Promise<readonly HistoryRecord[]> {
+    if (id !== null) known(id)
     this.filters.push({ limit })
+    const scaled = { action: 'scale_out', operation: 'op0', outcome: 'done' } as const
     const reason = 'Scaled up from 3 to 5 replicas (2 added)'
-    return [{ cluster: id, atMs: Date.UTC(2026, 0, 2), actor: 'cli', from: 3, to: 5, reason }]
+    const at = { atMs: Date.UTC(2026, 0, 2), actor: 'cli' }
+    const line = { cluster: id ?? 'web', ...at, ...scaled, from: 3, to: 5, reason }
+    const old = { cluster: null, node: 'local', ...at, from: null, to: null, reason: 'Something long ago' }
+    return id === null ? [line, old] : [line]
   }
   async nodes() {
     const instance = { id: 'web-1', cluster: 'web', state: 'running', pid: 5, resident_bytes: 100 }

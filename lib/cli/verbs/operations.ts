@@ -1,4 +1,4 @@
-/** `operations [ID] [--follow]` and `history CLUSTER`: what was done, and what is being done. */
+/** `operations [ID] [--follow]` and `history [CLUSTER]`: what was done, and what is being done. */
 import type { OperationView } from '../../scaling/operation.ts'
 import { AdminClient, segment } from '../client.ts'
 import { follow, verdict } from '../follow.ts'
@@ -35,20 +35,32 @@ export async function operations(
 
 export async function history(
   context: Context,
-  cluster: string,
+  cluster: string | undefined,
   options: { readonly limit: number },
 ): Promise<void> {
   const client = new AdminClient(context)
-  const path = `/api/v1/clusters/${segment(cluster)}/history?limit=${options.limit}`
-  const answer = await client.get<{ history: { at: string; actor: string; reason: string }[] }>(path)
+  const whose = cluster === undefined ? '/api/v1/history' : `/api/v1/clusters/${segment(cluster)}/history`
+  const answer = await client.get<{ history: HistoryLine[] }>(`${whose}?limit=${options.limit}`)
   if (context.json) return printJson(context.io, answer)
   if (answer.history.length === 0) return line(context.io.stdout, 'nothing was done yet')
-  const rows = answer.history.map(({ at, actor, reason }) => [
-    at,
-    printable(actor),
-    shortened(printable(reason)),
+  const rows = answer.history.map(one => [
+    one.at,
+    printable(one.actor),
+    ...(cluster === undefined ? [printable(one.cluster_id ?? one.node_id ?? '-')] : []),
+    one.outcome ?? '-',
+    shortened(printable(one.reason)),
   ])
-  for (const text of table(['AT', 'WHO', 'WHAT'], rows)) line(context.io.stdout, text)
+  const whom = cluster === undefined ? ['OF'] : []
+  for (const text of table(['AT', 'WHO', ...whom, 'OUTCOME', 'WHAT'], rows)) line(context.io.stdout, text)
+}
+
+interface HistoryLine {
+  readonly at: string
+  readonly actor: string
+  readonly cluster_id: string | null
+  readonly node_id: string | null
+  readonly outcome: string | null
+  readonly reason: string
 }
 
 /** The audit trail's reason may end in an application's log; `--json` has it whole. */

@@ -149,6 +149,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       weight: 3,
       incarnation: 'x',
     }
+    const own = { resources: { cpus: 2, memoryBytes: 5, diskBytes: 6 }, protected: true } as const
     const drain = { deadlineAtMs: 1_700_000_030_000, policy: drainPolicy({ sessions: 'keep' }) }
     await store.write([
       { put: 'instance', record: instance('a') },
@@ -160,7 +161,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       { put: 'mark', record: { cluster: 'web', backend: 'd', mark: 'drain', drain } },
     ])
     await store.write([
-      { put: 'instance', record: instance('a', { node: 'n2' }) },
+      { put: 'instance', record: instance('a', { node: 'n2', ...own }) },
       { delete: 'instance', id: 'b' },
       { delete: 'instance', id: 'nobody' },
       { delete: 'backend', cluster: 'web', id: 's' },
@@ -168,7 +169,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       { put: 'mark', record: { cluster: 'web', backend: 'a', mark: 'maint' } },
     ])
     t.strictSame(await store.membership(), {
-      instances: [instance('a', { node: 'n2' })],
+      instances: [instance('a', { node: 'n2', ...own })],
       backends: [{ ...backend, cluster: 'api' }],
       marks: [
         { cluster: 'web', backend: 'a', mark: 'maint' },
@@ -186,6 +187,16 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
     ])
     t.strictSame(await store.history('web', 10), [line('two', { from: { a: null }, to: null }), line('one')])
     t.strictSame(await store.history('web', 1), [line('two', { from: { a: null }, to: null })])
+    t.strictSame(
+      (await store.history(null, 2)).map(record => record.reason),
+      ['two', 'elsewhere'],
+    )
+    const whole = line('of a node', {
+      ...{ cluster: null, node: 'n1', action: 'drain_node', outcome: 'refused', operation: 'op1' },
+    })
+    await store.write([{ put: 'history', record: whole }])
+    t.strictSame(await store.history(null, 1), [whole])
+    t.equal((await store.history('web', 10)).length, 2)
   })
 
   await t.test('values: put replaces; null and nothing are the same', async t => {

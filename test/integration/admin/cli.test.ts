@@ -184,8 +184,9 @@ t.test('ready, maint, operations, history', async t => {
   t.match(control.asked.at(-1)?.command, { kind: 'cancel_operation', operation: 'op1' })
   t.match(await cli(['history', 'web', '--admin', url]), {
     code: 0,
-    out: /2026-01-02T00:00:00.000Z +cli +Scaled up/,
+    out: /2026-01-02T00:00:00.000Z +cli +done +Scaled up/,
   })
+  t.match(await cli(['history', '--admin', url]), { code: 0, out: /cli +web +done[\s\S]*local +- / })
 })
 
 t.test('doctor shows the server checks; one that fails is exit 1', async t => {

@@ -226,7 +226,21 @@ t.test('operations, history, nodes', async t => {
   t.match(await ask('/api/v1/operations/op1/cancel', { method: 'POST' }), { status: 202 })
   t.match(control.asked[0], { command: { kind: 'cancel_operation', operation: 'op1' } })
   t.match(await ask('/api/v1/clusters/web/history'), {
-    body: { history: [{ at: '2026-01-02T00:00:00.000Z', cluster_id: 'web', from: 3, to: 5 }] },
+    body: {
+      history: [
+        {
+          at: '2026-01-02T00:00:00.000Z',
+          cluster_id: 'web',
+          from: 3,
+          to: 5,
+          outcome: 'done',
+          operation_id: 'op0',
+        },
+      ],
+    },
+  })
+  t.match(await ask('/api/v1/history'), {
+    body: { history: [{ cluster_id: 'web' }, { cluster_id: null, node_id: 'local', outcome: null }] },
   })
   t.match(await ask('/api/v1/nodes'), { body: { nodes: [{ node_id: 'local' }] } })
 })

@@ -1,0 +1,37 @@
+/** What a command asks for, in people's words and as the audit trail files it. @pure */
+import type { Command } from '../command.ts'
+import type { Json } from '../store/store.ts'
+
+export interface Asked {
+  readonly cluster: string | null
+  readonly node?: string
+  readonly action: string
+  readonly to: Json
+  /** After "Refused to": `scale to 5`. */
+  readonly words: string
+}
+
+export function askedIn(command: Command): Asked {
+  const action = command.kind
+  const of = (cluster: string | null, to: Json, words: string): Asked => ({ cluster, action, to, words })
+  switch (command.kind) {
+    case 'scale':
+      return of(command.cluster, command.targetCount, `scale to ${command.targetCount}`)
+    case 'replace':
+      return of(command.cluster, command.instanceId, `replace instance ${command.instanceId}`)
+    case 'cancel_operation':
+      return of(null, command.operation, `cancel operation ${command.operation}`)
+    case 'drain_backend':
+      return of(command.cluster, 'drain', `drain backend ${command.backend}`)
+    case 'ready_backend':
+      return of(command.cluster, 'ready', `make backend ${command.backend} ready`)
+    case 'maint_backend':
+      return of(command.cluster, 'maint', `take backend ${command.backend} to maintenance`)
+    case 'register_backend':
+      return of(command.cluster, command.backend, `register backend ${command.backend}`)
+    case 'deregister_backend':
+      return of(command.cluster, null, `deregister backend ${command.backend}`)
+    case 'reload':
+      return of(null, null, 'reload the configuration')
+  }
+}
