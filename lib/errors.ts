@@ -84,6 +84,7 @@ export const errorTable = {
   resize_unsupported: { status: 400, source: 'operator', retry: 'never' },
   pause_unsupported: { status: 400, source: 'operator', retry: 'never' },
   snapshot_failed: { status: 500, source: 'hypervisor', retry: 'safe' },
+  snapshot_unusable: { status: 500, source: 'hypervisor', retry: 'never' },
   disk_full: { status: 503, source: 'hypervisor', retry: 'safe' },
   guest_unreachable: { status: 500, source: 'hypervisor', retry: 'safe' },
   identity_refused: { status: 500, source: 'hypervisor', retry: 'safe' },

@@ -146,8 +146,18 @@ export interface InstanceConfig {
   /** The port the application listens on inside its instance. */
   readonly port: number
   readonly resources: Resources
+  /** `live`: of an instance that serves, with all its memory. `golden`: of one that was saved before it took traffic. */
   readonly cloneFrom: 'live' | 'golden'
+  /** What a golden instance is asked before it is saved. */
+  readonly warmRequests: readonly WarmRequest[]
   readonly template: Readonly<Record<string, unknown>>
+}
+
+export interface WarmRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST'
+  /** Path and query. */
+  readonly path: string
+  readonly expectStatus: readonly StatusRange[]
 }
 
 /** How a backend's clients leave. */

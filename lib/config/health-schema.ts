@@ -23,7 +23,7 @@ const statusRange = () =>
     }
   })
 
-const statuses = () => z.array(statusRange()).max(rangesMax)
+export const statuses = () => z.array(statusRange()).max(rangesMax)
 
 /** Of every kind of check. */
 const rhythm = {

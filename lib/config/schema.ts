@@ -5,29 +5,14 @@
 import { refuse, show, strict, z } from '../schema.ts'
 import { backend, balanceKeys, route, timeouts, zone } from './balance-schema.ts'
 import type { AffinityConfig, ClusterConfig, HashParameter, NodeConfig, StoreConfig } from './config.ts'
-import {
-  address,
-  autoOr,
-  choice,
-  cookieName,
-  dnsId,
-  filePath,
-  network,
-  ratio,
-  size,
-  whole,
-} from './fields.ts'
+import { address, autoOr, choice, cookieName, dnsId, filePath, network, ratio, whole } from './fields.ts'
 import { health, outlier } from './health-schema.ts'
+import { cpusMax, drivers, instance, laterDrivers, resources } from './instance-schema.ts'
 import { drain, shutdown, shutdownGrace } from './leaving-schema.ts'
 import { accessLogFor, tracingFor } from './observe-schema.ts'
 import { hedge, limits, overloadFor, rateLimit, resilienceOf, retries } from './resilience-schema.ts'
 import { listenerFor, upstreamTls } from './tls-schema.ts'
 
-const drivers = ['process', 'qemu'] as const
-const laterDrivers = ['cloud-hypervisor', 'cloud_hypervisor', 'firecracker']
-const cpusMax = 1024
-const MiB = 1024 ** 2
-const TiB = 1024 ** 4
 export const listMax = 1000
 
 /** What the file does not say and the machine does. */
@@ -40,7 +25,6 @@ export interface Surroundings {
 }
 
 const list = <T extends z.ZodType>(item: T) => z.array(item).max(listMax)
-const freeForm = z.record(z.string(), z.unknown())
 
 /** `none`, or later `{ jwt: ... }`. */
 const auth = z.unknown().transform((value, ctx): 'none' => {
@@ -67,13 +51,6 @@ const storeFor = ({ absolute }: Surroundings) =>
       value.kind === 'memory' ? { kind: 'memory' } : { kind: 'sqlite', path: absolute(value.path) },
   )
 
-const resources = (defaults: { cpus: number; memory: string; disk: string }) =>
-  strict({
-    cpus: ratio(0.1, cpusMax).prefault(defaults.cpus),
-    memory: size(16 * MiB, 64 * TiB).prefault(defaults.memory),
-    disk: size(0, 1024 * TiB).prefault(defaults.disk),
-  }).transform(value => ({ cpus: value.cpus, memoryBytes: value.memory, diskBytes: value.disk }))
-
 const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
   strict({
     id: dnsId(32),
@@ -94,14 +71,6 @@ const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
     const { id, driver, zone, capacity } = value
     return { id, driver, zone, capacity, directory: absolute(directory ?? `./state/${id}`), options }
   })
-
-const instance = strict({
-  driver: choice(drivers, laterDrivers),
-  port: whole(1, 65_535, 'port').prefault(8080),
-  resources: resources({ cpus: 1, memory: '384MiB', disk: '1GiB' }).prefault({}),
-  clone_from: choice(['live', 'golden']).prefault('live'),
-  template: freeForm.prefault({}),
-}).transform(({ clone_from, ...value }) => ({ ...value, cloneFrom: clone_from }))
 
 /** `header:x-user` `cookie:sid` `query:tenant` `path` */
 const parameter = z.unknown().transform((value, ctx): HashParameter => {

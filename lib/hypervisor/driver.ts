@@ -55,6 +55,8 @@ export interface HeldInstance {
   readonly pid: number | null
   /** Resident memory of the instance now, bytes; null where it cannot be read. */
   readonly residentBytes: number | null
+  /** The snapshot on whose files its memory still rests; null or absent: none, it could go. */
+  readonly snapshot?: string | null
 }
 
 export interface HeldSnapshot {
@@ -70,6 +72,14 @@ export interface HeldSnapshot {
 export interface Held {
   readonly instances: readonly HeldInstance[]
   readonly snapshots: readonly HeldSnapshot[]
+}
+
+export interface SnapshotRequest {
+  readonly name: string
+  readonly owner: Owner
+  readonly source: string
+  /** It is to serve longer than this process: all of it gets a checksum, which takes a while. */
+  readonly keep?: boolean
 }
 
 export interface SnapshotReport {
@@ -136,11 +146,11 @@ export interface Driver {
   /** Boots from nothing. Resolves when it runs and has an address; the application may not answer yet. */
   create(spec: InstanceSpec, signal: AbortSignal): Promise<HeldInstance>
   /** Saves the running instance `source` under `name`. */
-  snapshot(
-    request: { readonly name: string; readonly owner: Owner; readonly source: string },
-    signal: AbortSignal,
-  ): Promise<SnapshotReport>
-  /** A new running instance from a complete snapshot. Resolves when it runs; its application has state but no identity. */
+  snapshot(request: SnapshotRequest, signal: AbortSignal): Promise<SnapshotReport>
+  /**
+   * A new running instance from a complete snapshot. Resolves when it runs; its application has state but no identity. The
+   * snapshot's checksums, version and CPU are looked at before anything is started (`snapshot_unusable`).
+   */
   clone(spec: CloneSpec, signal: AbortSignal): Promise<HeldInstance>
   /** Gives the instance its identity and waits for its acknowledgement. */
   identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck>

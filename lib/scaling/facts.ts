@@ -56,7 +56,12 @@ export type Item = { readonly name: string; readonly node: string; readonly snap
 /** A snapshot to be made of a live source. */
 export type SnapshotItem = { readonly name: string; readonly node: string; readonly source: string }
 
-export type AllocateData = { readonly items: readonly Item[]; readonly snapshots: readonly SnapshotItem[] }
+export type AllocateData = {
+  readonly items: readonly Item[]
+  readonly snapshots: readonly SnapshotItem[]
+  /** Kept snapshots that are cloned from: claimed until the operation ends. Absent in journals of former versions. */
+  readonly names?: readonly string[]
+}
 /** Intents that make or remove something carry its names: they are a claim that keeps the collector away. */
 export type Claim = { readonly names: readonly string[] }
 export type PrepareIntent = Claim & {
@@ -66,12 +71,25 @@ export type PrepareIntent = Claim & {
 }
 export type Address = { readonly host: string; readonly port: number }
 export type MadeData = {
-  readonly instances: readonly { readonly name: string; readonly node: string; readonly address: Address }[]
+  readonly instances: readonly {
+    readonly name: string
+    readonly node: string
+    readonly address: Address
+    /** Booted from nothing although it was to be a clone. */
+    readonly booted?: boolean
+  }[]
 }
 export type IdentifyIntent = {
   readonly items: readonly { readonly name: string; readonly incarnation: string }[]
 }
-export type GoldenValue = { readonly node: string; readonly snapshot: string; readonly template: string }
+export type GoldenValue = {
+  readonly node: string
+  readonly snapshot: string
+  /** The hash of what it was made from. */
+  readonly inputs: string
+  readonly bytes: number
+  readonly made_at_ms: number
+}
 
 /** The value's key in the store under which a cluster's golden snapshot is kept. */
 export const goldenKey = (cluster: string) => `golden:${cluster}`
@@ -89,9 +107,19 @@ export function intentOf<T>(journal: readonly JournalEntry[], step: string): T |
   return entry ? (entry.data as T) : null
 }
 
-/** Every name that a journal claims: what its steps said they were about to make or to remove. */
+/** Every name that a journal claims: what its steps said they were about to make or to remove, and what they chose to use. */
 export function claimedNames(journal: readonly JournalEntry[]): readonly string[] {
-  return journal.filter(entry => entry.kind === 'started').flatMap(entry => namesOf(entry.data))
+  return journal
+    .filter(({ kind }) => kind === 'started' || kind === 'done')
+    .flatMap(entry => namesOf(entry.data))
+}
+
+/** The instances that were booted from nothing: their identity is `created`, not `cloned`. */
+export function bootedNames(journal: readonly JournalEntry[]): ReadonlySet<string> {
+  const { items } = doneData<AllocateData>(journal, 'allocate')
+  const made = new Map(doneData<MadeData>(journal, 'clone').instances.map(one => [one.name, one]))
+  const booted = items.filter(({ name, snapshot }) => snapshot === null || made.get(name)?.booted === true)
+  return new Set(booted.map(item => item.name))
 }
 
 function namesOf(data: Json): readonly string[] {

@@ -1,24 +1,49 @@
-/** The golden snapshot of a cluster: one kept snapshot of a freshly booted instance, from which clones are made without touching a live one. */
+/**
+ * The golden snapshot of a cluster: one kept snapshot of an instance that was booted, warmed and never served anybody, from
+ * which clones are made without touching a live one.
+ *
+ *   none ── a cold boot, saved before it serves ──► current ── an input changes, or it is unusable ──► superseded
+ *    ▲                                                                                                     │
+ *    └──────────────── collected, when no clone rests on it and no operation uses it ◄─────────────────────┘
+ *
+ * Its version is the hash of its inputs: the template, the size and time of every file that the template names, port, resources
+ * and warm requests. It is never changed in place: what does not fit any more is another one.
+ */
 import { createHash } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { InstanceConfig } from '../config/config.ts'
+import type { Held } from '../hypervisor/driver.ts'
 import { type GoldenValue, goldenKey, type Source } from './facts.ts'
+import { isGolden } from './names.ts'
 import type { World } from './world.ts'
 
-/** Tells one template from another. A golden snapshot of another template is not used. */
-export function templateDigest(instance: InstanceConfig): string {
-  const { driver, port, resources, template } = instance
+/** Texts of a template that are looked at as paths. */
+const textsMax = 256
+
+/** Names what a golden snapshot is made from; 32 hexadecimal digits. */
+export async function goldenInputs(instance: InstanceConfig): Promise<string> {
+  const { driver, port, resources, template, warmRequests } = instance
+  const directory = typeof template.cwd === 'string' ? template.cwd : '.'
+  const files = textsIn(template)
+    .slice(0, textsMax)
+    .map(async text => {
+      const stats = await stat(resolve(directory, text)).catch(() => null)
+      return stats?.isFile() ? [text, stats.size, stats.mtimeMs] : null
+    })
+  const seen = (await Promise.all(files)).filter(file => file !== null)
   return createHash('sha256')
-    .update(JSON.stringify([driver, port, resources, template]))
+    .update(JSON.stringify([driver, port, resources, template, warmRequests, seen]))
     .digest('hex')
     .slice(0, 32)
 }
 
-/** What the store says; null when there is none, or it was made from another template than the configuration's. */
+/** What the store says; null when there is none, or it was made from other inputs than those of now. */
 export async function goldenOf(world: World, cluster: string): Promise<GoldenValue | null> {
   const value = (await world.store.value(goldenKey(cluster))) as GoldenValue | null
   if (!value || !world.clusters.has(cluster)) return value
   const { instance } = world.clusters.config(cluster)
-  return instance && value.template === templateDigest(instance) ? value : null
+  return instance && value.inputs === (await goldenInputs(instance)) ? value : null
 }
 
 /** The golden snapshot as a source, if its node really holds it whole. */
@@ -28,4 +53,22 @@ export async function goldenSource(world: World, cluster: string): Promise<Sourc
   const held = await world.reality.inspect(golden.node).catch(() => null)
   const whole = held?.snapshots.some(snapshot => snapshot.name === golden.snapshot && snapshot.complete)
   return whole ? { node: golden.node, instance: null, snapshot: golden.snapshot } : null
+}
+
+/** It cannot be used: the next cold boot is saved in its stead. Harmless when another one has taken its place. */
+export async function forgetGolden(world: World, cluster: string, snapshot: string): Promise<void> {
+  const value = (await world.store.value(goldenKey(cluster))) as GoldenValue | null
+  if (value?.snapshot === snapshot)
+    await world.store.write([{ put: 'value', key: goldenKey(cluster), value: null }])
+}
+
+/** Golden snapshots on whose files the memory of instances rests. The files of others are dropped when their operation is over. */
+export function restedOn(held: ReadonlyMap<string, Held | null>): ReadonlySet<string> {
+  const all = [...held.values()].flatMap(answer => answer?.instances ?? [])
+  return new Set(all.flatMap(({ snapshot }) => (snapshot && isGolden(snapshot) ? snapshot : [])))
+}
+
+function textsIn(value: unknown): readonly string[] {
+  if (typeof value === 'string') return [value]
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : []
 }

@@ -24,6 +24,9 @@ export const limits = {
   verifyCreateMs: 180_000,
   /** Between two probes of an instance that is being verified. */
   verifyPollMs: 50,
+  /** One request that warms an instance before it is saved; more of its answer is not read. */
+  warmRequestMs: 10_000,
+  warmAnswerBytesMax: 1024 * 1024,
   /** A source is out of new traffic this long, at most, before it is paused with what it still has in flight. */
   quiesceMs: 500,
   quiescePollMs: 10,

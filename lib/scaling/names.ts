@@ -31,3 +31,11 @@ export function resourceName(cluster: string, operation: string, suffix: string)
   const hash = createHash('sha256').update(cluster).digest('hex').slice(0, clusterHashLength)
   return `${cluster.slice(0, room - clusterHashLength - 1)}-${hash}-${operation}-${suffix}`
 }
+
+const goldenSuffix = 'golden'
+
+/** The golden snapshot that an operation keeps. */
+export const goldenName = (cluster: string, operation: string) =>
+  resourceName(cluster, operation, goldenSuffix)
+
+export const isGolden = (name: string) => name.endsWith(`-${goldenSuffix}`)

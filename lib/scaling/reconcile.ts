@@ -5,7 +5,7 @@
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord } from '../store/store.ts'
 import { claimedNames } from './facts.ts'
-import { goldenOf } from './golden.ts'
+import { goldenOf, restedOn } from './golden.ts'
 import { limits } from './limits.ts'
 import { deadAmong, removeDead, resumePaused } from './membership.ts'
 import { ensureDeregistered, ensureRegistered } from './membership-change.ts'
@@ -48,7 +48,7 @@ export async function collectOrphans(
   world: World,
   held: ReadonlyMap<string, Held | null>,
 ): Promise<readonly string[]> {
-  const claimed = await claims(world)
+  const claimed = new Set([...(await claims(world)), ...restedOn(held)])
   const { installation, clock, log } = world
   const rules = { installation, nowMs: clock.now(), guardMs: limits.orphanGuardMs }
   const orphans = findOrphans(held, claimed, rules)

@@ -14,6 +14,8 @@ const examples = join(import.meta.dirname, '../../examples')
 
 export interface DemoOptions {
   readonly driver: DriverKind
+  readonly cloneFrom?: 'live' | 'golden'
+  readonly warmRequests?: readonly { readonly method?: string; readonly path: string }[]
   readonly threads?: number
   readonly maxInstances?: number
   readonly drainSeconds?: number
@@ -74,6 +76,8 @@ async function document(options: DemoOptions, directory: string) {
         instance: {
           driver: options.driver,
           port: 8080,
+          clone_from: options.cloneFrom ?? 'live',
+          warm_requests: options.warmRequests ?? [],
           resources: { cpus: 1, memory: vm ? '384MiB' : '64MiB', disk: '64MiB' },
           template: vm ? await vmImage() : { command: ['node', join(examples, 'app/server.ts')] },
         },

@@ -34,6 +34,8 @@ export interface FakeInstance extends HeldInstance {
   state: 'running' | 'paused' | 'stopped'
   /** The application's state: what a clone inherits. */
   memory: string[]
+  /** What its memory rests on. */
+  snapshot: string | null
   identity: Identity | null
   healthy: boolean
   /** What `resize` gave it; null before. */
@@ -47,6 +49,8 @@ export const hung = 'hung'
 
 interface FakeSnapshot extends HeldSnapshot {
   complete: boolean
+  /** What a clone finds out before anything is started from it. */
+  damaged?: boolean
   memory: string[]
 }
 
@@ -109,6 +113,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       pid: null,
       residentBytes: 1_000_000,
       memory: [...memory],
+      snapshot: null,
       identity: null,
       healthy: true,
       resources: null,
@@ -137,7 +142,14 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
     async clone(spec: CloneSpec, signal) {
       const snapshot = node.snapshots.get(spec.snapshot)
       if (!snapshot?.complete) throw failure('no such snapshot', spec.snapshot)
-      return launch('clone', spec, snapshot.memory, signal)
+      if (snapshot.damaged)
+        throw new TidegateError(
+          'snapshot_unusable',
+          `snapshot ${spec.snapshot} cannot be used: it is damaged`,
+        )
+      const clone = await launch('clone', spec, snapshot.memory, signal)
+      node.instances.get(spec.name)!.snapshot = spec.snapshot
+      return clone
     },
     async snapshot({ name, owner, source }, signal) {
       await stage('snapshot:before', source, signal)

@@ -61,6 +61,7 @@ export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig 
     port: 8080,
     resources: { cpus: 1, memoryBytes: 64 * MiB, diskBytes: MiB },
     cloneFrom: 'live',
+    warmRequests: [],
     template: {},
   },
   drain: drainPolicy({ gracePeriodMs: 1_000 }),

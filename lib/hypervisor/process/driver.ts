@@ -21,9 +21,9 @@ import type {
   Identity,
   IdentityAck,
   InstanceSpec,
-  Owner,
   ResizeReport,
   SnapshotReport,
+  SnapshotRequest,
 } from '../driver.ts'
 import { ioError, isCode, Ownership, writeDurably } from '../ownership.ts'
 import { diagnose } from './check.ts'
@@ -85,10 +85,7 @@ class ProcessDriver implements Driver {
     return this.#begin(spec, await savedState(this.#ownership, spec.snapshot), signal)
   }
 
-  async snapshot(
-    request: { readonly name: string; readonly owner: Owner; readonly source: string },
-    signal: AbortSignal,
-  ): Promise<SnapshotReport> {
+  async snapshot(request: SnapshotRequest, signal: AbortSignal): Promise<SnapshotReport> {
     signal.throwIfAborted()
     const source = await this.#known(request.source)
     const { state } = source.instance

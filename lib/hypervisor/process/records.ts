@@ -17,7 +17,7 @@ export interface SnapshotFields {
   /** Name of the instance it was taken of. */
   readonly source: string
   /** Null while it is being written, and after a crash in the middle. */
-  readonly state: { readonly shape: StateShape; readonly bytes: number } | null
+  readonly state: { readonly shape: StateShape; readonly bytes: number; readonly sha256: string } | null
 }
 
 /** Null when the fields are not ours to understand. */
@@ -34,8 +34,9 @@ export function readSnapshotFields(fields: Readonly<Record<string, unknown>>): S
   if (typeof source !== 'string') return null
   if (state === null) return { source, state }
   if (!isObject(state) || !isStateShape(state.shape)) return null
-  const { shape, bytes } = state
-  return typeof bytes === 'number' && bytes >= 0 ? { source, state: { shape, bytes } } : null
+  const { shape, bytes, sha256 } = state
+  if (typeof bytes !== 'number' || bytes < 0 || typeof sha256 !== 'string') return null
+  return { source, state: { shape, bytes, sha256 } }
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -1,6 +1,6 @@
 /**
  * Snapshots of the process driver: the application's state as it handed it over, in a file beside the owner record.
- * Complete only once the record says so, which is written after the state is on disk.
+ * Complete only once the record says so, which is written after the state is on disk, with its checksum.
  */
 import { createReadStream } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
@@ -9,7 +9,8 @@ import type { Readable } from 'node:stream'
 import { TidegateError } from '../../errors.ts'
 import type { CallOptions, GuestClient } from '../../guest/client.ts'
 import type { StateShape } from '../../guest/protocol.ts'
-import type { HeldSnapshot, Owner, SnapshotReport } from '../driver.ts'
+import { checksum, unusable, verifyFile } from '../checksums.ts'
+import type { HeldSnapshot, SnapshotReport, SnapshotRequest } from '../driver.ts'
 import { type Found, ioError, nobody, type Ownership, syncDirectory } from '../ownership.ts'
 import { readSnapshotFields } from './records.ts'
 
@@ -24,7 +25,7 @@ export interface SavedState {
 /** Takes the state through `client`. On failure nothing is left under the name. */
 export async function takeSnapshot(
   ownership: Ownership,
-  request: { readonly name: string; readonly owner: Owner; readonly source: string },
+  request: SnapshotRequest,
   client: GuestClient,
   call: CallOptions,
 ): Promise<SnapshotReport> {
@@ -33,7 +34,8 @@ export async function takeSnapshot(
   try {
     const { shape, bytes, pausedMs } = await writeState(join(directory, stateFile), client, call)
     await syncDirectory(directory)
-    const record = await ownership.update('snapshots', name, { state: { shape, bytes } })
+    const sha256 = await checksum(join(directory, stateFile), call.signal)
+    const record = await ownership.update('snapshots', name, { state: { shape, bytes, sha256 } })
     const snapshot = { name, owner, source, bytes, createdAtMs: record.createdAtMs, complete: true }
     return { snapshot, pausedMs }
   } catch (error) {
@@ -42,7 +44,7 @@ export async function takeSnapshot(
   }
 }
 
-/** The state of a complete snapshot. Throws `snapshot_failed` when there is none to be had under the name. */
+/** The state of a complete snapshot. Throws `snapshot_failed` when there is none under the name, `snapshot_unusable` when it is damaged. */
 export async function savedState(ownership: Ownership, name: string): Promise<SavedState> {
   const found = await ownership.read('snapshots', name)
   if (found === null) throw new TidegateError('snapshot_failed', `there is no snapshot ${name} here`)
@@ -51,10 +53,9 @@ export async function savedState(ownership: Ownership, name: string): Promise<Sa
     throw new TidegateError('snapshot_failed', `snapshot ${name} is not complete; it may only be destroyed`)
   const file = join(found.path, stateFile)
   const bytes = await sizeOf(file)
-  if (bytes !== state.bytes) {
-    const message = `snapshot ${name} is damaged: its state has ${bytes} bytes and should have ${state.bytes}`
-    throw new TidegateError('snapshot_failed', message)
-  }
+  if (bytes !== state.bytes)
+    throw unusable(name, 'size', `it is damaged, its state has ${bytes} bytes and should have ${state.bytes}`)
+  await verifyFile(file, state.sha256, name)
   return { shape: state.shape, bytes, open: () => createReadStream(file) }
 }
 

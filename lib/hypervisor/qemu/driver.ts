@@ -16,16 +16,16 @@ import type {
   Identity,
   IdentityAck,
   InstanceSpec,
-  Owner,
   ResizeReport,
   SnapshotReport,
+  SnapshotRequest,
 } from '../driver.ts'
 import { freePorts } from '../network/ports.ts'
 import { ioError, type OwnerRecord, Ownership } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../process/proc.ts'
-import { chooseAccelerator, type Verdict } from './accelerator.ts'
+import { chooseAccelerator, qemuVersion, type Verdict } from './accelerator.ts'
 import { checkQemu, located, requireImage } from './check.ts'
-import { commandLine, files, type Machine, type Start } from './command-line.ts'
+import { type Accelerator, commandLine, files, type Machine, type Start } from './command-line.ts'
 import { allocatedBytes, requireSpace } from './disk.ts'
 import { guestClient, guestPorts, waitForAgent, writeGuestEnvironment } from './guest.ts'
 import { heldInstance, heldSnapshot, processOf, recordOf } from './held.ts'
@@ -33,6 +33,7 @@ import { loadState } from './migrate.ts'
 import type { Qmp } from './qmp.ts'
 import { type InstanceFacts, instanceFacts, machineFields, processFields, snapshotFacts } from './record.ts'
 import { pauseVm, resumeVm, saveVm } from './snapshot.ts'
+import { type Maker, makerOf, sumFiles, verifySnapshot } from './sums.ts'
 import { parseOptions, parseTemplate, type QemuOptions, type QemuTemplate } from './template.ts'
 import { endVm, explain, findVm, killVm, startVm } from './vm.ts'
 
@@ -62,6 +63,7 @@ class QemuDriver implements Driver {
   readonly #log: Log
   /** Trials of KVM under way, so that VMs made at the same time share one. */
   readonly #trials = new Map<string, Promise<Verdict>>()
+  #version: Promise<string> | null = null
 
   constructor(node: NodeConfig, deps: QemuDeps) {
     this.#directory = node.directory
@@ -99,16 +101,14 @@ class QemuDriver implements Driver {
     })
   }
 
-  async snapshot(
-    request: { readonly name: string; readonly owner: Owner; readonly source: string },
-    signal: AbortSignal,
-  ): Promise<SnapshotReport> {
-    const { name, owner, source } = request
+  async snapshot(request: SnapshotRequest, signal: AbortSignal): Promise<SnapshotReport> {
+    const { name, owner, source, keep = false } = request
     signal.throwIfAborted()
     const sourcePath = this.#ownership.path('instances', source)
     const facts = await this.#living(source)
     const boot = await bootId()
-    const fields = { ...machineFields(facts.machine, facts.guest), source, complete: false, boot }
+    const maker = await this.#maker(facts.machine.accelerator)
+    const fields = { ...machineFields(facts.machine, facts.guest), ...maker, source, complete: false, boot }
     const target = await this.#ownership.claim('snapshots', name, owner, fields)
     try {
       const { machine, memory } = facts
@@ -117,7 +117,8 @@ class QemuDriver implements Driver {
       const pausedMs = await saveVm(save, this.#clock)
       const bytes =
         (await allocatedBytes(join(target, files.ram))) + (await allocatedBytes(join(target, files.state)))
-      const record = await this.#ownership.update('snapshots', name, { complete: true, bytes })
+      const checksums = await sumFiles(target, keep, signal)
+      const record = await this.#ownership.update('snapshots', name, { complete: true, bytes, checksums })
       this.#log.info({ snapshot: name, source, paused_ms: pausedMs, bytes }, 'snapshot taken')
       return { snapshot: await heldSnapshot({ name, path: target, record }), pausedMs }
     } catch (error) {
@@ -131,6 +132,7 @@ class QemuDriver implements Driver {
     signal.throwIfAborted()
     const snapshot = await this.#completeSnapshot(spec)
     const { machine, guest } = snapshotFacts(snapshot.record)
+    await verifySnapshot(snapshot, await this.#maker(machine.accelerator), signal)
     const fields = { ...machineFields(machine, guest), memory: 'private', snapshot: spec.snapshot }
     return this.#make(spec, fields, signal, async directory => {
       for (const file of [files.ram, files.state, files.env]) {
@@ -296,6 +298,15 @@ class QemuDriver implements Driver {
       memoryBytes: Math.ceil(memoryBytes / pageBytes) * pageBytes,
       outbound: template.outbound,
     }
+  }
+
+  /** What a state must be loaded by: the same QEMU, on the same CPU where the guest sees it. Asked once. */
+  #maker(accelerator: Accelerator): Promise<Maker> {
+    this.#version ??= qemuVersion(this.#options.binary)
+    this.#version.catch(() => {
+      this.#version = null
+    })
+    return this.#version.then(version => makerOf(version, accelerator))
   }
 
   async #accelerator(template: QemuTemplate): Promise<Verdict> {

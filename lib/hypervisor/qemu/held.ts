@@ -21,9 +21,9 @@ export async function heldInstance(found: Found, clock: Clock): Promise<HeldInst
   }
   const { owner, createdAtMs } = found.record
   const address = facts.appPort === null ? null : { host: '127.0.0.1', port: facts.appPort }
-  const base = { name, owner, createdAtMs, address }
+  const base = { name, owner, createdAtMs, address, snapshot: facts.snapshot }
   const key = await findVm(path, facts.process)
-  if (key === null) return { ...base, state: 'stopped', pid: null, residentBytes: null }
+  if (key === null) return { ...base, snapshot: null, state: 'stopped', pid: null, residentBytes: null }
   const state = await askState(path, clock)
   return { ...base, state, pid: key.pid, residentBytes: await residentBytes(key.pid) }
 }

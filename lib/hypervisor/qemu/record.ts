@@ -22,6 +22,8 @@ export interface InstanceFacts {
   readonly appPort: number | null
   readonly agentPort: number | null
   readonly process: ProcessKey | null
+  /** Whose files its memory rests on; null: nobody's. */
+  readonly snapshot: string | null
 }
 
 export interface SnapshotFacts {
@@ -32,6 +34,10 @@ export interface SnapshotFacts {
   readonly bytes: number
   /** The boot in which it was written: its files are not forced to the disk, so no later boot trusts them. */
   readonly boot: string
+  /** What wrote it: its QEMU and, where the guest sees it, the CPU. Null: an older Tidegate, which did not say. */
+  readonly maker: string | null
+  /** By file name; a file that was not to be kept has none. */
+  readonly checksums: Readonly<Record<string, string>>
 }
 
 type Fields = Record<string, unknown>
@@ -64,6 +70,7 @@ export function instanceFacts(record: OwnerRecord): InstanceFacts {
       typeof fields.pid === 'number'
         ? { pid: fields.pid, started: String(fields.started), boot: String(fields.boot) }
         : null,
+    snapshot: fields.memory === 'private' && typeof fields.snapshot === 'string' ? fields.snapshot : null,
   }
 }
 
@@ -75,7 +82,14 @@ export function snapshotFacts(record: OwnerRecord): SnapshotFacts {
     complete: fields.complete === true,
     bytes: numberOrNull(fields.bytes) ?? 0,
     boot: String(fields.boot),
+    maker: typeof fields.maker === 'string' ? fields.maker : null,
+    checksums: textsOf(fields.checksums),
   }
+}
+
+function textsOf(value: unknown): Readonly<Record<string, string>> {
+  if (typeof value !== 'object' || value === null) return {}
+  return Object.fromEntries(Object.entries(value).filter(([, text]) => typeof text === 'string'))
 }
 
 function shared({ name, fields }: OwnerRecord): { machine: Machine; guest: GuestPorts } {

@@ -37,5 +37,6 @@ function named(places: readonly Place[], name: (suffix: string) => string): Allo
     snapshots.set(source.instance, snapshot)
     return { ...item, snapshot: snapshot.name }
   })
-  return { items, snapshots: [...snapshots.values()] }
+  const kept = places.flatMap(({ source }) => source?.snapshot ?? [])
+  return { items, snapshots: [...snapshots.values()], names: [...new Set(kept)] }
 }

@@ -1,8 +1,11 @@
-/** Makes the new instances, a few at a time: clones where there is a snapshot for them, cold boots where there is none. */
-
-import { TidegateError } from '../../errors.ts'
+/**
+ * Makes the new instances, a few at a time: clones where there is a snapshot for them, cold boots where there is none. A golden
+ * snapshot that turns out to be unusable is given up and a cold boot taken instead: it has nothing that a cold boot has not.
+ */
+import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { HeldInstance } from '../../hypervisor/driver.ts'
-import { type AllocateData, type Claim, doneData, type Item } from '../facts.ts'
+import { type AllocateData, type Claim, doneData, type Item, type PlanData } from '../facts.ts'
+import { forgetGolden } from '../golden.ts'
 import { limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import type { Step, StepContext } from '../step.ts'
@@ -12,7 +15,9 @@ export const clone: Step = {
   name: 'clone',
   timeoutMs({ journal }) {
     const { items } = doneData<AllocateData>(journal, 'allocate')
-    const each = items.some(item => item.snapshot === null) ? limits.createMs : limits.cloneMs
+    const clones = items.some(item => item.snapshot !== null)
+    const boots = items.some(item => item.snapshot === null) || fromGolden(journal)
+    const each = (clones ? limits.cloneMs : 0) + (boots ? limits.createMs : 0)
     return each * Math.max(1, Math.ceil(items.length / limits.parallelMax))
   },
   intend({ journal }): Claim {
@@ -22,7 +27,8 @@ export const clone: Step = {
     const { items } = doneData<AllocateData>(ctx.journal, 'allocate')
     const instances = await parallel(items, limits.parallelMax, signal, async (item, signal) => {
       const startedAt = ctx.world.clock.monotonic()
-      const { name, address, residentBytes } = await make(ctx, item, signal)
+      const { made, booted } = await make(ctx, item, signal)
+      const { name, address, residentBytes } = made
       if (!address)
         throw new TidegateError('hypervisor_failed', `instance ${name} came up without an address`)
       const tookMs = Math.round(ctx.world.clock.monotonic() - startedAt)
@@ -33,6 +39,7 @@ export const clone: Step = {
         address: { host, port },
         resident_bytes: residentBytes,
         took_ms: tookMs,
+        booted,
       }
     })
     return { data: { instances } }
@@ -43,11 +50,31 @@ export const clone: Step = {
   },
 }
 
-function make(ctx: StepContext, item: Item, signal: AbortSignal): Promise<HeldInstance> {
+async function make(
+  ctx: StepContext,
+  item: Item,
+  signal: AbortSignal,
+): Promise<{ readonly made: HeldInstance; readonly booted: boolean }> {
   const { port, resources, template } = ctx.instance
   const driver = ctx.world.reality.driver(item.node)
   const spec = { name: item.name, owner: ctx.owner, port, resources, template }
-  return item.snapshot === null
-    ? driver.create(spec, signal)
-    : driver.clone({ ...spec, snapshot: item.snapshot }, signal)
+  const { snapshot } = item
+  if (snapshot !== null) {
+    try {
+      return { made: await driver.clone({ ...spec, snapshot }, signal), booted: false }
+    } catch (error) {
+      if (signal.aborted || !fromGolden(ctx.journal) || !lacksSnapshot(error)) throw error
+      ctx.world.log.warn({ instance: item.name, snapshot, err: error }, 'booted from nothing instead')
+      await forgetGolden(ctx.world, ctx.cluster, snapshot)
+    }
+  }
+  return { made: await driver.create(spec, signal), booted: true }
 }
+
+const fromGolden = (journal: StepContext['journal']) => doneData<PlanData>(journal, 'plan').mode === 'golden'
+
+/** It is the snapshot's fault, and nothing was started. */
+const lacksSnapshot = (error: unknown) =>
+  ['snapshot_unusable', 'snapshot_failed', 'unknown_instance', 'template_invalid'].includes(
+    toTidegateError(error).code,
+  )

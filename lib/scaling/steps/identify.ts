@@ -1,7 +1,7 @@
 /** Tells each new instance that it is itself and not its source, and waits until it has understood. The entropy is not journaled. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { TidegateError } from '../../errors.ts'
-import { type AllocateData, doneData, type IdentifyIntent } from '../facts.ts'
+import { type AllocateData, bootedNames, doneData, type IdentifyIntent } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import type { Step } from '../step.ts'
@@ -12,8 +12,9 @@ export const identify: Step = {
   name: 'identify',
   timeoutMs({ journal }) {
     const { items } = doneData<AllocateData>(journal, 'allocate')
+    const booted = bootedNames(journal)
     // A cold boot resolves before its application answers: the identity is what waits for it.
-    const each = items.some(item => item.snapshot === null) ? limits.createMs : limits.identifyMs
+    const each = booted.size > 0 ? limits.createMs : limits.identifyMs
     return each * Math.max(1, Math.ceil(items.length / limits.parallelMax))
   },
   intend({ journal }): IdentifyIntent {
@@ -25,32 +26,28 @@ export const identify: Step = {
       (intent as IdentifyIntent).items.map(({ name, incarnation }) => [name, incarnation]),
     )
     const { items } = doneData<AllocateData>(journal, 'allocate')
-    const acknowledged = await parallel(
-      items,
-      limits.parallelMax,
-      signal,
-      async ({ name, node, snapshot }, signal) => {
-        const incarnation = incarnations.get(name)!
-        const ack = await world.reality.driver(node).identify(
-          name,
-          {
-            instanceId: name,
-            incarnation,
-            cluster,
-            reason: snapshot === null ? 'created' : 'cloned',
-            entropy: randomBytes(entropyBytes).toString('base64'),
-            wallClockMs: world.clock.now(),
-          },
-          signal,
+    const booted = bootedNames(journal)
+    const acknowledged = await parallel(items, limits.parallelMax, signal, async ({ name, node }, signal) => {
+      const incarnation = incarnations.get(name)!
+      const ack = await world.reality.driver(node).identify(
+        name,
+        {
+          instanceId: name,
+          incarnation,
+          cluster,
+          reason: booted.has(name) ? 'created' : 'cloned',
+          entropy: randomBytes(entropyBytes).toString('base64'),
+          wallClockMs: world.clock.now(),
+        },
+        signal,
+      )
+      if (ack.instanceId !== name || ack.incarnation !== incarnation)
+        throw new TidegateError(
+          'identity_refused',
+          `instance ${name} answered as ${ack.instanceId} of another life`,
         )
-        if (ack.instanceId !== name || ack.incarnation !== incarnation)
-          throw new TidegateError(
-            'identity_refused',
-            `instance ${name} answered as ${ack.instanceId} of another life`,
-          )
-        return { name, incarnation, application: ack.application }
-      },
-    )
+      return { name, incarnation, application: ack.application }
+    })
     return { data: { items: acknowledged } }
   },
 }

@@ -1,39 +1,44 @@
 /**
- * Where clones come from a golden snapshot and there is none: saves the first instance that was booted and verified, while it
- * does not serve anybody yet. Does nothing otherwise.
+ * Where clones come from a golden snapshot and there is none: warms the first instance that was booted and verified, and saves
+ * it, while it does not serve anybody yet. Does nothing otherwise. An application that cannot be warmed or saved is no reason
+ * not to serve: the operation goes on without, and says why.
  */
+import { toTidegateError } from '../../errors.ts'
 import {
   type AllocateData,
   type Claim,
   doneData,
   type GoldenValue,
   goldenKey,
+  type MadeData,
   type PlanData,
 } from '../facts.ts'
-import { templateDigest } from '../golden.ts'
+import { goldenInputs } from '../golden.ts'
 import { limits } from '../limits.ts'
-import { resourceName } from '../names.ts'
-import type { Step, StepContext } from '../step.ts'
+import { goldenName } from '../names.ts'
+import type { Step, StepContext, StepResult } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
+import { warm } from '../warm.ts'
 
 export const keepGolden: Step = {
   name: 'keep_golden',
   timeoutMs: ({ instance }) =>
-    Math.ceil(limits.snapshotBaseMs + instance.resources.memoryBytes / limits.snapshotBytesPerMs),
+    Math.ceil(limits.snapshotBaseMs + instance.resources.memoryBytes / limits.snapshotBytesPerMs) +
+    instance.warmRequests.length * limits.warmRequestMs,
   intend(ctx): Claim {
-    return { names: goldenWanted(ctx) ? [snapshotName(ctx)] : [] }
+    return { names: goldenWanted(ctx) ? [goldenName(ctx.cluster, ctx.operation.id)] : [] }
   },
   async run(ctx, intent, signal) {
-    const { world, cluster, instance, owner } = ctx
     const [name] = (intent as Claim).names
     if (name === undefined) return { data: { kept: null } }
-    const first = doneData<AllocateData>(ctx.journal, 'allocate').items[0]!
-    const driver = world.reality.driver(first.node)
-    const { snapshot, pausedMs } = await driver.snapshot({ name, owner, source: first.name }, signal)
-    const value: GoldenValue = { node: first.node, snapshot: name, template: templateDigest(instance) }
-    return {
-      data: { kept: name, bytes: snapshot.bytes, paused_ms: pausedMs },
-      writes: [{ put: 'value', key: goldenKey(cluster), value }],
+    try {
+      return await keep(ctx, name, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      const { code, message } = toTidegateError(error)
+      if (code === 'store_unavailable') throw error
+      ctx.world.log.warn({ cluster: ctx.cluster, code }, `no golden snapshot was kept: ${message}`)
+      return { data: { kept: null, code, reason: message } }
     }
   },
   async revert(ctx, intent) {
@@ -51,8 +56,31 @@ export const keepGolden: Step = {
   },
 }
 
+/** The inputs are read before the instance is saved: what changes meanwhile makes it an old one, never a wrong one. */
+async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promise<StepResult> {
+  const { world, cluster, instance, owner, journal } = ctx
+  const first = doneData<MadeData>(journal, 'clone').instances[0]!
+  const inputs = await goldenInputs(instance)
+  await warm(world, world.clusters.target(cluster, first.address), instance.warmRequests, signal)
+  const driver = world.reality.driver(first.node)
+  const { snapshot, pausedMs } = await driver.snapshot(
+    { name, owner, source: first.name, keep: true },
+    signal,
+  )
+  const { bytes } = snapshot
+  const value: GoldenValue = {
+    node: first.node,
+    snapshot: name,
+    inputs,
+    bytes,
+    made_at_ms: world.clock.now(),
+  }
+  return {
+    data: { kept: name, bytes, paused_ms: pausedMs, warmed: instance.warmRequests.length },
+    writes: [{ put: 'value', key: goldenKey(cluster), value }],
+  }
+}
+
 function goldenWanted({ journal, instance }: StepContext): boolean {
   return instance.cloneFrom === 'golden' && doneData<PlanData>(journal, 'plan').mode === 'create'
 }
-
-const snapshotName = ({ cluster, operation }: StepContext) => resourceName(cluster, operation.id, 'golden')

@@ -1,6 +1,6 @@
 /** The new instances become members, all in one generation. The store learns it in the same transaction as the journal. */
 import type { InstanceRecord } from '../../store/store.ts'
-import { type AllocateData, doneData, type IdentifyIntent, type MadeData } from '../facts.ts'
+import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type MadeData } from '../facts.ts'
 import { ensureRegistered } from '../membership-change.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
@@ -22,14 +22,15 @@ function newRecords({ world, cluster, operation, journal }: StepContext): readon
   const made = new Map(doneData<MadeData>(journal, 'clone').instances.map(one => [one.name, one]))
   const identified = doneData<IdentifyIntent>(journal, 'identify').items
   const incarnations = new Map(identified.map(one => [one.name, one.incarnation]))
-  return items.map(({ name, node, snapshot }) => ({
+  const booted = bootedNames(journal)
+  return items.map(({ name, node }) => ({
     id: name,
     cluster,
     node,
     incarnation: incarnations.get(name)!,
     address: made.get(name)!.address,
     operation: operation.id,
-    origin: snapshot === null ? 'created' : 'cloned',
+    origin: booted.has(name) ? 'created' : 'cloned',
     createdAtMs: world.clock.now(),
   }))
 }

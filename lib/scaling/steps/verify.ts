@@ -1,6 +1,6 @@
 /** Asks each new instance until it has answered well as often as its cluster's health demands, all of them or none. */
 import { TidegateError } from '../../errors.ts'
-import { type AllocateData, doneData, type MadeData } from '../facts.ts'
+import { bootedNames, doneData, type MadeData } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import type { Step, StepContext } from '../step.ts'
@@ -8,8 +8,7 @@ import type { Step, StepContext } from '../step.ts'
 export const verify: Step = {
   name: 'verify',
   timeoutMs({ journal }) {
-    const { items } = doneData<AllocateData>(journal, 'allocate')
-    return items.some(item => item.snapshot === null) ? limits.verifyCreateMs : limits.verifyCloneMs
+    return bootedNames(journal).size > 0 ? limits.verifyCreateMs : limits.verifyCloneMs
   },
   async run(ctx, _intent, signal) {
     const { instances } = doneData<MadeData>(ctx.journal, 'clone')

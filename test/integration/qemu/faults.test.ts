@@ -50,6 +50,7 @@ t.test('on one source', { timeout: 600_000 }, async t => {
     t.equal(await bench.held('web-op1-9'), undefined)
   })
   await t.test('a snapshot of another boot is not complete', t => otherBoot(t, bench))
+  await t.test('a snapshot of another QEMU, or damaged, is not started from', t => foreign(t, bench))
   await t.test('a paused VM is resumed, from the middle of a snapshot too', t =>
     leftPaused(t, bench, source.name),
   )
@@ -107,6 +108,28 @@ async function otherBoot(t: Test, bench: Bench): Promise<void> {
   const clone = bench.driver.clone(bench.cloneSpec('web-op1-6', 'web-op1-s'), bench.signal())
   await t.rejects(clone, { code: 'snapshot_failed' })
   writeFileSync(file, record)
+}
+
+async function foreign(t: Test, bench: Bench): Promise<void> {
+  const directory = join(bench.directory, 'snapshots/web-op1-s')
+  const spoilt = async (name: string, change: (content: Buffer) => Buffer, why: string) => {
+    const path = join(directory, name)
+    const content = readFileSync(path)
+    writeFileSync(path, change(content))
+    const clone = bench.driver.clone(bench.cloneSpec('web-op1-6', 'web-op1-s'), bench.signal())
+    await t.rejects(clone, { code: 'snapshot_unusable', details: { why } })
+    t.equal(await bench.held('web-op1-6'), undefined, 'nothing was started')
+    writeFileSync(path, content)
+  }
+  const record = (from: RegExp, to: string) => (content: Buffer) =>
+    Buffer.from(content.toString('utf8').replace(from, to))
+  await spoilt('owner.json', record(/"maker": "[^"]+"/, '"maker": "QEMU 1.0"'), 'version')
+  const flip = (content: Buffer) => {
+    const changed = Buffer.from(content)
+    changed[changed.length >> 1]! ^= 1
+    return changed
+  }
+  await spoilt('state', flip, 'checksum')
 }
 
 async function leftPaused(t: Test, bench: Bench, name: string): Promise<void> {

@@ -130,6 +130,7 @@ t.test('every key is read', async t => {
     resources: { cpus: 1, memoryBytes: 384 * 1024 ** 2, diskBytes: 1024 ** 3 },
     template: { image: 'x.img' },
     cloneFrom: 'golden',
+    warmRequests: [],
   })
   t.strictSame(web?.drain, drainPolicy({ gracePeriodMs: 3000, waitForConnections: false, tunnels: 'cut' }))
   t.match(web?.health, { path: '/healthz?deep=1', intervalMs: 500 })

@@ -1,5 +1,5 @@
 /** Snapshots and clones of the process driver that cannot be, each with an application that makes them so. */
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { identity, owner } from '../../../support/driver-bench.ts'
@@ -97,7 +97,18 @@ t.test('an unfinished or damaged snapshot is not cloned, and can be destroyed', 
   const directory = join(bench.directory, 'snapshots', request.name)
   appendFileSync(join(directory, 'state'), 'more')
   const clone = () => bench.driver.clone(bench.cloneSpec('web-op1-2', request.name), bench.signal())
-  await t.rejects(clone(), { code: 'snapshot_failed', message: /damaged/ })
+  await t.rejects(clone(), { code: 'snapshot_unusable', message: /damaged/, details: { why: 'size' } })
+  // Of the right length, and another content.
+  writeFileSync(join(directory, 'state'), '2')
+  await t.rejects(clone(), { code: 'snapshot_unusable', message: /checksum/, details: { why: 'checksum' } })
+  rmSync(join(directory, 'state'))
+  await t.rejects(clone(), { code: 'snapshot_unusable' })
+  const { instances } = await bench.driver.inspect()
+  t.same(
+    instances.map(held => held.name),
+    [name],
+    'nothing was started',
+  )
 
   // As a crash in the middle leaves it.
   const record = JSON.parse(readFileSync(join(directory, 'owner.json'), 'utf8'))
