@@ -80,7 +80,8 @@ function wholeDifference(before: Config, after: Config): Difference {
 function listenersDifference(before: Config, after: Config): Difference {
   const removed = without(before.listeners, after.listeners)
   const added = without(after.listeners, before.listeners)
-  const inTheWay = (one: ListenerConfig) => removed.find(other => one.port !== 0 && overlap(one, other))
+  const inTheWay = (one: ListenerConfig) =>
+    removed.find(other => one.port !== 0 && !sameAddress(one, other) && overlap(one, other))
   const changed = added.filter(one => removed.some(other => sameAddress(one, other)))
   const named = (one: ListenerConfig) => `listener ${formatAddress(one.host, one.port)}`
   const unchanged = (one: ListenerConfig) => !changed.some(other => sameAddress(one, other))
@@ -89,7 +90,7 @@ function listenersDifference(before: Config, after: Config): Difference {
       ? [
           refusal(
             `listeners[${formatAddress(one.host, one.port)}]`,
-            'with `threads: 0` the port cannot be shared by the former and the new one for a moment',
+            'with `threads: 0` the port cannot be shared by the former address and the new one for a moment',
           ),
         ]
       : [],

@@ -12,9 +12,10 @@ import type { TableCluster, TableData } from '../cluster/table.ts'
 import type { ShutdownConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { Door } from './door.ts'
 import { type DataPlaneContext, Exchanges } from './exchanges.ts'
 import { Forwards } from './forward/forward.ts'
-import { openListener } from './listener.ts'
+import { createListener } from './listener.ts'
 import { ListenerSet } from './listener-set.ts'
 import type { Configured, DataPlaneInit, FromThread, PlaneSettings, ToThread } from './messages.ts'
 import { Mirrors } from './mirror.ts'
@@ -62,9 +63,12 @@ export class DataPlane {
     this.#table = this.#routeTable(init.table)
     this.#tls = new TlsHolder(init.tls)
     this.#context = this.#createContext()
-    this.#listeners = new ListenerSet(deps.clock, ({ config }) =>
-      openListener(config, this.#context, { reusePort: init.reusePort, tls: this.#tls }),
-    )
+    const { clock, log } = deps
+    this.#listeners = new ListenerSet({
+      clock,
+      openDoor: (config, receiver) => Door.open(config, { reusePort: init.reusePort, log, receiver }),
+      create: config => createListener(config, this.#context, this.#tls),
+    })
     this.#cancelFlush = deps.clock.every(sessionsFlushMs, () => this.#flushSessions())
   }
 

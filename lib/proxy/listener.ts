@@ -1,6 +1,6 @@
 /**
- * One address that traffic comes in on: a strict `node:http` server that turns each request into an exchange. It routes nothing and
- * answers only what is not a request at all.
+ * What becomes of the connections of one listener: each request on them is turned into an exchange. It routes nothing, answers only
+ * what is not a request at all, and owns no port: connections come from a door, one listener after another.
  */
 import {
   createServer,
@@ -9,10 +9,10 @@ import {
   type ServerResponse as Response,
   ServerResponse,
 } from 'node:http'
-import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ListenerConfig } from '../config/config.ts'
-import { type ErrorCode, TidegateError } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
 import { Deadlines } from './deadlines.ts'
 import { type Arrival, Entrance } from './entrance.ts'
 import { type DataPlaneContext, Exchange } from './exchange.ts'
@@ -31,63 +31,50 @@ import type { TlsHolder } from './tls/holder.ts'
 import { WaitingClient } from './tunnel.ts'
 
 export interface Listener {
-  readonly host: string
-  /** The real one, where the configuration said 0. */
-  readonly port: number
-  /** Stops accepting. What is under way goes on; each later answer ends its connection. */
+  /** Takes over a connection that came in at its door. Never throws. */
+  readonly accept: (socket: Socket) => void
+  /** No more connections come. What is under way goes on; each later answer ends its connection. */
   stop(): void
   /** There are other certificates or ticket keys; for later connections. */
   renewTls(): void
-  /** Closes client connections that carry no request now. */
+  /** The last call but `destroy`: closes client connections that carry no request now. */
   closeIdle(): void
   exchanges(): number
   /** Closes everything now but tunnels. */
   destroy(): void
 }
 
-export interface ListenerOptions {
-  readonly reusePort: boolean
-  /** Needed where `config.tls` is. */
-  readonly tls?: TlsHolder
-}
-
-/** Rejects with `port_in_use`, or `invalid_config` for an address that cannot be used. */
-export async function openListener(
+/** Throws what OpenSSL says of certificates that it cannot use. `tls`: needed where `config.tls` is. */
+export function createListener(
   config: ListenerConfig,
   context: DataPlaneContext,
-  options: ListenerOptions,
-): Promise<Listener> {
+  tls: TlsHolder | null = null,
+): Listener {
   return (config.engine ?? 'relay') === 'relay'
-    ? openRelayListener(config, context, options)
-    : openNodeListener(config, context, options)
+    ? createRelayListener(config, context, tls)
+    : createNodeListener(config, context, tls)
 }
 
 /** The relay's connections, each of which reads its own requests. */
-async function openRelayListener(
+function createRelayListener(
   config: ListenerConfig,
   context: DataPlaneContext,
-  options: ListenerOptions,
-): Promise<Listener> {
+  tls: TlsHolder | null,
+): Listener {
   const connections = new Set<ClientConnection>()
   const state = { context, deadlines: new Deadlines(context.clock), connections, stopped: false }
   const http2 = new H2Connections(context)
-  const entrance = openEntrance(config, context, options, arrival => {
+  const arrived = (arrival: Arrival) => {
     if (arrival.protocol === 'h2') http2.accept(arrival)
     else connections.add(new ClientConnection(arrival, state))
-  })
-  const server = new NetServer({ allowHalfOpen: true, noDelay: true })
-  server.on('connection', socket => entrance.accept(socket))
-  await listen(server, config, options.reusePort)
-  const { address, port } = server.address() as AddressInfo
+  }
+  const entrance = new Entrance(config, { context, tls, arrived })
   const stop = () => {
-    if (state.stopped) return
     state.stopped = true
-    server.close()
     http2.leave()
   }
   return {
-    host: address,
-    port,
+    accept: socket => entrance.accept(socket),
     stop,
     renewTls: () => entrance.renewTls(),
     closeIdle: () => {
@@ -104,22 +91,47 @@ async function openRelayListener(
   }
 }
 
-function openEntrance(
+/** The same on `node:http`, for the engine that wants its requests and responses. */
+function createNodeListener(
   config: ListenerConfig,
   context: DataPlaneContext,
-  { tls }: ListenerOptions,
-  arrived: (arrival: Arrival) => void,
-): Entrance {
-  return new Entrance(config, { context, tls: tls ?? null, arrived })
+  tls: TlsHolder | null,
+): Listener {
+  const state: State = { context, exchanges: 0, stopped: false, arrivals: new WeakMap() }
+  const server = createHttpServer(state)
+  const [serveHttp1] = server.listeners('connection') as [(socket: Socket) => void]
+  const http2 = new H2Connections(context)
+  const arrived = (arrival: Arrival) => {
+    if (arrival.protocol === 'h2') return http2.accept(arrival)
+    state.arrivals.set(arrival.socket, arrival)
+    serveHttp1.call(server, arrival.socket)
+  }
+  const entrance = new Entrance(config, { context, tls, arrived })
+  return {
+    accept: socket => entrance.accept(socket),
+    renewTls: () => entrance.renewTls(),
+    stop: () => {
+      state.stopped = true
+      http2.leave()
+    },
+    closeIdle: () => {
+      entrance.close()
+      // Those without a request; and nobody watches for heads any more.
+      server.close()
+    },
+    exchanges: () => state.exchanges + http2.exchanges,
+    destroy: () => {
+      state.stopped = true
+      entrance.close()
+      http2.destroy()
+      server.close()
+      server.closeAllConnections()
+    },
+  }
 }
 
-/** The same on `node:http`, for the engine that wants its requests and responses. */
-async function openNodeListener(
-  config: ListenerConfig,
-  context: DataPlaneContext,
-  options: ListenerOptions,
-): Promise<Listener> {
-  const state: State = { context, exchanges: 0, stopped: false, arrivals: new WeakMap() }
+/** It listens nowhere: it is given connections that have arrived and speak HTTP/1.1. */
+function createHttpServer(state: State): HttpServer {
   const server = createServer({
     insecureHTTPParser: false,
     requireHostHeader: true,
@@ -137,63 +149,9 @@ async function openNodeListener(
   server.on('upgrade', (request, socket, head) => upgrade(state, request, socket as Socket, head))
   server.on('connect', (_request, socket) => refuseConnect(state, socket))
   server.on('clientError', (error, socket) => refuseMalformed(state, error, socket as Socket))
-  const http2 = new H2Connections(context)
-  const entrance = divertConnections(server, config, options, state, http2)
-  await listen(server, config, options.reusePort)
-  const { address, port } = server.address() as AddressInfo
-  return {
-    host: address,
-    port,
-    renewTls: () => entrance.renewTls(),
-    stop: () => {
-      state.stopped = true
-      http2.leave()
-      // Not `server.close()`: that one also cuts kept connections on which a request may just be coming.
-      NetServer.prototype.close.call(server)
-    },
-    closeIdle: () => {
-      entrance.close()
-      server.closeIdleConnections()
-    },
-    exchanges: () => state.exchanges + http2.exchanges,
-    destroy: () => {
-      state.stopped = true
-      entrance.close()
-      http2.destroy()
-      server.close()
-      server.closeAllConnections()
-    },
-  }
-}
-
-/** Connections go through the entrance first; the server gets those that have arrived and speak HTTP/1.1. */
-function divertConnections(
-  server: HttpServer,
-  config: ListenerConfig,
-  options: ListenerOptions,
-  state: State,
-  http2: H2Connections,
-): Entrance {
-  const [serveHttp1] = server.listeners('connection') as [(socket: Socket) => void]
-  const entrance = openEntrance(config, state.context, options, arrival => {
-    if (arrival.protocol === 'h2') return http2.accept(arrival)
-    state.arrivals.set(arrival.socket, arrival)
-    serveHttp1.call(server, arrival.socket)
-  })
-  server.removeAllListeners('connection')
-  server.on('connection', socket => entrance.accept(socket))
-  return entrance
-}
-
-/**
- * Rejects with `port_in_use` when anybody listens there. A listener that shares its port would join a stranger's in silence, and
- * each would get some of the other's connections.
- */
-export async function requireFreePort(config: ListenerConfig): Promise<void> {
-  if (config.port === 0) return
-  const probe = new NetServer()
-  await listen(probe, config, false)
-  await new Promise(resolve => probe.close(resolve))
+  // What it does when it listens: from now on it watches its connections for heads that do not come in time.
+  server.emit('listening')
+  return server
 }
 
 interface State {
@@ -295,31 +253,4 @@ function malformedCode(code: string | undefined): ErrorCode {
     default:
       return 'bad_request'
   }
-}
-
-function listen(server: NetServer, config: ListenerConfig, reusePort: boolean): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException) => reject(listenError(error, config))
-    server.once('error', onError)
-    server.listen({ host: config.host, port: config.port, reusePort }, () => {
-      server.off('error', onError)
-      resolve()
-    })
-  })
-}
-
-function listenError(error: NodeJS.ErrnoException, { host, port }: ListenerConfig): TidegateError {
-  const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-  if (error.code === 'EADDRINUSE') {
-    return new TidegateError(
-      'port_in_use',
-      `${where} is already in use. Stop what listens there (\`ss -ltnp 'sport = :${port}'\` shows it), or choose another address in "listeners".`,
-      { details: { host, port }, cause: error },
-    )
-  }
-  return new TidegateError(
-    'invalid_config',
-    `Cannot listen on ${where} (${error.code}). Choose another address in "listeners".`,
-    { details: { host, port }, cause: error },
-  )
 }

@@ -16,6 +16,8 @@ import type { TlsMaterial } from './tls/material.ts'
 /** A listener with a number of its own: as long as it is open, the same number is the same listener. */
 export interface PlacedListener {
   readonly id: number
+  /** Listeners of one address, one after another, share their door. */
+  readonly door: number
   readonly config: ListenerConfig
 }
 

@@ -74,7 +74,7 @@ export class Settings<Loop> {
     const before = this.#placed
     const wanted = place(before, config.listeners)
     const fresh = wanted.filter(placed => !before.includes(placed))
-    // A listener that takes another's place shares its port until that one is retired.
+    // Who takes another's place has its door; one that only overlaps it shares the port until that one is retired.
     const ours = (one: ListenerConfig) => before.some(({ real }) => overlap(one, real))
     for (const { configured } of fresh) if (!ours(configured)) await requireFree(configured)
     const undo = async () => void (await this.#send(before, this.#config))

@@ -18,9 +18,10 @@ import type {
   UpstreamTlsConfig,
 } from '../../lib/config/config.ts'
 import { silentLog } from '../../lib/log.ts'
+import { Door } from '../../lib/proxy/door.ts'
 import { type DataPlaneContext, Exchanges } from '../../lib/proxy/exchanges.ts'
 import { type EngineName, Forwards } from '../../lib/proxy/forward/forward.ts'
-import { type Listener, openListener } from '../../lib/proxy/listener.ts'
+import { createListener, type Listener } from '../../lib/proxy/listener.ts'
 import { Mirrors } from '../../lib/proxy/mirror.ts'
 import type { ExchangeRecord } from '../../lib/proxy/observe/exchange-record.ts'
 import { Observation } from '../../lib/proxy/observe/observation.ts'
@@ -114,8 +115,7 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
   const { context, records } = contextOf(options, data, clock, () => newest)
   const engine = options.engine ?? engineUnderTest
   const config = { host: '127.0.0.1', port: 0, engine, ...options.listener }
-  const tls = options.tls ? { tls: options.tls } : {}
-  const listener = await openListener(config, context, { reusePort: false, ...tls })
+  const { listener, port } = await openListener(config, context, options.tls)
   const close = async () => {
     context.tunnels.cutAll()
     listener.destroy()
@@ -126,9 +126,21 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
     await context.observer.close()
     await until(() => context.exchanges.size === 0 && context.tunnels.size === 0, 'everything is over')
   }
-  const url = `http://127.0.0.1:${listener.port}`
+  const url = `http://127.0.0.1:${port}`
   const circuit = (cluster = 'web') => limits.counts(cluster)!
-  return { port: listener.port, url, board, listener, context, table, records, publish, circuit, close }
+  return { port, url, board, listener, context, table, records, publish, circuit, close }
+}
+
+/** A door, and who its connections go to for good. */
+async function openListener(config: ListenerConfig, context: DataPlaneContext, tls?: TlsHolder) {
+  const listener = createListener(config, context, tls ?? null)
+  const door = await Door.open(config, { reusePort: false, log: silentLog, receiver: listener.accept })
+  const ended = (end: () => void) => () => {
+    door.close()
+    end()
+  }
+  const both = { ...listener, stop: ended(listener.stop), destroy: ended(listener.destroy) }
+  return { listener: both, port: door.port }
 }
 
 function tableOf(options: FrontDoorOptions, board: Board): TableData {

@@ -1,38 +1,9 @@
 /** The listener's own answers and its end. */
 import t from 'tap'
-import { TidegateError } from '../../../../lib/errors.ts'
-import { openListener } from '../../../../lib/proxy/listener.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 import { openFrontDoor, openRawBackend, rawClient, until } from '../../../support/traffic.ts'
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
-
-t.test('a port in use is named, with what to do', async t => {
-  const door = await openFrontDoor({ backends: [1] })
-  try {
-    await openListener({ host: '127.0.0.1', port: door.port }, door.context, { reusePort: false })
-    t.fail('must reject')
-  } catch (error) {
-    t.type(error, TidegateError)
-    t.match(error, { code: 'port_in_use', message: new RegExp(`127\\.0\\.0\\.1:${door.port} .*listeners`) })
-  }
-  await t.rejects(openListener({ host: '192.0.2.1', port: 0 }, door.context, { reusePort: false }), {
-    code: 'invalid_config',
-  })
-  await door.close()
-})
-
-t.test('several listen on one port with reusePort', async t => {
-  const door = await openFrontDoor({ backends: [1] })
-  const first = await openListener({ host: '127.0.0.1', port: 0 }, door.context, { reusePort: true })
-  const second = await openListener({ host: '127.0.0.1', port: first.port }, door.context, {
-    reusePort: true,
-  })
-  t.equal(second.port, first.port)
-  first.destroy()
-  second.destroy()
-  await door.close()
-})
 
 t.test('what is no request gets a fitting answer and the end of the connection', async t => {
   const clock = new ManualClock()
