@@ -1,14 +1,18 @@
 /**
- * `npm test`: checks the sources, looks at what this machine can run, runs it with `tap` and says a line for each file, and at the
- * end in one line what was left out and how to get it. With `CI=true` anything left out is a failure.
+ * `npm test`: checks the sources, looks at what this machine can run, runs it and says a line for each file, and at the end in one
+ * line what was left out and how to get it. With `CI=true` anything left out is a failure.
+ *
+ * The files are run as they are, by `node`: a runner that loads itself into every process of theirs would cost a fifth of the time.
  *
  *   npm test                    everything
  *   npm test -- test/unit       only the files below a folder, or the files named
  */
-import { spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants, globSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { inLanes } from './support/lanes.ts'
 import { TapDigest } from './support/tap-digest.ts'
 
 interface Need {
@@ -31,9 +35,28 @@ const needs: readonly Need[] = [
   },
 ]
 
-/** The longest a single file may take, seconds: booting VMs without hardware virtualisation takes its time. */
-const fileTimeoutSeconds = 400
-const jobs = 2
+/** A backstop: booting VMs without hardware virtualisation takes its time, on a machine with other work several times as long. */
+const fileTimeoutMs = 900_000
+const lingerMs = 5_000
+/** One more than the processors: a test that waits leaves its processor to another. */
+const jobs = availableParallelism() + 1
+/** Under software emulation each keeps a processor busy. */
+const machines = {
+  is: (file: string) => /qemu/.test(file),
+  atOnceMax: Math.max(2, availableParallelism() - 1),
+}
+/** These take longest and begin first; after them the folders whose tests wait for processes and sockets. */
+const longest = [
+  /crash\/qemu/,
+  /crash\/process/,
+  /scale\/qemu/,
+  /driver\/qemu/,
+  /faults\/qemu/,
+  /qemu/,
+  /(?:faults|scale|admin|scaling)\//,
+  /integration\//,
+  /contract\//,
+]
 const inCi = process.env.CI === 'true'
 const asked = process.argv.slice(2)
 const bin = join(import.meta.dirname, '../node_modules/.bin')
@@ -42,27 +65,38 @@ const env = {
   PATH: `${bin}${delimiter}${process.env.PATH}`,
   // Each file is a process that loads the same modules: compiled once, they start in two thirds of the time.
   NODE_COMPILE_CACHE: join(bin, '../.cache/node-compile'),
+  // In seconds, for each test within a file; the runner's own limit comes last.
+  TAP_TIMEOUT: String(fileTimeoutMs / 1_000 - 60),
+}
+const children = new Set<ChildProcess>()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    for (const child of children) child.kill(signal)
+    process.exit(1)
+  })
 }
 
 process.exitCode = await main()
 
 async function main(): Promise<number> {
-  const checked = asked.length > 0 || run('npm', ['run', '--silent', 'check'])
   const files = testFiles()
   const left = needs.filter(need => !need.have())
   const chosen = files.filter(file => !left.some(need => need.files.test(file)))
-  const digest = new TapDigest(line => console.log(line))
-  const ran = run('tap', ['build']) && (await runTap(chosen, digest))
+  const sum = { passed: 0, failed: 0 }
+  const run = async (file: string) => {
+    const { passed, failed } = file === 'check' ? await check() : await runFile(file)
+    sum.passed += passed
+    sum.failed += failed
+  }
+  await inLanes([...(asked.length > 0 ? [] : ['check']), ...chosen], jobs, [machines], run)
   const leftOut = files.length - chosen.length
   if (leftOut > 0) {
     console.log(
       `Left out: ${left.map(need => need.what).join('; ')}: ${leftOut} files. Get it with: npm run setup`,
     )
   }
-  if (!checked) console.log('The sources do not pass `npm run check` (above).')
-  const failed = digest.failed + (checked ? 0 : 1) + (ran || digest.failed > 0 ? 0 : 1)
-  console.log(`${digest.passed} passed, ${failed} failed`)
-  return failed === 0 && digest.passed > 0 && !(inCi && leftOut > 0) ? 0 : 1
+  console.log(`${sum.passed} passed, ${sum.failed} failed`)
+  return sum.failed === 0 && sum.passed > 0 && !(inCi && leftOut > 0) ? 0 : 1
 }
 
 function testFiles(): readonly string[] {
@@ -70,23 +104,63 @@ function testFiles(): readonly string[] {
     asked.length > 0
       ? asked.map(arg => (arg.endsWith('.ts') ? arg : `${arg}/**/*.test.ts`))
       : ['test/**/*.test.ts']
-  const files = patterns.flatMap(pattern => globSync(pattern))
+  const files = [...new Set(patterns.flatMap(pattern => globSync(pattern)))]
   if (files.length === 0) throw new Error(`no test files match ${patterns.join(' ')}`)
-  // By name: a driver's tests on VMs then run beside those on processes, which leave them most of the second core.
-  return files.toSorted()
+  const rank = (file: string) => longest.findIndex(one => one.test(file)) + 1 || Number.POSITIVE_INFINITY
+  return files.toSorted().toSorted((a, b) => Math.sign(rank(a) - rank(b)) || 0)
 }
 
-/** Each file is a process of its own. */
-async function runTap(files: readonly string[], digest: TapDigest): Promise<boolean> {
-  const options = [`--timeout=${fileTimeoutSeconds}`, `--jobs=${jobs}`, '--reporter=tap']
-  const child = spawn('tap', ['run', ...options, ...files], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = new Promise<boolean>(resolve => child.on('close', code => resolve(code === 0)))
-  for await (const line of createInterface({ input: child.stdout })) digest.line(line)
-  return ended
+/** Style and types, told only if something is wrong. */
+async function check(): Promise<Counts> {
+  const lines: string[] = []
+  const { code } = await start('npm', ['run', '--silent', 'check'], 'pipe', line => lines.push(line))
+  console.log(code === 0 ? 'ok     npm run check' : ['FAILED npm run check', ...lines].join('\n'))
+  return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }
 }
 
-function run(command: string, args: readonly string[]): boolean {
-  return spawnSync(command, args, { stdio: 'inherit', env }).status === 0
+/** A file is a process of its own. It has passed when it ended well, had all the tests it planned, and none of them failed. */
+async function runFile(file: string): Promise<Counts> {
+  const digest = new TapDigest()
+  const { code, tookMs } = await start(process.execPath, [file], 'inherit', line => digest.line(line))
+  const { passed, failed, ended } = digest
+  const well = code === 0 && failed === 0 && ended
+  console.log(`${well ? 'ok    ' : 'FAILED'} ${file} ${(tookMs / 1000).toFixed(1)} s`)
+  if (well) return { passed, failed }
+  for (const line of digest.faults()) console.log(line)
+  if (!ended) console.log(`${file} did not come to its end: ${code ?? 'killed'}`)
+  return { passed, failed: Math.max(1, failed) }
+}
+
+interface Counts {
+  readonly passed: number
+  readonly failed: number
+}
+
+/** Resolves when the process has ended and all it said was heard; one that takes too long is killed. */
+async function start(
+  command: string,
+  args: readonly string[],
+  stderr: 'pipe' | 'inherit',
+  heard: (line: string) => void,
+): Promise<{ readonly code: number | null; readonly tookMs: number }> {
+  const startedAtMs = performance.now()
+  const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', stderr] })
+  children.add(child)
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+    // Whoever it left behind may hold its output open.
+    child.once('exit', code => setTimeout(resolve, lingerMs, code).unref())
+  })
+  const limit = setTimeout(() => child.kill('SIGKILL'), fileTimeoutMs)
+  for (const stream of [child.stdout, child.stderr])
+    if (stream) createInterface({ input: stream }).on('line', heard)
+  try {
+    return { code: await ended, tookMs: performance.now() - startedAtMs }
+  } finally {
+    clearTimeout(limit)
+    children.delete(child)
+  }
 }
 
 function onPath(name: string): boolean {

@@ -19,15 +19,35 @@ export function driverContract(name: string, options: BenchOptions): void {
   const tests: Record<string, (t: Test, bench: Bench) => Promise<void>> = {
     'bad names and templates are refused and leave nothing': refusals,
     'what cannot be read is unknown, and is never destroyed': unreadable,
+    'an aborted create leaves nothing': abortedCreate,
     'an instance lives, is known to a new driver, and leaves nothing': life,
-    'clones keep the state and get identities of their own': clones,
-    'a snapshot that fails leaves the source running and nothing else': failedSnapshots,
-    'a source killed in the middle of a snapshot': killedSource,
-    'an aborted create or clone leaves nothing': aborted,
+    'one source, its snapshots and its clones': oneSource,
   }
   for (const [title, test] of Object.entries(tests)) {
     t.test(`${name}: ${title}`, t => test(t, new Bench(t, options)))
   }
+}
+
+/** A boot is dear: whatever leaves its source as it was shares one, in this order. The last part ends it. */
+async function oneSource(t: Test, bench: Bench): Promise<void> {
+  const source = await bench.running('web-op1-1')
+  await ask(source, '/sessions/kept', 'in memory')
+  for (let i = 0; i < bulkSessions; i++) await ask(source, `/sessions/bulk${i}`, bulkValue)
+  let made: readonly HeldInstance[] = []
+  await t.test('a snapshot that fails leaves the source running and nothing else', t =>
+    failedSnapshots(t, bench, source),
+  )
+  await t.test('clones keep the state and get identities of their own', async t => {
+    made = await clones(t, bench, source)
+  })
+  await t.test('an aborted clone leaves nothing', t => abortedClone(t, bench, source))
+  await t.test('a source killed in the middle of a snapshot', t => killedSource(t, bench, source))
+  await t.test('clones outlive their source, and are as good a source as any', async t => {
+    for (const clone of made) t.match(await told(clone, '/sessions/kept'), { value: 'in memory' }, clone.name)
+    await secondGeneration(t, bench, made[0]!)
+    for (const { name } of made) await bench.driver.destroy(name)
+    await nothingLeft(t, bench)
+  })
 }
 
 async function refusals(t: Test, bench: Bench): Promise<void> {
@@ -174,10 +194,8 @@ async function resizing(t: Test, bench: Bench, instance: HeldInstance): Promise<
   await bench.answers(instance)
 }
 
-async function clones(t: Test, bench: Bench): Promise<void> {
+async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<readonly HeldInstance[]> {
   const { driver } = bench
-  const source = await bench.running('web-op1-1')
-  await ask(source, '/sessions/kept', 'in memory')
   const before = await told(source, '/random')
 
   const request = { name: 'web-op1-s', owner, source: source.name }
@@ -209,16 +227,9 @@ async function clones(t: Test, bench: Bench): Promise<void> {
     t.match(ack, { instanceId: clone.name, application: 'acknowledged' })
   }
   await identitiesDiffer(t, [source, ...made], before)
-
-  await driver.destroy(source.name)
-  for (const clone of made)
-    t.match(await told(clone, '/sessions/kept'), { value: 'in memory' }, 'outlives its source')
-  await secondGeneration(t, bench, made[0]!)
-  for (const name of names) await driver.destroy(name)
-  await nothingLeft(t, bench)
+  return made
 }
 
-/** A clone is as good a source as any. */
 async function secondGeneration(t: Test, bench: Bench, parent: HeldInstance): Promise<void> {
   await ask(parent, '/sessions/second', 'generation')
   const request = { name: 'web-op2-s', owner, source: parent.name }
@@ -248,10 +259,8 @@ async function identitiesDiffer(
   }
 }
 
-async function failedSnapshots(t: Test, bench: Bench): Promise<void> {
+async function failedSnapshots(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
   const { driver, directory } = bench
-  const source = await bench.running('web-op1-1')
-  await bulk(source)
   const request = { name: 'web-op1-s', owner, source: source.name }
 
   const early = AbortSignal.abort(new Error('early'))
@@ -275,20 +284,18 @@ async function failedSnapshots(t: Test, bench: Bench): Promise<void> {
     await stillServes(t, bench, source)
   })
   t.equal((await driver.snapshot(request, bench.signal())).snapshot.complete, true, 'and it works again')
-  for (const name of [request.name, source.name]) await driver.destroy(name)
-  await nothingLeft(t, bench)
+  await driver.destroy(request.name)
+  t.same(bench.files('snapshots'), [], 'no file of it is left')
 }
 
 async function stillServes(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
-  t.match(await told(source, '/count'), { count: bulkSessions }, 'the source serves on')
+  t.match(await told(source, '/count'), { count: bulkSessions + 1 }, 'the source serves on')
   t.equal((await bench.held(source.name))?.state, 'running', 'and is running')
   t.same(bench.files('snapshots'), [], 'nothing is left of the snapshot')
 }
 
-async function killedSource(t: Test, bench: Bench): Promise<void> {
+async function killedSource(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
   const { driver } = bench
-  const source = await bench.running('web-op1-1')
-  await bulk(source)
   const taken = driver.snapshot({ name: 'web-op1-s', owner, source: source.name }, bench.signal())
   taken.catch(() => {})
   await until('the snapshot is begun', () => bench.files('snapshots').includes('web-op1-s'))
@@ -302,10 +309,10 @@ async function killedSource(t: Test, bench: Bench): Promise<void> {
     TidegateError,
   )
   await driver.destroy(source.name)
-  await nothingLeft(t, bench)
+  t.equal(await bench.held(source.name), undefined, 'nothing is left of it')
 }
 
-async function aborted(t: Test, bench: Bench): Promise<void> {
+async function abortedCreate(t: Test, bench: Bench): Promise<void> {
   const { driver } = bench
   const early = AbortSignal.abort(new Error('early'))
   await t.rejects(driver.create(bench.spec('web-op1-1'), early), { message: 'early' })
@@ -318,24 +325,25 @@ async function aborted(t: Test, bench: Bench): Promise<void> {
   stop.abort(new Error('midway'))
   await t.rejects(create, { message: 'midway' })
   await nothingLeft(t, bench)
-
-  const source = await bench.running('web-op1-1')
-  await driver.snapshot({ name: 'web-op1-s', owner, source: source.name }, bench.signal())
-  await driver.stop(source.name, 0)
-  const stopClone = new AbortController()
-  const clone = driver.clone(bench.cloneSpec('web-op1-2', 'web-op1-s'), stopClone.signal)
-  clone.catch(() => {})
-  await until('its process runs', () => bench.processes().length > 0)
-  stopClone.abort(new Error('midway'))
-  await t.rejects(clone, { message: 'midway' })
-  t.equal(await bench.held('web-op1-2'), undefined, 'no clone is left')
-  t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'the snapshot is unharmed')
-  for (const name of ['web-op1-1', 'web-op1-s']) await driver.destroy(name)
-  await nothingLeft(t, bench)
 }
 
-async function bulk(source: HeldInstance): Promise<void> {
-  for (let i = 0; i < bulkSessions; i++) await ask(source, `/sessions/bulk${i}`, bulkValue)
+async function abortedClone(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
+  const { driver } = bench
+  await driver.snapshot({ name: 'web-op1-s', owner, source: source.name }, bench.signal())
+  const before = { files: bench.files('instances'), processes: bench.processes() }
+  const stop = new AbortController()
+  const clone = driver.clone(bench.cloneSpec('web-op1-4', 'web-op1-s'), stop.signal)
+  clone.catch(() => {})
+  await until('its process runs', () => bench.processes().some(pid => !before.processes.includes(pid)))
+  stop.abort(new Error('midway'))
+  await t.rejects(clone, { message: 'midway' })
+  t.equal(await bench.held('web-op1-4'), undefined, 'no clone is left')
+  t.same(bench.files('instances'), before.files, 'no file of it is left')
+  await until('no process of it is left', () =>
+    bench.processes().every(pid => before.processes.includes(pid)),
+  )
+  t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'the snapshot is unharmed')
+  await driver.destroy('web-op1-s')
 }
 
 /** The kernel still lists a killed process and its sockets for a moment. */
