@@ -3,6 +3,7 @@
  * The admin API, the CLI, schedules and the autoscaler all produce these; `control.ts` is the one place that carries them out.
  */
 import type { DrainConfig } from './config/config.ts'
+import type { PolicyView } from './policy.ts'
 
 export type Command =
   | ScaleCommand
@@ -16,6 +17,13 @@ export type Command =
       readonly policy: Partial<DrainConfig>
     }
   | { readonly kind: 'ready_backend'; readonly cluster: string; readonly backend: string }
+  /** An instance: scale-in leaves it alone, or may take it again. */
+  | {
+      readonly kind: 'protect_backend'
+      readonly cluster: string
+      readonly backend: string
+      readonly protected: boolean
+    }
   | { readonly kind: 'maint_backend'; readonly cluster: string; readonly backend: string }
   | {
       readonly kind: 'register_backend'
@@ -26,6 +34,10 @@ export type Command =
       readonly weight: number
     }
   | { readonly kind: 'deregister_backend'; readonly cluster: string; readonly backend: string }
+  /** What is left out stays as it is. */
+  | { readonly kind: 'set_policy'; readonly cluster: string; readonly policy: Partial<PolicyView> }
+  /** Back to the file's. */
+  | { readonly kind: 'reset_policy'; readonly cluster: string }
   /** Reads the configuration file again. */
   | { readonly kind: 'reload' }
 

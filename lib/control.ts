@@ -8,30 +8,34 @@ import type { BackendView, DrainProof } from './cluster/backend.ts'
 import type { Clusters } from './cluster/clusters.ts'
 import type { Actor, Command, ScaleCommand } from './command.ts'
 import type { Config, NodeConfig } from './config/config.ts'
-import { Audit } from './control/audit.ts'
+import type { Audit } from './control/audit.ts'
 import { BackendCommands } from './control/backend-commands.ts'
 import { nodeView } from './control/nodes.ts'
+import type { Policies } from './control/policies.ts'
 import { TidegateError } from './errors.ts'
 import type { Events, StampedEvent } from './events.ts'
 import type { Diagnosis, Driver } from './hypervisor/driver.ts'
 import type { Log } from './log.ts'
+import { policyView } from './policy.ts'
 import type { OperationRequest, OperationView } from './scaling/operation.ts'
 import type { Scaling } from './scaling/scaling.ts'
 import type { HistoryRecord, MarkRecord, OperationFilter, Store } from './store/store.ts'
-import {
-  type ClusterStatus,
-  type ClusterView,
-  type CommandResult,
-  type MetricsText,
-  type NodeView,
-  policyView,
-  type ReloadView,
+import type {
+  ClusterStatus,
+  ClusterView,
+  CommandResult,
+  MetricsText,
+  NodeView,
+  PolicyAnswer,
+  ReloadView,
 } from './views.ts'
 
 export interface ControlDeps {
   readonly clusters: Clusters
   readonly scaling: Scaling
   readonly store: Store
+  readonly audit: Audit
+  readonly policies: Policies
   /** Those of now: a reload may add some. */
   readonly nodes: () => readonly { readonly config: NodeConfig; readonly driver: Driver }[]
   /** Takes the configuration file in again. */
@@ -46,20 +50,18 @@ export interface ControlDeps {
 
 export class Control {
   readonly #deps: ControlDeps
-  readonly #audit: Audit
   readonly #backends: BackendCommands
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(deps: ControlDeps) {
     this.#deps = deps
-    this.#audit = new Audit(deps)
-    this.#backends = new BackendCommands({ ...deps, audit: this.#audit })
+    this.#backends = new BackendCommands(deps)
   }
 
   execute(command: Command, actor: Actor): Promise<CommandResult> {
     // A reload that is refused is audited where every reload passes, also one that nobody commanded.
     if (command.kind === 'reload') return this.#carryOut(command, actor)
-    return this.#audit.refusals(command, actor, () => this.#carryOut(command, actor))
+    return this.#deps.audit.refusals(command, actor, () => this.#carryOut(command, actor))
   }
 
   async #carryOut(command: Command, actor: Actor): Promise<CommandResult> {
@@ -73,9 +75,20 @@ export class Control {
       case 'drain_backend':
       case 'ready_backend':
       case 'maint_backend':
+      case 'protect_backend':
       case 'register_backend':
       case 'deregister_backend':
         return this.#inTurn(() => this.#backends.execute(command, actor))
+      case 'set_policy':
+        return this.#inTurn(async () => ({
+          result: 'policy',
+          policy: await this.#deps.policies.set(command.cluster, command.policy, actor),
+        }))
+      case 'reset_policy':
+        return this.#inTurn(async () => ({
+          result: 'policy',
+          policy: await this.#deps.policies.reset(command.cluster, actor),
+        }))
       case 'reload':
         return { result: 'reloaded', reload: await this.reload(actor) }
     }
@@ -84,7 +97,7 @@ export class Control {
   /** Takes in this configuration, or the file again. */
   reload(actor: Actor, config?: Config): Promise<ReloadView> {
     return this.#inTurn(() =>
-      this.#audit.refusals({ kind: 'reload' }, actor, () => this.#deps.reload(actor, config)),
+      this.#deps.audit.refusals({ kind: 'reload' }, actor, () => this.#deps.reload(actor, config)),
     )
   }
 
@@ -142,11 +155,16 @@ export class Control {
   }
 
   backends(cluster: string): readonly BackendView[] {
-    return this.#deps.clusters.backends(cluster)
+    return this.#deps.clusters.backends(cluster).map(view => this.#backends.shown(view))
   }
 
   backend(cluster: string, id: string): BackendView {
-    return this.#deps.clusters.backend(cluster, id)
+    return this.#backends.shown(this.#deps.clusters.backend(cluster, id))
+  }
+
+  /** Throws `unknown_cluster`. */
+  policy(cluster: string): PolicyAnswer {
+    return this.#deps.policies.view(cluster)
   }
 
   operations(filter: OperationFilter): Promise<readonly OperationView[]> {
@@ -246,7 +264,7 @@ export class Control {
     const operation = await scaling.cancel(id)
     const reason = `Asked to cancel ${type} ${id}`
     const act = { cluster, operation: id, action: 'cancel_operation', from: null, to: null, reason }
-    await store.write([this.#audit.line(actor, act)])
+    await store.write([this.#deps.audit.line(actor, act)])
     return { result: 'operation', operation }
   }
 

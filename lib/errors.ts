@@ -57,6 +57,8 @@ export const errorTable = {
   unknown_node: { status: 404, source: 'operator', retry: 'never' },
   unknown_operation: { status: 404, source: 'operator', retry: 'never' },
   target_out_of_bounds: { status: 400, source: 'operator', retry: 'never' },
+  instances_protected: { status: 409, source: 'operator', retry: 'never' },
+  load_returned: { status: 409, source: 'operator', retry: 'safe' },
   not_scalable: { status: 400, source: 'operator', retry: 'never' },
   operation_running: { status: 409, source: 'operator', retry: 'safe' },
   backend_exists: { status: 409, source: 'operator', retry: 'never' },

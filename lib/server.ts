@@ -9,6 +9,8 @@ import { Board } from './cluster/board.ts'
 import { Clusters } from './cluster/clusters.ts'
 import type { Config, ListenerConfig, NodeConfig } from './config/config.ts'
 import type { ConfigResult } from './config/parse.ts'
+import { Audit } from './control/audit.ts'
+import { Policies } from './control/policies.ts'
 import { Control } from './control.ts'
 import { TidegateError } from './errors.ts'
 import { Events } from './events.ts'
@@ -105,6 +107,8 @@ async function compose(
 
   // Scaling reads reality before the first request is let in.
   const scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation })
+  const policies = new Policies({ clusters, store, audit: new Audit(ground) })
+  await policies.restore(config)
   clusters.start(await scaling.membership())
   const { marks } = await store.membership()
   restoreMarks(marks, clusters)
@@ -115,11 +119,18 @@ async function compose(
   // Admin.
   const reload = new Reload(config, nodes, {
     ...{ ...ground, clusters, scaling, plane, checkTemplates, createDriver: driverOf },
-    parts: [tls, observation],
+    parts: [tls, observation, policies],
   })
   undo.push(() => reload.close())
   const closing = new AbortController()
-  const control = createControl(ground, { clusters, scaling, plane, reload, closing: closing.signal })
+  const control = createControl(ground, {
+    clusters,
+    scaling,
+    policies,
+    plane,
+    reload,
+    closing: closing.signal,
+  })
   control.resume(marks)
   const admin = await createAdminServer(control, { host: config.admin.host, port: config.admin.port, log })
   undo.push(() => admin.close())
@@ -189,12 +200,13 @@ function createControl(
   parts: {
     readonly clusters: Clusters
     readonly scaling: Scaling
+    readonly policies: Policies
     readonly plane: Plane
     readonly reload: Reload
     readonly closing: AbortSignal
   },
 ): Control {
-  const { clusters, scaling, plane, reload, closing } = parts
+  const { clusters, scaling, policies, plane, reload, closing } = parts
   const read = ground.options.source ?? noSource
   const { observation } = ground
   const metrics = new Metrics({
@@ -203,7 +215,7 @@ function createControl(
       clusters.ids().map(id => ({ id, instances: scaling.count(id), backends: clusters.backends(id) })),
   })
   const control = new Control({
-    ...{ ...ground, clusters, scaling },
+    ...{ ...ground, clusters, scaling, policies, audit: new Audit(ground) },
     nodes: () => reload.nodes,
     metrics: () => metrics.text(),
     reload: (actor, given) => reload.run(actor, given ? async () => ({ config: given }) : read),

@@ -1,6 +1,6 @@
 /** What the admin API shows of clusters and nodes: plain JSON in the wire's names. @pure */
 import type { BackendView } from './cluster/backend.ts'
-import type { ScalingPolicy } from './config/config.ts'
+import type { PolicyView } from './policy.ts'
 import type { OperationView } from './scaling/operation.ts'
 
 export interface ClusterView {
@@ -16,21 +16,15 @@ export interface ClusterView {
   readonly generation: number
 }
 
-export interface PolicyView {
-  readonly min_instances: number
-  readonly max_instances: number
-  readonly target_cpu_utilization: number
-  readonly scale_in_cooldown_seconds: number
-  readonly scale_out_cooldown_seconds: number
+/** The policy in force. */
+export interface PolicyAnswer extends PolicyView {
+  readonly cluster_id: string
+  /** Who set it last. */
+  readonly source: 'file' | 'api'
+  readonly set_by: string | null
+  /** ISO 8601. */
+  readonly set_at: string | null
 }
-
-export const policyView = (policy: ScalingPolicy): PolicyView => ({
-  min_instances: policy.minInstances,
-  max_instances: policy.maxInstances,
-  target_cpu_utilization: policy.targetCpuUtilization,
-  scale_in_cooldown_seconds: policy.scaleInCooldownSeconds,
-  scale_out_cooldown_seconds: policy.scaleOutCooldownSeconds,
-})
 
 export interface ClusterStatus {
   readonly cluster_id: string
@@ -92,4 +86,5 @@ export type CommandResult =
   | { readonly result: 'unchanged'; readonly cluster: ClusterStatus; readonly message: string }
   | { readonly result: 'backend'; readonly backend: BackendView }
   | { readonly result: 'removed' }
+  | { readonly result: 'policy'; readonly policy: PolicyAnswer }
   | { readonly result: 'reloaded'; readonly reload: ReloadView }

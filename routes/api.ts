@@ -1,6 +1,7 @@
 /** All endpoints of the admin API, in the order in which the documents list them. */
 import { backendEndpoints } from './backends.ts'
 import { clusterEndpoints } from './clusters.ts'
+import { deploymentEndpoints } from './deployments.ts'
 import type { Endpoint } from './endpoint.ts'
 import { eventEndpoints } from './events.ts'
 import { healthEndpoints } from './health.ts'
@@ -9,6 +10,7 @@ import { metricsEndpoints } from './metrics.ts'
 import { nodeEndpoints } from './nodes.ts'
 import { openapiEndpoint } from './openapi.ts'
 import { operationEndpoints } from './operations.ts'
+import { policyEndpoints } from './policy.ts'
 import { reloadEndpoints } from './reload.ts'
 import { scaleEndpoints } from './scale.ts'
 
@@ -18,6 +20,8 @@ const described: readonly Endpoint[] = [
   ...clusterEndpoints,
   ...historyEndpoints,
   ...scaleEndpoints,
+  ...deploymentEndpoints,
+  ...policyEndpoints,
   ...operationEndpoints,
   ...backendEndpoints,
   ...nodeEndpoints,

@@ -158,6 +158,26 @@ export const backendEndpoints = [
       return { status: 200, body: { backend: viewOf(await control.execute(command, actor)) } }
     },
   }),
+  ...[true, false].map(on => {
+    const verb = on ? 'protect' : 'unprotect'
+    return endpoint({
+      id: `${verb}_backend`,
+      method: 'POST',
+      path: `${base}/{backend}/${verb}`,
+      summary: on ? 'Let no scale-in choose this instance' : 'Let scale-in choose this instance again',
+      answers: { 200: { description: 'It is so, and kept over restarts.', shape: one } },
+      errors: ['unknown_cluster', 'unknown_instance'],
+      handle: async ({ params, actor }, control) => {
+        const command = {
+          kind: 'protect_backend',
+          ...of(params.cluster, params.backend),
+          protected: on,
+        } as const
+        const backend = viewOf(await control.execute(command, actor))
+        return { status: 200, body: { backend } }
+      },
+    })
+  }),
   endpoint({
     id: 'maint_backend',
     method: 'POST',

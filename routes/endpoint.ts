@@ -32,7 +32,7 @@ export interface AnswerDescription {
 export interface Endpoint<Query = unknown, Body = unknown> {
   /** The operation's name in OpenAPI. */
   readonly id: string
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** With parameters as `{cluster}`. */
   readonly path: string
   readonly summary: string

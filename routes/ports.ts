@@ -14,6 +14,7 @@ export type ControlPort = Pick<
   | 'operations'
   | 'operation'
   | 'history'
+  | 'policy'
   | 'nodes'
   | 'diagnose'
   | 'subscribe'

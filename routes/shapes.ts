@@ -6,21 +6,34 @@ import type { BackendView, DrainProof } from '../lib/cluster/backend.ts'
 import { type ErrorCode, errorTable } from '../lib/errors.ts'
 import type { StampedEvent } from '../lib/events.ts'
 import type { Diagnosis } from '../lib/hypervisor/driver.ts'
+import { type PolicyView, protections } from '../lib/policy.ts'
 import type { OperationView } from '../lib/scaling/operation.ts'
 import { z } from '../lib/schema.ts'
 import type { Json } from '../lib/store/store.ts'
-import type { ClusterStatus, ClusterView, NodeView, PolicyView, ReloadView } from '../lib/views.ts'
+import type { ClusterStatus, ClusterView, NodeView, PolicyAnswer, ReloadView } from '../lib/views.ts'
 
 const count = z.number().int().min(0)
 const time = z.string().meta({ description: 'ISO 8601, UTC.' })
 const json = z.unknown().meta({ description: 'Any JSON.' }) as unknown as z.ZodType<Json>
 
-const policy: z.ZodType<PolicyView> = z.strictObject({
+const policyFields = {
   min_instances: count,
   max_instances: count,
   target_cpu_utilization: z.number(),
   scale_in_cooldown_seconds: z.number(),
   scale_out_cooldown_seconds: z.number(),
+  disruption_budget: count,
+  scale_in_cancel_in_flight: count,
+  protect: z.enum(protections),
+}
+const policy: z.ZodType<PolicyView> = z.strictObject(policyFields)
+
+export const policyAnswerShape: z.ZodType<PolicyAnswer> = z.strictObject({
+  cluster_id: z.string(),
+  ...policyFields,
+  source: z.enum(['file', 'api']).meta({ description: 'Who set it last.' }),
+  set_by: z.string().nullable(),
+  set_at: time.nullable(),
 })
 
 export const clusterShape: z.ZodType<ClusterView> = z.strictObject({
@@ -83,7 +96,12 @@ const backendFields = {
   requests: count,
   failures: count.meta({ description: 'Exchanges that it did not answer.' }),
   server_errors: count.meta({ description: 'Exchanges that it answered with 500 or above.' }),
-  instance: z.strictObject({ node: z.string() }).nullable(),
+  instance: z
+    .strictObject({
+      node: z.string(),
+      protected: z.boolean().exactOptional().meta({ description: 'Scale-in leaves it alone.' }),
+    })
+    .nullable(),
 }
 
 export type BackendRow = BackendView & { readonly address: string }
@@ -150,6 +168,14 @@ export const unchangedShape = z.strictObject({
   unchanged: z.literal(true),
   message: z.string(),
   cluster: statusShape,
+})
+
+export const deploymentShape = z.strictObject({
+  success: z.boolean(),
+  deployment_id: z.string(),
+  status: z.string(),
+  replicas: count,
+  message: z.string(),
 })
 
 export const nodeShape: z.ZodType<NodeView> = z.strictObject({

@@ -11,7 +11,7 @@ const answerBytesMax = 64 * 1024 * 1024
 const timeoutMsDefault = 30_000
 
 export interface Call {
-  readonly method?: 'GET' | 'POST' | 'DELETE'
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly body?: unknown
   readonly timeoutMs?: number
 }

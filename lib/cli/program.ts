@@ -1,12 +1,14 @@
 /** The verbs and their flags. The only importing file of `commander`. It parses; the files in `verbs/` act. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { closeCodes, sessionsWords, tunnelsWords } from '../config/leaving-schema.ts'
+import { policyBounds, protections } from '../policy.ts'
 import { parseDuration } from '../units.ts'
 import { type Context, type ExitCode, type Io, line } from './io.ts'
 import { drain, mark } from './verbs/backend.ts'
 import { check } from './verbs/check.ts'
 import { doctor } from './verbs/doctor.ts'
 import { history, operations } from './verbs/operations.ts'
+import { policy } from './verbs/policy.ts'
 import { replace, scale } from './verbs/scale.ts'
 import { serve } from './verbs/serve.ts'
 import { status } from './verbs/status.ts'
@@ -31,7 +33,9 @@ export async function runProgram(argv: readonly string[], io: Io, version: strin
     )
   addServing(program, io)
   addScaling(program, io)
+  addPolicy(program, io)
   addBackends(program, io)
+  addProtection(program, io)
   addReading(program, io)
   if (argv.length === 0) return void line(io.stdout, program.helpInformation().trimEnd())
   try {
@@ -114,6 +118,45 @@ function addScaling(program: Command, io: Io): void {
     )
 }
 
+function addPolicy(program: Command, io: Io): void {
+  const { target_cpu_utilization: cpu } = policyBounds
+  const command = program
+    .command('policy')
+    .argument('<cluster>')
+    .description('the scaling policy in force; with options: change it')
+  const flags = Object.entries(policyFlags) as [keyof typeof policyFlags, string][]
+  for (const [key, flag] of flags) {
+    const { min, max } = policyBounds[key]
+    command.option(`${flag} <n>`, `${key}, ${min} to ${max}`, countArgument(min, max))
+  }
+  command
+    .option('--target-cpu <share>', `target_cpu_utilization, ${cpu.min} to ${cpu.max}`, Number)
+    .addOption(new Option('--protect <whom>', 'whom a scale-in leaves alone').choices(protections))
+    .option('--reset', "back to the file's", false)
+    .action((cluster: string, options: Record<string, unknown>, command: Command) => {
+      const given = flags.map(([key, flag]) => [key, options[camel(flag)]] as const)
+      const all = [
+        ...given,
+        ['target_cpu_utilization', options.targetCpu] as const,
+        ['protect', options.protect] as const,
+      ]
+      const change = Object.fromEntries(all.filter(([, value]) => value !== undefined))
+      return policy(contextOf(command, io), cluster, { change, reset: options.reset === true })
+    })
+}
+
+const policyFlags = {
+  min_instances: '--min',
+  max_instances: '--max',
+  scale_in_cooldown_seconds: '--scale-in-cooldown',
+  scale_out_cooldown_seconds: '--scale-out-cooldown',
+  disruption_budget: '--disruption-budget',
+  scale_in_cancel_in_flight: '--cancel-in-flight',
+} as const
+
+const camel = (flag: string) =>
+  flag.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+
 function addBackends(program: Command, io: Io): void {
   program
     .command('drain')
@@ -156,6 +199,19 @@ function addBackends(program: Command, io: Io): void {
     .argument('<cluster/backend>')
     .description('take it out of rotation at once')
     .action((target: string, _options, command: Command) => mark(contextOf(command, io), target, 'maint'))
+}
+
+function addProtection(program: Command, io: Io): void {
+  const say = {
+    protect: 'let no scale-in choose this instance',
+    unprotect: 'let scale-in choose this instance again',
+  } as const
+  for (const verb of ['protect', 'unprotect'] as const)
+    program
+      .command(verb)
+      .argument('<cluster/instance>')
+      .description(say[verb])
+      .action((target: string, _options, command: Command) => mark(contextOf(command, io), target, verb))
 }
 
 function addReading(program: Command, io: Io): void {

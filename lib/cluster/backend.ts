@@ -63,7 +63,11 @@ export interface BackendView {
   /** Those that got an answer of 500 or above. */
   readonly server_errors: number
   /** The instance that serves as this backend; null for a static one. */
-  readonly instance: { readonly node: string } | null
+  readonly instance: {
+    readonly node: string
+    /** Scale-in leaves it alone. Absent: nobody said so. */
+    readonly protected?: boolean
+  } | null
 }
 
 export interface NewBackend {

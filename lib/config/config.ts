@@ -84,11 +84,18 @@ export interface Resources {
   readonly diskBytes: number
 }
 
+export interface PriceConfig {
+  readonly hourly: number
+  readonly kind: 'on_demand' | 'reserved' | 'spot'
+}
+
 export interface NodeConfig {
   readonly id: string
   readonly driver: DriverKind
   readonly zone: string
   readonly capacity: Resources
+  /** Left out or null: nobody said. */
+  readonly price?: PriceConfig | null
   /** Where the driver keeps its instances and snapshots (absolute). */
   readonly directory: string
   /** The driver's own options, checked by the driver. */
@@ -240,6 +247,12 @@ export interface ScalingPolicy {
   readonly targetCpuUtilization: number
   readonly scaleInCooldownSeconds: number
   readonly scaleOutCooldownSeconds: number
+  /** Instances that a node drain or a rolling replacement takes away at once. Left out: 1. */
+  readonly disruptionBudget?: number
+  /** Exchanges under way per remaining instance at which a scale-in is given up; 0: it never is. Left out: 32. */
+  readonly scaleInCancelInFlight?: number
+  /** `original`: the instance with the longest memory never leaves by a scale-in. Left out: `none`. */
+  readonly protect?: 'none' | 'original'
 }
 
 export interface TimeoutsConfig {

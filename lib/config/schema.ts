@@ -2,6 +2,7 @@
  * The keys of `tidegate.yaml`, their types, bounds and defaults, and how each becomes a field of `Config`. @pure
  * The keys are a promise (`docs/config.md` lists them all). What spans several keys is in `rules.ts`.
  */
+import { policyBounds, policyDefaults, policyOfView, protections } from '../policy.ts'
 import { refuse, show, strict, z } from '../schema.ts'
 import { backend, balanceKeys, route, timeouts, zone } from './balance-schema.ts'
 import type { AffinityConfig, ClusterConfig, HashParameter, NodeConfig, StoreConfig } from './config.ts'
@@ -68,8 +69,8 @@ const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
     options: z.looseObject({ directory: filePath().optional() }).prefault({}),
   }).transform((value): NodeConfig => {
     const { directory, ...options } = value.options
-    const { id, driver, zone, capacity } = value
-    return { id, driver, zone, capacity, directory: absolute(directory ?? `./state/${id}`), options }
+    const { id, driver, zone, capacity, price = null } = value
+    return { id, driver, zone, capacity, price, directory: absolute(directory ?? `./state/${id}`), options }
   })
 
 /** `header:x-user` `cookie:sid` `query:tenant` `path` */
@@ -105,19 +106,22 @@ const affinity = z.preprocess(
   ]),
 )
 
+const bounded = (key: Exclude<keyof typeof policyBounds, 'target_cpu_utilization'>) =>
+  whole(policyBounds[key].min, policyBounds[key].max, key)
+const { target_cpu_utilization: cpu } = policyBounds
+
 const scaling = strict({
-  min_instances: whole(1, 100, 'min_instances').prefault(1),
-  max_instances: whole(1, 100, 'max_instances').prefault(10),
-  target_cpu_utilization: ratio(0.05, 1).prefault(0.6),
-  scale_in_cooldown_seconds: whole(0, 86_400, 'scale_in_cooldown_seconds').prefault(300),
-  scale_out_cooldown_seconds: whole(0, 86_400, 'scale_out_cooldown_seconds').prefault(60),
-}).transform(value => ({
-  minInstances: value.min_instances,
-  maxInstances: value.max_instances,
-  targetCpuUtilization: value.target_cpu_utilization,
-  scaleInCooldownSeconds: value.scale_in_cooldown_seconds,
-  scaleOutCooldownSeconds: value.scale_out_cooldown_seconds,
-}))
+  min_instances: bounded('min_instances').prefault(1),
+  max_instances: bounded('max_instances').prefault(10),
+  target_cpu_utilization: ratio(cpu.min, cpu.max).prefault(0.6),
+  scale_in_cooldown_seconds: bounded('scale_in_cooldown_seconds').prefault(300),
+  scale_out_cooldown_seconds: bounded('scale_out_cooldown_seconds').prefault(60),
+  disruption_budget: bounded('disruption_budget').prefault(policyDefaults.disruption_budget),
+  scale_in_cancel_in_flight: bounded('scale_in_cancel_in_flight').prefault(
+    policyDefaults.scale_in_cancel_in_flight,
+  ),
+  protect: choice(protections).prefault(policyDefaults.protect),
+}).transform(policyOfView)
 
 const cluster = strict({
   id: dnsId(32),

@@ -50,6 +50,10 @@ export class Audit {
     this.#deps = deps
   }
 
+  now(): number {
+    return this.#deps.clock.now()
+  }
+
   /** The line of an act, to be written in one batch with its effect. */
   line(actor: Actor, act: Act, outcome: HistoryRecord['outcome'] = 'done'): Write {
     const reason = act.reason.length > reasonMax ? `${act.reason.slice(0, reasonMax)}…` : act.reason

@@ -10,6 +10,7 @@ import type { Actor, Command } from '../command.ts'
 import { Drains } from '../drains.ts'
 import { TidegateError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Scaling } from '../scaling/scaling.ts'
 import type { DrainRecord, Json, MarkRecord, Store, Write } from '../store/store.ts'
 import type { CommandResult } from '../views.ts'
 import type { Audit } from './audit.ts'
@@ -18,6 +19,7 @@ export type BackendCommand = Extract<Command, { backend: string }>
 
 export interface BackendCommandsDeps {
   readonly clusters: Clusters
+  readonly scaling: Scaling
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
@@ -41,6 +43,8 @@ export class BackendCommands {
         return this.#ready(command, actor)
       case 'maint_backend':
         return this.#maint(command, actor)
+      case 'protect_backend':
+        return this.#protect(command, actor)
       case 'register_backend':
         return this.#register(command, actor)
       case 'deregister_backend':
@@ -69,7 +73,14 @@ export class BackendCommands {
   }
 
   #view({ cluster, backend }: { readonly cluster: string; readonly backend: string }): BackendView {
-    return this.#deps.clusters.backend(cluster, backend)
+    return this.shown(this.#deps.clusters.backend(cluster, backend))
+  }
+
+  /** With what scaling knows of the instance behind it. */
+  shown(view: BackendView): BackendView {
+    const record = view.instance ? this.#deps.scaling.instance(view.id) : null
+    if (!view.instance || !record) return view
+    return { ...view, instance: { ...view.instance, protected: record.protected ?? false } }
   }
 
   async #drain(command: Extract<Command, { kind: 'drain_backend' }>, actor: Actor): Promise<CommandResult> {
@@ -83,6 +94,18 @@ export class BackendCommands {
   async #ready(command: BackendCommand, actor: Actor): Promise<CommandResult> {
     this.#drains.stop(command.cluster, command.backend)
     await this.#mark(command, null, actor)
+    return { result: 'backend', backend: this.#view(command) }
+  }
+
+  async #protect(
+    command: Extract<Command, { kind: 'protect_backend' }>,
+    actor: Actor,
+  ): Promise<CommandResult> {
+    const { cluster, backend: id, protected: on } = command
+    const { scaling } = this.#deps
+    const before = scaling.instance(id)?.protected ?? false
+    const reason = `${on ? 'Protected' : 'Took back the protection of'} instance ${id}`
+    await scaling.protect(cluster, id, on, this.#line(command, actor, before, on, reason))
     return { result: 'backend', backend: this.#view(command) }
   }
 

@@ -27,10 +27,20 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, 'ready', `make backend ${command.backend} ready`)
     case 'maint_backend':
       return of(command.cluster, 'maint', `take backend ${command.backend} to maintenance`)
+    case 'protect_backend':
+      return of(
+        command.cluster,
+        command.protected,
+        `${command.protected ? '' : 'un'}protect instance ${command.backend}`,
+      )
     case 'register_backend':
       return of(command.cluster, command.backend, `register backend ${command.backend}`)
     case 'deregister_backend':
       return of(command.cluster, null, `deregister backend ${command.backend}`)
+    case 'set_policy':
+      return of(command.cluster, { ...command.policy }, 'change the policy')
+    case 'reset_policy':
+      return of(command.cluster, null, "go back to the file's policy")
     case 'reload':
       return of(null, null, 'reload the configuration')
   }

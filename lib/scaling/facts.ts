@@ -25,6 +25,14 @@ export type InstanceFacts = {
   readonly resident_bytes: number | null
   readonly origin: string
   readonly created_at_ms: number
+  readonly zone?: string | null
+  /** Of its node; 0 where nobody said. */
+  readonly hourly?: number
+  readonly protected?: boolean
+  /** A snapshot of it is being made. */
+  readonly saving?: boolean
+  /** Its node takes no new instances: it is being emptied. */
+  readonly node_closed?: boolean
 }
 
 export type MetricsData = {
@@ -40,6 +48,37 @@ export type Source = {
 }
 export type Victim = { readonly id: string; readonly node: string }
 
+/** One who could leave, as it was judged. */
+export type VictimCandidate = {
+  readonly id: string
+  readonly node: string
+  readonly zone: string | null
+  readonly sessions: number | null
+  readonly tunnels: number
+  readonly in_flight: number
+  /** What is lost with it: sessions, tunnels and exchanges together. */
+  readonly score: number
+  readonly hourly: number
+  /** It serves somebody. */
+  readonly useful: boolean
+  readonly chosen: boolean
+  /** Why it must stay; null: it could leave. */
+  readonly kept: string | null
+}
+
+/** One node that was looked at for new instances. `score` and `parts` are those before the first was placed. */
+export type Candidate = {
+  readonly node: string
+  readonly zone: string
+  /** How many there is room for. */
+  readonly fits: number
+  readonly taken: number
+  readonly score: number
+  readonly parts: Readonly<Record<'locality' | 'free' | 'spread' | 'load', number>>
+  /** Why it takes none; null: it does. */
+  readonly why: string | null
+}
+
 export type PlanData = {
   readonly from: number
   readonly to: number
@@ -48,11 +87,20 @@ export type PlanData = {
   readonly mode: string
   readonly sources: readonly Source[]
   readonly victims: readonly Victim[]
+  /** All who could have left. Absent where nobody does, and in journals of former versions, as is `in_flight`. */
+  readonly candidates?: readonly VictimCandidate[]
+  /** Exchanges that were under way in the cluster. */
+  readonly in_flight?: number
   readonly reason: string
 }
 
 /** One instance to be made. `snapshot` null: it boots from nothing. */
-export type Item = { readonly name: string; readonly node: string; readonly snapshot: string | null }
+export type Item = {
+  readonly name: string
+  readonly node: string
+  readonly snapshot: string | null
+  readonly score?: number
+}
 /** A snapshot to be made of a live source. */
 export type SnapshotItem = { readonly name: string; readonly node: string; readonly source: string }
 
@@ -61,6 +109,7 @@ export type AllocateData = {
   readonly snapshots: readonly SnapshotItem[]
   /** Kept snapshots that are cloned from: claimed until the operation ends. Absent in journals of former versions. */
   readonly names?: readonly string[]
+  readonly candidates?: readonly Candidate[]
 }
 /** Intents that make or remove something carry its names: they are a claim that keeps the collector away. */
 export type Claim = { readonly names: readonly string[] }

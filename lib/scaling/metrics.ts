@@ -10,12 +10,13 @@ export async function collectMetrics(world: World, cluster: string): Promise<Met
   const held = await world.reality.inspectAll()
   const backends = new Map(world.clusters.backends(cluster).map(backend => [backend.id, backend]))
   return {
-    instances: world.members.of(cluster).map(record => factsOf(record, backends.get(record.id), held)),
+    instances: world.members.of(cluster).map(record => factsOf(world, record, backends.get(record.id), held)),
     unreachable_nodes: [...held].filter(([, answer]) => answer === null).map(([node]) => node),
   }
 }
 
 function factsOf(
+  world: World,
   record: InstanceRecord,
   backend: BackendView | undefined,
   held: ReadonlyMap<string, Held | null>,
@@ -36,6 +37,23 @@ function factsOf(
     resident_bytes: known ? instance.residentBytes : null,
     origin: record.origin,
     created_at_ms: record.createdAtMs,
+    ...placeOf(world, record, held),
+  }
+}
+
+function placeOf(
+  { reality, nodeMarks }: World,
+  record: InstanceRecord,
+  held: ReadonlyMap<string, Held | null>,
+) {
+  const { id, node } = record
+  const snapshots = held.get(node)?.snapshots ?? []
+  return {
+    zone: reality.zoneOf(node),
+    hourly: reality.hourlyOf(node),
+    protected: record.protected ?? false,
+    saving: snapshots.some(({ source, complete }) => source === id && !complete),
+    node_closed: nodeMarks.closed(node) !== null,
   }
 }
 

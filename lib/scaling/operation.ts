@@ -66,8 +66,15 @@ export function errorOf(
   journal: readonly JournalEntry[],
 ): { readonly code: string; readonly message: string; readonly details: Json } | null {
   if (record.outcome === null || record.outcome === 'completed') return null
-  if (record.outcome === 'cancelled')
-    return { code: 'operation_cancelled', message: 'cancelled on request and undone', details: {} }
+  if (record.outcome === 'cancelled') {
+    const why = journal.find(entry => entry.kind === 'cancel_requested')?.data as Fault | undefined
+    const {
+      code = 'operation_cancelled',
+      message = 'cancelled on request and undone',
+      details = {},
+    } = why ?? {}
+    return { code, message, details }
+  }
   const failures = journal.filter(entry => entry.kind === 'failed')
   // Undone: the first failure turned it back. Not undone: it gave up after the last one.
   const undone = journal.some(entry => entry.kind === 'reverting') || failures.length === 1

@@ -25,9 +25,24 @@ export function planOf(request: OperationRequest, situation: Situation): PlanDat
   if (request.type === 'scale_out') {
     return { ...sourcing(situation, null), from, to, add: to - from, victims: [] }
   }
-  const victims = chooseVictims(situation.instances, from - to)
-  const reason = `${victims.length} with the least to lose leave`
-  return { from, to, add: 0, mode: 'none', sources: [], victims, reason }
+  return { ...leaving(from - to, situation), from, to, add: 0, mode: 'none', sources: [] }
+}
+
+function leaving(
+  count: number,
+  { cluster, policy, instances }: Situation,
+): Pick<PlanData, 'victims' | 'candidates' | 'in_flight' | 'reason'> {
+  const { victims, candidates } = chooseVictims(instances, count, policy.protect === 'original')
+  if (victims.length < count) {
+    const kept = candidates.filter(one => one.kept !== null).map(({ id, kept }) => `${id} (${kept})`)
+    throw new TidegateError(
+      'instances_protected',
+      `${count} of the ${instances.length} instances of cluster \`${cluster}\` would have to leave and ${victims.length} may: ${kept.join(', ')} must stay; take the protection back, or ask for ${instances.length - victims.length}`,
+      { details: { needed: count, found: victims.length, candidates } },
+    )
+  }
+  const in_flight = instances.reduce((sum, facts) => sum + facts.in_flight, 0)
+  return { victims, candidates, in_flight, reason: `${victims.length} with the least to lose leave` }
 }
 
 function planReplace(id: string, situation: Situation): PlanData {

@@ -33,6 +33,15 @@ export class Reality {
     return this.#nodes.get(node)?.config.zone ?? null
   }
 
+  /** What an hour of the node costs; 0 where nobody said. */
+  hourlyOf(node: string): number {
+    return this.#nodes.get(node)?.config.price?.hourly ?? 0
+  }
+
+  nodes(): readonly NodeConfig[] {
+    return [...this.#nodes.values()].map(node => node.config)
+  }
+
   /** The nodes that run instances of this kind. */
   nodesOf(kind: DriverKind): readonly NodeConfig[] {
     return [...this.#nodes.values()].filter(node => node.driver.kind === kind).map(node => node.config)

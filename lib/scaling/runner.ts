@@ -61,10 +61,10 @@ export class Run {
     await this.#journal.append(recoverStep, 'failed', { code: 'operation_interrupted', message, details: {} })
   }
 
-  /** Throws `operation_not_cancellable` after the pivot. Asking twice is harmless. */
-  async cancel(): Promise<void> {
+  /** Throws `operation_not_cancellable` after the pivot. Asking twice is harmless. `why` is what its error will say. */
+  async cancel(why: Json = {}): Promise<void> {
     if (this.entries.some(entry => entry.kind === 'cancel_requested')) return
-    await this.#journal.append(cancelStep, 'cancel_requested', {})
+    await this.#journal.append(cancelStep, 'cancel_requested', why)
     this.#cancelling.abort(cancelled())
   }
 

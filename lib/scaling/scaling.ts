@@ -10,15 +10,18 @@ import { probeOnce } from '../cluster/prober.ts'
 import { TidegateError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
-import type { Json, OperationFilter, OperationRecord, Store } from '../store/store.ts'
+import type { InstanceRecord, Json, OperationFilter, OperationRecord, Store, Write } from '../store/store.ts'
 import { goldenSource } from './golden.ts'
 import { limits } from './limits.ts'
+import { watchLoad } from './load-watch.ts'
 import { Members } from './members.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
 import { collectMetrics } from './metrics.ts'
 import { operationId } from './names.ts'
+import { NodeMarks } from './node-marks.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
 import { checkBounds, planOf } from './plan.ts'
+import { protect } from './protection.ts'
 import { Reality, type ScalingNode } from './reality.ts'
 import { recipes } from './recipes.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
@@ -63,6 +66,7 @@ export class Scaling {
       reality: new Reality(nodes, deps.clock),
       members: new Members(),
       promises: new Promises(),
+      nodeMarks: new NodeMarks(),
       probe: probe ?? probeOnce,
     }
     this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
@@ -70,6 +74,7 @@ export class Scaling {
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
   async membership(): Promise<readonly InitialBackend[]> {
+    await this.#world.nodeMarks.load(this.#world.store)
     const initial = await readMembership(this.#world)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()
@@ -174,6 +179,16 @@ export class Scaling {
     this.#world.reality.hold(nodes)
   }
 
+  /** Scale-in leaves it alone, or may take it again. Throws `unknown_cluster`, `unknown_instance`. */
+  protect(cluster: string, id: string, on: boolean, line: Write): Promise<void> {
+    return protect(this.#world, cluster, id, on, line)
+  }
+
+  /** What is known of an instance beside what its backend shows; null where it is none. */
+  instance(id: string): InstanceRecord | null {
+    return this.#world.members.get(id)
+  }
+
   /** How many instances the cluster has: members, not what is being made. */
   count(cluster: string): number {
     return this.#world.members.of(cluster).length
@@ -220,7 +235,7 @@ export class Scaling {
     const cloneFrom = instance?.cloneFrom ?? 'live'
     const golden = cloneFrom === 'golden' ? await goldenSource(this.#world, cluster) : null
     const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
-    await findPlaces(this.#world, cluster, plan.add, plan.sources)
+    await findPlaces(this.#world, cluster, plan)
   }
 
   async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
@@ -262,6 +277,7 @@ export class Scaling {
   /** Never rejects. An operation that the store stopped is let go: the next reconcile reads its journal afresh. */
   #drive(run: Run, revived: boolean): Promise<void> {
     const { cluster, id } = run.record
+    const stopWatching = watchLoad(this.#world, run)
     const driven = (async () => {
       try {
         if (revived) await run.noteRestart()
@@ -272,6 +288,7 @@ export class Scaling {
           'operation stands still until the store takes it',
         )
       } finally {
+        stopWatching()
         if (this.#active.get(cluster)?.run === run) this.#active.delete(cluster)
       }
     })()

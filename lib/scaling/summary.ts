@@ -41,7 +41,11 @@ function failure(record: OperationRecord, journal: readonly JournalEntry[], from
     record.type === 'replace'
       ? `Replacing ${from}`
       : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}`
-  if (record.outcome === 'cancelled') return `${act} was cancelled and undone`
+  if (record.outcome === 'cancelled') {
+    const error = errorOf(record, journal)
+    const why = error?.code === 'operation_cancelled' ? '' : `: ${error?.message}`
+    return `${act} was cancelled and undone${why}`
+  }
   return `${act} failed in ${phaseOf(journal)}: ${errorOf(record, journal)?.message ?? 'unknown reason'}`
 }
 

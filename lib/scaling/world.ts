@@ -8,6 +8,7 @@ import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
 import type { Members } from './members.ts'
+import type { NodeMarks } from './node-marks.ts'
 import type { Reality } from './reality.ts'
 
 export type Probe = (
@@ -21,6 +22,7 @@ export interface World {
   readonly reality: Reality
   readonly members: Members
   readonly promises: Promises
+  readonly nodeMarks: NodeMarks
   readonly store: Store
   readonly clock: Clock
   readonly events: Events

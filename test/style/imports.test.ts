@@ -16,7 +16,7 @@ const everywhere = ['clock', 'errors', 'log', 'events', 'command', 'units']
 
 /** Room → rooms it may import from (besides itself and the shared values). `types:x` allows `import type` only. */
 const rules: Record<string, readonly string[]> = {
-  config: ['schema', 'certificates', 'certificate-files'],
+  config: ['schema', 'policy', 'certificates', 'certificate-files'],
   cluster: ['types:config', 'config'],
   proxy: ['cluster', 'types:config', 'certificates', 'certificate-files'],
   scaling: ['cluster', 'types:config', 'hypervisor', 'types:store'],
@@ -27,6 +27,7 @@ const rules: Record<string, readonly string[]> = {
   metrics: ['types:cluster', 'types:views', 'proxy'],
   schedule: [],
   drains: ['types:cluster', 'types:store'],
+  policy: ['types:config'],
   reload: [
     'config',
     'types:views',
@@ -36,9 +37,10 @@ const rules: Record<string, readonly string[]> = {
     'types:hypervisor',
     'types:store',
   ],
-  views: ['types:cluster', 'types:config', 'types:scaling'],
+  views: ['types:cluster', 'types:policy', 'types:scaling'],
   control: [
     'views',
+    'policy',
     'drains',
     'types:cluster',
     'types:config',
@@ -48,6 +50,7 @@ const rules: Record<string, readonly string[]> = {
   ],
   routes: [
     'schema',
+    'policy',
     'types:control',
     'types:views',
     'types:cluster',
@@ -58,6 +61,7 @@ const rules: Record<string, readonly string[]> = {
   ],
   cli: [
     'config',
+    'policy',
     'server',
     'hypervisor',
     'views',
@@ -73,7 +77,7 @@ const rules: Record<string, readonly string[]> = {
   errors: [],
   log: [],
   events: [],
-  command: ['types:config'],
+  command: ['types:config', 'types:policy'],
   units: [],
   schema: [],
   certificates: ['types:config'],

@@ -6,9 +6,10 @@ import type { BackendView, DrainProof } from '../../lib/cluster/backend.ts'
 import type { Command } from '../../lib/command.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import { Events } from '../../lib/events.ts'
+import { policyDefaults } from '../../lib/policy.ts'
 import type { OperationView } from '../../lib/scaling/operation.ts'
 import type { HistoryRecord } from '../../lib/store/store.ts'
-import type { ClusterStatus, ClusterView, CommandResult } from '../../lib/views.ts'
+import type { ClusterStatus, ClusterView, CommandResult, PolicyAnswer } from '../../lib/views.ts'
 import type { ControlPort } from '../../routes/ports.ts'
 
 export const anOperation = (over: Partial<OperationView> = {}): OperationView => ({
@@ -91,6 +92,7 @@ const cluster: ClusterView = {
     target_cpu_utilization: 0.6,
     scale_in_cooldown_seconds: 300,
     scale_out_cooldown_seconds: 60,
+    ...policyDefaults,
   },
   instances: 2,
   backends: 1,
@@ -167,6 +169,10 @@ export class FakeControl implements ControlPort {
     const old = { cluster: null, node: 'local', ...at, from: null, to: null, reason: 'Something long ago' }
     return id === null ? [line, old] : [line]
   }
+  policy(id: string): PolicyAnswer {
+    known(id)
+    return { cluster_id: id, ...cluster.scaling!, source: 'file', set_by: null, set_at: null }
+  }
   async nodes() {
     const instance = { id: 'web-1', cluster: 'web', state: 'running', pid: 5, resident_bytes: 100 }
     const base = { node_id: 'local', driver: 'process', zone: 'a', reachable: true, reason: null }
@@ -199,6 +205,15 @@ function resultOf(command: Command): CommandResult {
       return { result: 'operation', operation: anOperation() }
     case 'deregister_backend':
       return { result: 'removed' }
+    case 'set_policy':
+    case 'reset_policy':
+      return {
+        result: 'policy',
+        policy: {
+          ...{ cluster_id: 'web', ...cluster.scaling!, set_by: 'api', set_at: '2026-01-02T03:04:05.000Z' },
+          ...(command.kind === 'set_policy' ? { ...command.policy, source: 'api' } : { source: 'file' }),
+        },
+      }
     case 'reload':
       return {
         result: 'reloaded',

@@ -61,7 +61,11 @@ function bodyOf({ graceMs, waitForConnections, sessions, tunnels, closeCode, spr
   }
 }
 
-export async function mark(context: Context, target: string, verb: 'ready' | 'maint'): Promise<void> {
+export async function mark(
+  context: Context,
+  target: string,
+  verb: 'ready' | 'maint' | 'protect' | 'unprotect',
+): Promise<void> {
   const client = new AdminClient(context)
   const { backend } = await client.post<One>(`${pathOf(target)}/${verb}`)
   show(context, target, backend)
@@ -69,7 +73,8 @@ export async function mark(context: Context, target: string, verb: 'ready' | 'ma
 
 function show(context: Context, target: string, backend: BackendView): void {
   if (context.json) return printJson(context.io, { backend })
-  line(context.io.stdout, `${target} is ${backend.state}.`)
+  const kept = backend.instance?.protected ? ', and protected from scale-in' : ''
+  line(context.io.stdout, `${target} is ${backend.state}${kept}.`)
 }
 
 /** Shows what is left until the drain's own answer comes. Ctrl-C leaves the drain running. */

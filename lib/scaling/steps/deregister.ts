@@ -3,6 +3,7 @@
 import type { Write } from '../../store/store.ts'
 import { type Claim, doneData, type PlanData } from '../facts.ts'
 import { ensureDeregistered } from '../membership-change.ts'
+import { mustNotBeProtected } from '../protection.ts'
 import { type Step, shortMs } from '../step.ts'
 
 export const deregister: Step = {
@@ -11,8 +12,9 @@ export const deregister: Step = {
   intend({ journal }): Claim {
     return { names: doneData<PlanData>(journal, 'plan').victims.map(victim => victim.id) }
   },
-  async run({ world, cluster }, intent) {
+  async run({ world, cluster, operation }, intent) {
     const { names } = intent as Claim
+    if (operation.type === 'scale_in') mustNotBeProtected(world, names)
     return {
       data: { removed: names },
       writes: names.flatMap((id): Write[] => [

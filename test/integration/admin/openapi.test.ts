@@ -11,6 +11,8 @@ const root = join(import.meta.dirname, '../../..')
 const bodies: Record<string, unknown> = {
   scale_cluster: { target_count: 3 },
   replace_instance: { instance_id: 'web-1' },
+  scale_deployment: { replicas: 3 },
+  set_policy: { max_instances: 4 },
   register_backend: { id: 'b', address: '127.0.0.1:9000' },
 }
 const filled = (path: string) =>

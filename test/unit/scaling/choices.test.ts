@@ -5,10 +5,9 @@ import type { InstanceFacts } from '../../../lib/scaling/facts.ts'
 import { backoffMs } from '../../../lib/scaling/limits.ts'
 import { operationId, resourceName } from '../../../lib/scaling/names.ts'
 import { findOrphans } from '../../../lib/scaling/orphans.ts'
-import { place, roomOf } from '../../../lib/scaling/placement.ts'
 import { checkBounds, planOf, type Situation } from '../../../lib/scaling/plan.ts'
 import { repairBackoffMs } from '../../../lib/scaling/repairs.ts'
-import { chooseVictims, rankSources, silentSources } from '../../../lib/scaling/victims.ts'
+import { rankSources, silentSources } from '../../../lib/scaling/victims.ts'
 
 const facts = (id: string, over: Partial<InstanceFacts> = {}): InstanceFacts => ({
   id,
@@ -34,53 +33,6 @@ t.test('names', async t => {
   t.equal(long('a').length, 63)
   t.not(long('a'), long('b'))
   t.match(long('a'), new RegExp(`-${id}-100$`))
-})
-
-t.test('places: the source’s node first, then where most is free', async t => {
-  const need = { cpus: 1, memoryBytes: 10, diskBytes: 1 }
-  const room = (id: string, cpus: number, memoryBytes = 1000) => ({
-    id,
-    free: { cpus, memoryBytes, diskBytes: 99 },
-  })
-  const source = { node: 'b', instance: 'x', snapshot: null }
-  const nodes = (places: ReturnType<typeof place>) =>
-    places.map(({ node, source }) => `${node}${source ? '*' : ''}`)
-  t.strictSame(nodes(place(3, need, [room('a', 9), room('b', 2)], [source])), ['b*', 'b*', 'a'])
-  t.strictSame(nodes(place(3, need, [room('a', 1, 900), room('b', 9)], [])), ['b', 'b', 'b'])
-  t.strictSame(
-    nodes(place(4, need, [room('a', 1), room('b', 1)], [])),
-    ['a', 'b'],
-    'fewer when there is no room',
-  )
-  t.strictSame(nodes(place(1, need, [room('a', 9, 9)], [])), [], 'memory counts')
-})
-
-t.test('room: capacity less what is held and what was promised', async t => {
-  const size = { cpus: 1, memoryBytes: 10, diskBytes: 1 }
-  const owner = { installation: 'i', cluster: 'web', operation: 'o' }
-  const held = (name: string, over: object = {}) =>
-    ({
-      name,
-      owner,
-      state: 'running',
-      residentBytes: 3,
-      createdAtMs: 0,
-      address: null,
-      pid: null,
-      ...over,
-    }) as const
-  const reality: Held = {
-    snapshots: [],
-    instances: [
-      held('a'),
-      held('gone', { state: 'stopped' }),
-      held('alien', { owner: { ...owner, cluster: 'alien' } }),
-    ] as Held['instances'],
-  }
-  const node = { id: 'n', capacity: { cpus: 8, memoryBytes: 100, diskBytes: 50 } }
-  const promised = ['a', 'b'].map(name => ({ name, resources: size }))
-  const room = roomOf(node, reality, promised, cluster => (cluster === 'web' ? size : null))
-  t.strictSame(room.free, { cpus: 6, memoryBytes: 77, diskBytes: 48 })
 })
 
 t.test('sources: healthy and open, least busy, originals first', async t => {
@@ -113,22 +65,6 @@ t.test('degraded sources come after the others, silent ones only where nobody el
   const names = (sources: ReturnType<typeof rankSources>) => sources.map(source => source.instance)
   t.strictSame(names(rankSources(all)), ['busy', 'degraded'])
   t.strictSame(names(silentSources(all)), ['silent', 'silent-in-panic'])
-})
-
-t.test('victims: useless first, then least to lose, the last original at last', async t => {
-  const all = [
-    facts('original', { origin: 'created' }),
-    facts('talking', { in_flight: 1 }),
-    facts('remembering', { sessions: 2 }),
-    facts('idle-old', { created_at_ms: 2 }),
-    facts('idle-young', { created_at_ms: 3 }),
-    facts('sick', { healthy: false, in_flight: 9 }),
-  ]
-  t.strictSame(
-    chooseVictims(all, 9).map(victim => victim.id),
-    ['sick', 'idle-young', 'idle-old', 'talking', 'remembering', 'original'],
-  )
-  t.equal(chooseVictims(all, 2).length, 2)
 })
 
 t.test('orphans: ours, unclaimed, old enough, and really seen', async t => {

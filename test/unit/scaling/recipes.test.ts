@@ -119,7 +119,7 @@ t.test('what cannot work is refused with nothing begun', async t => {
   await refused({ type: 'replace', instance_id: 'nobody' }, { code: 'unknown_instance' })
   await refused(
     { type: 'scale_out', target_count: 6, ...options },
-    { code: 'no_capacity', message: /^need 5, found 2 with capacity/ },
+    { code: 'no_capacity', message: /^Insufficient nodes for scale-up: need 5, found 2 with capacity$/ },
   )
   await t.rejects(lab.scaling.start('nowhere', { type: 'replace', instance_id: 'x' }, 'test'), {
     code: 'unknown_cluster',
