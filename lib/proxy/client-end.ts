@@ -19,7 +19,10 @@ export interface OutboundHead {
   text(member: Member): string
 }
 
-/** Takes bytes; says whether it wants more now. Who was told no waits for `resume` of its own side. */
+/**
+ * Takes bytes, which are the giver's again after the call; says whether it wants more now. Who was told no waits for `resume` of its
+ * own side.
+ */
 export interface BodySink {
   write(bytes: Buffer): boolean
   /** `trailers`: name and value in turns. */

@@ -9,11 +9,14 @@ export interface Timed {
   /** From `Deadlines.in`; `Infinity`: none. */
   deadlineMs: number
   onDeadline(): void
+  /** Where it is among the others; -1: it is not. Only for `Deadlines`. */
+  timedAt: number
 }
 
 export class Deadlines {
   readonly #clock: Clock
-  readonly #entries = new Set<Timed>()
+  /** In no order. Not a `Set`: `roster.ts` says why. */
+  readonly #entries: Timed[] = []
   /** Monotonic time of the last tick, milliseconds. */
   #nowMs = 0
   #cancel: (() => void) | null = null
@@ -23,14 +26,20 @@ export class Deadlines {
   }
 
   add(entry: Timed): void {
-    this.#entries.add(entry)
+    if (entry.timedAt === -1) entry.timedAt = this.#entries.push(entry) - 1
     if (this.#cancel !== null) return
     this.#nowMs = this.#clock.monotonic()
     this.#cancel = this.#clock.every(deadlineStepMs, () => this.#tick())
   }
 
   remove(entry: Timed): void {
-    this.#entries.delete(entry)
+    const at = entry.timedAt
+    if (at === -1) return
+    entry.timedAt = -1
+    const last = this.#entries.pop()!
+    if (last === entry) return
+    this.#entries[at] = last
+    last.timedAt = at
   }
 
   /** The deadline `ms` from now, rounded up so that it is never early. Only while an entry is in. */
@@ -40,8 +49,12 @@ export class Deadlines {
 
   #tick(): void {
     this.#nowMs = this.#clock.monotonic()
-    for (const entry of this.#entries) if (entry.deadlineMs <= this.#nowMs) entry.onDeadline()
-    if (this.#entries.size > 0 || this.#cancel === null) return
+    // Backwards: whoever leaves meanwhile is replaced by one that has been looked at.
+    for (let i = this.#entries.length - 1; i >= 0; i--) {
+      const entry = this.#entries[i]
+      if (entry !== undefined && entry.deadlineMs <= this.#nowMs) entry.onDeadline()
+    }
+    if (this.#entries.length > 0 || this.#cancel === null) return
     this.#cancel()
     this.#cancel = null
   }

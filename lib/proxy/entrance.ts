@@ -205,6 +205,7 @@ type Decide = (
 
 /** Looks at the first bytes of a connection without taking more of them than are meant for it. */
 class Peek implements Timed {
+  timedAt = -1
   readonly socket: Socket
   deadlineMs = Number.POSITIVE_INFINITY
   readonly #decide: Decide

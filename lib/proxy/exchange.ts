@@ -26,13 +26,15 @@ import type { CircuitClient, CircuitRefusal } from './resilience/circuit.ts'
 import type { HedgeClient } from './resilience/hedge.ts'
 import { afterAnswer, afterFailure, type Sending, timeoutsFor } from './resilience/repeat.ts'
 import { type Failure, neverSent, type RetryVerdict, retryPauseMs } from './retry.ts'
+import type { Listed } from './roster.ts'
 import type { MatchedRoute, RouteCluster } from './route-table.ts'
 import { chooseCluster, mirrorOf, partOf } from './split.ts'
 import { Telling } from './telling.ts'
 
 export type { DataPlaneContext } from './exchanges.ts'
 
-export class Exchange implements AttemptOwner, CircuitClient, HedgeClient {
+export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Listed {
+  listedAt = -1
   readonly #context: DataPlaneContext
   readonly #client: ClientEnd
   readonly #told: Telling

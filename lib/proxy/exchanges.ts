@@ -7,6 +7,7 @@ import type { Forwards } from './forward/forward.ts'
 import type { Mirrors } from './mirror.ts'
 import type { Observer } from './observe/observer.ts'
 import type { Overload } from './resilience/overload.ts'
+import { Roster } from './roster.ts'
 import type { RouteTable } from './route-table.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
 import type { Tunnels } from './tunnel.ts'
@@ -33,7 +34,7 @@ export interface DataPlaneContext {
 }
 
 export class Exchanges {
-  readonly #open = new Set<Exchange>()
+  readonly #open = new Roster<Exchange>()
 
   get size(): number {
     return this.#open.size
@@ -41,7 +42,7 @@ export class Exchanges {
 
   /** Breaks what is under way on a member, on both sides. */
   cutMember(slot: number, epoch: number): void {
-    for (const exchange of [...this.#open]) exchange.cut(slot, epoch)
+    for (const exchange of this.#open) exchange.cut(slot, epoch)
   }
 
   add(exchange: Exchange): void {
@@ -49,6 +50,6 @@ export class Exchanges {
   }
 
   remove(exchange: Exchange): void {
-    this.#open.delete(exchange)
+    this.#open.remove(exchange)
   }
 }

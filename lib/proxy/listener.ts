@@ -17,6 +17,7 @@ import { Deadlines } from './deadlines.ts'
 import { type Arrival, Entrance } from './entrance.ts'
 import { type DataPlaneContext, Exchange } from './exchange.ts'
 import { ClientConnection } from './forward/relay/client-connection.ts'
+import { readTogether } from './forward/relay/shared-read-socket.ts'
 import { H2Connections } from './h2/connections.ts'
 import {
   clientKeepAliveMs,
@@ -27,6 +28,7 @@ import {
 } from './limits.ts'
 import { NodeClient } from './node-client.ts'
 import { replyRaw } from './reply.ts'
+import { Roster } from './roster.ts'
 import type { TlsHolder } from './tls/holder.ts'
 import { WaitingClient } from './tunnel.ts'
 
@@ -61,7 +63,7 @@ function createRelayListener(
   context: DataPlaneContext,
   tls: TlsHolder | null,
 ): Listener {
-  const connections = new Set<ClientConnection>()
+  const connections = new Roster<ClientConnection>()
   const state = { context, deadlines: new Deadlines(context.clock), connections, stopped: false }
   const http2 = new H2Connections(context)
   const arrived = (arrival: Arrival) => {
@@ -69,12 +71,13 @@ function createRelayListener(
     else connections.add(new ClientConnection(arrival, state))
   }
   const entrance = new Entrance(config, { context, tls, arrived })
+  const plain = !config.tls && config.protocol !== 'h2c' && config.proxyProtocol !== 'require'
   const stop = () => {
     state.stopped = true
     http2.leave()
   }
   return {
-    accept: socket => entrance.accept(socket),
+    accept: socket => entrance.accept(plain ? readTogether(socket) : socket),
     stop,
     renewTls: () => entrance.renewTls(),
     closeIdle: () => {

@@ -106,6 +106,7 @@ export interface TunnelOptions {
  * touch the client's socket, so that a failed attempt leaves it free for the next, or for an error answer.
  */
 export class Tunnel extends Duplex implements TunnelEnd, Timed {
+  timedAt = -1
   readonly member: Member
   deadlineMs = Number.POSITIVE_INFINITY
   /** Monotonic. */

@@ -20,6 +20,7 @@ import type { ForwardCall, ForwardEvents, ForwardRequest, TunnelEnd } from './fo
 type Phase = 'connect' | 'body' | 'head' | 'answer' | 'over'
 
 export class EngineCall implements ForwardCall, Timed {
+  timedAt = -1
   // What the library reads of a request.
   readonly method: string
   readonly url: string

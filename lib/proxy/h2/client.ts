@@ -29,6 +29,7 @@ export interface H2ClientDeps {
 }
 
 export class H2Client implements ClientEnd, Timed {
+  timedAt = -1
   readonly engine = 'http-proxy-3'
   readonly protocol = 'HTTP/2'
   readonly secure: boolean

@@ -61,6 +61,7 @@ export interface H2ListenerState {
 }
 
 export class H2Connection implements Timed {
+  timedAt = -1
   deadlineMs: number
   readonly #state: H2ListenerState
   readonly #arrival: Arrival

@@ -41,8 +41,8 @@ export class MessageWriter {
     this.#remaining = framing === 'length' ? length : 0
   }
 
-  /** `lent`: the bytes are the caller's again after this. False: more than was promised. */
-  write(bytes: Buffer, lent = true): boolean {
+  /** The bytes are the caller's again after this. False: more than was promised. */
+  write(bytes: Buffer): boolean {
     const { length } = bytes
     if (this.#framing === 'none' || length === 0) return true
     if (this.#framing === 'length') {
@@ -58,7 +58,7 @@ export class MessageWriter {
       return true
     }
     const socket = this.#socket
-    const own = lent ? Buffer.from(bytes) : bytes
+    const own = Buffer.from(bytes)
     const before = chunked ? `${this.#held}${length.toString(16)}\r\n` : this.#held
     this.#held = ''
     if (before === '') {

@@ -24,6 +24,7 @@ type Phase = 'connect' | 'body' | 'head' | 'answer' | 'over'
 const keptBytesMax = 16 * 1024
 
 export class H2Call implements ForwardCall, StreamSeeker, Timed {
+  timedAt = -1
   deadlineMs = Number.POSITIVE_INFINITY
   protected readonly request: ForwardRequest
   protected readonly events: ForwardEvents

@@ -43,6 +43,7 @@ export interface SessionOwner {
 }
 
 export class BackendSession implements Timed {
+  timedAt = -1
   deadlineMs = Number.POSITIVE_INFINITY
   readonly http2: ClientHttp2Session
   /** It has carried a stream before. */

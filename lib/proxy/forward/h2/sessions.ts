@@ -112,6 +112,7 @@ export class MemberSessions implements SessionOwner {
 
 /** A seeker in the line; its time to connect runs already. */
 class Waiter implements Timed {
+  timedAt = -1
   readonly seeker: StreamSeeker
   deadlineMs: number
   readonly #deadlines: Deadlines

@@ -70,7 +70,11 @@ export class H2Upgrade extends H2Call {
     const stream = this.stream!
     if (stream.destroyed) return
     const deadlines = this.#deadlines
-    const entry: Timed = { deadlineMs: 0, onDeadline: () => stream.close(constants.NGHTTP2_CANCEL) }
+    const entry: Timed = {
+      timedAt: -1,
+      deadlineMs: 0,
+      onDeadline: () => stream.close(constants.NGHTTP2_CANCEL),
+    }
     deadlines.add(entry)
     entry.deadlineMs = deadlines.in(closeHandshakeMs)
     stream.once('close', () => deadlines.remove(entry))

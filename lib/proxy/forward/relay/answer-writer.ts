@@ -121,7 +121,7 @@ export class AnswerWriter implements AnswerBody {
   }
 
   write(bytes: Buffer): boolean {
-    if (!this.#writer.write(bytes, true)) this.#overrun = true
+    if (!this.#writer.write(bytes)) this.#overrun = true
     return !this.#writer.full
   }
 

@@ -16,11 +16,14 @@ import { ChunkedReader, type ChunkSink } from '../../http1/chunked.ts'
 import { MessageWriter } from '../../http1/message-writer.ts'
 import { parseResponseHead, type ResponseHead } from '../../http1/response-head.ts'
 import { interimAnswersMax, responseHeadBytesMax } from '../../limits.ts'
+import type { Listed } from '../../roster.ts'
 import { isTlsFailure } from '../../tls/upstream.ts'
 import type { RelayCall } from './call.ts'
 import type { MemberPool } from './pool.ts'
 
-export class BackendConnection implements Timed, ChunkSink {
+export class BackendConnection implements Timed, ChunkSink, Listed {
+  listedAt = -1
+  timedAt = -1
   deadlineMs = Number.POSITIVE_INFINITY
   readonly socket: Socket
   readonly writer: MessageWriter

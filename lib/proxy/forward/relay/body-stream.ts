@@ -16,7 +16,7 @@ export class BodyStream extends Readable {
     if (this.#started) return this.#body.resume()
     this.#started = true
     this.#body.start({
-      write: bytes => this.push(bytes),
+      write: bytes => this.push(Buffer.from(bytes)),
       end: trailers => {
         this.rawTrailers = trailers
         this.push(null)

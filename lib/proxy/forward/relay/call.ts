@@ -198,7 +198,7 @@ export class RelayCall implements ForwardCall, BodySink {
     // Nobody wants it any more: read on, so that the client can finish and see its answer.
     if (this.#phase === 'over' || this.#connection === null) return true
     const { writer } = this.#connection
-    if (!writer.write(bytes, false)) {
+    if (!writer.write(bytes)) {
       this.fail('bad_request')
       return true
     }

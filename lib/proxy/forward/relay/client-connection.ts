@@ -34,16 +34,20 @@ import {
   pipelinedBytesMax,
   requestHeadTimeoutMs,
 } from '../../limits.ts'
+import type { Listed } from '../../roster.ts'
 import { tellRefused } from '../../telling.ts'
 import { Tunnel, WaitingClient } from '../../tunnel.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { HalfClosed } from './half-closed.ts'
 import type { RelayListenerState } from './listener-state.ts'
 import { type BodyOwner, ConnectionBody } from './request-body.ts'
+import { SharedReadSocket } from './shared-read-socket.ts'
 
 type State = 'head' | 'body' | 'waiting' | 'leaving' | 'handed over'
 
-export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Timed {
+export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Timed, Listed {
+  listedAt = -1
+  timedAt = -1
   readonly engine = 'relay'
   deadlineMs: number
   readonly secure: boolean
@@ -78,7 +82,8 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
     this.localPort = arrival.localPort
     listener.deadlines.add(this)
     this.deadlineMs = listener.deadlines.in(requestHeadTimeoutMs)
-    socket.on('data', this.#onData)
+    if (socket instanceof SharedReadSocket) socket.reader = this.#onData
+    else socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     socket.on('error', ignore)
     socket.on('close', this.#onClose)
@@ -261,11 +266,14 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   // Reading.
 
+  /** The bytes are not ours after this. */
   readonly #onData = (bytes: Buffer) => {
     switch (this.#state) {
       case 'head':
         this.#rest = bytes
-        return this.#readRequests()
+        this.#readRequests()
+        if (this.#rest !== null) this.#rest = Buffer.from(this.#rest)
+        return
       case 'body':
         return this.#body.wanted ? this.#body.feed(bytes) : this.#keep(bytes)
       case 'waiting':
@@ -314,15 +322,16 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   /** What a client sends before its 101 is kept for the tunnel. */
   #awaitUpgrade(): void {
-    this.#socket.off('data', this.#onData)
+    if (this.#socket instanceof SharedReadSocket) this.#socket.reader = null
+    else this.#socket.off('data', this.#onData)
     this.#socket.off('end', this.#onEnd)
-    this.#waitingClient = new WaitingClient(this.#socket, this.#rest ?? nothing, earlyBytesMax)
+    this.#waitingClient = new WaitingClient(this.#socket, Buffer.from(this.#rest ?? nothing), earlyBytesMax)
     this.#rest = null
   }
 
   /** Bytes for later. The socket is read on while there is room: that is how a client that leaves is noticed. */
   #keep(bytes: Buffer): void {
-    this.#rest = this.#rest === null ? bytes : Buffer.concat([this.#rest, bytes])
+    this.#rest = this.#rest === null ? Buffer.from(bytes) : Buffer.concat([this.#rest, bytes])
     if (this.#rest.length > pipelinedBytesMax) this.#socket.pause()
   }
 
@@ -386,7 +395,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   #forget(): void {
     this.#listener.deadlines.remove(this)
-    this.#listener.connections.delete(this)
+    this.#listener.connections.remove(this)
   }
 
   readonly #onDrain = () => {

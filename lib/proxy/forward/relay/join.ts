@@ -21,7 +21,7 @@ export function joinTunnel(backend: Socket, tunnel: TunnelEnd, deadlines: Deadli
 /** What is written goes out; a backend that does not close its own half does not keep the connection for ever. */
 function release(backend: Socket, deadlines: Deadlines): void {
   if (backend.destroyed) return
-  const entry: Timed = { deadlineMs: 0, onDeadline: () => backend.destroy() }
+  const entry: Timed = { timedAt: -1, deadlineMs: 0, onDeadline: () => backend.destroy() }
   deadlines.add(entry)
   entry.deadlineMs = deadlines.in(closeHandshakeMs)
   backend.once('close', () => deadlines.remove(entry))

@@ -7,6 +7,7 @@ import {
   pooledPerMemberMax,
   waitingPerMemberMax,
 } from '../../limits.ts'
+import { Roster } from '../../roster.ts'
 import type { BackendConnection } from './backend-connection.ts'
 import type { RelayCall } from './call.ts'
 
@@ -14,7 +15,7 @@ export class MemberPool {
   readonly #open: (pool: MemberPool) => BackendConnection
   readonly #deadlines: Deadlines
   readonly #idle: BackendConnection[] = []
-  readonly #all = new Set<BackendConnection>()
+  readonly #all = new Roster<BackendConnection>()
   readonly #waiting = new Set<Waiter>()
   #forgotten = false
 
@@ -47,7 +48,7 @@ export class MemberPool {
   }
 
   gone(connection: BackendConnection): void {
-    if (!this.#all.delete(connection)) return
+    if (!this.#all.remove(connection)) return
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
     const [next] = this.#waiting
@@ -63,7 +64,7 @@ export class MemberPool {
   close(): void {
     this.#forgotten = true
     for (const waiter of [...this.#waiting]) waiter.proceed(call => call.fail('upstream_connect_failed'))
-    for (const connection of [...this.#all]) connection.socket.destroy()
+    for (const connection of this.#all) connection.socket.destroy()
   }
 
   #make(call: RelayCall): void {
@@ -75,6 +76,7 @@ export class MemberPool {
 
 /** A call in the line; its time to connect runs already. */
 class Waiter implements Timed {
+  timedAt = -1
   deadlineMs: number
   readonly #call: RelayCall
   readonly #deadlines: Deadlines

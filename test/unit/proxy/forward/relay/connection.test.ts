@@ -1,8 +1,8 @@
 /** How the relay treats what comes in odd pieces, what comes late, and readers that take their time. */
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
+import { SharedReadSocket } from '../../../../../lib/proxy/forward/relay/shared-read-socket.ts'
 import { ManualClock } from '../../../../support/manual-clock.ts'
 import {
   type FrontDoor,
@@ -93,11 +93,10 @@ t.test('an answer is given to its last byte, however slowly the client reads', a
     const clock = new ManualClock()
     const answer = Promise.withResolvers<Socket>()
     const door = await doorTo(t, socket => answer.resolve(socket), clock)
-    const clientSide = nextServerSocket(door.port)
     const client = connect({ port: door.port, host: '127.0.0.1' })
     await once(client, 'connect')
     client.write(request)
-    const doorSide = await clientSide
+    const doorSide = await serverSocket(door.port)
     const backend = await answer.promise
     // The client does not read: bytes fill the kernel's buffers, then begin to wait in ours.
     backend.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
@@ -132,30 +131,28 @@ t.test('a client that never reads the end of its answer is not waited for for ev
     socket => socket.end(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(40_000_000)}`),
     clock,
   )
-  const doorSide = nextServerSocket(door.port)
   const client = connect({ port: door.port, host: '127.0.0.1' })
   client.on('error', () => {})
   await once(client, 'connect')
   client.pause()
   client.write('GET / HTTP/1.0\r\n\r\n')
-  const socket = await doorSide
+  const socket = await serverSocket(door.port)
   await until(() => socket.writableNeedDrain, 'the client to hold things up')
   for (let i = 0; i < 8 && !socket.destroyed; i++) await clock.advance(10_000)
   t.ok(socket.destroyed)
   client.destroy()
 })
 
-/** The server's end of the next connection to `port`. */
-function nextServerSocket(port: number): Promise<Socket> {
-  return new Promise(resolve => {
-    const listener = (message: unknown) => {
-      const { socket } = message as { socket: Socket }
-      if (socket.localPort !== port) return
-      unsubscribe('net.server.socket', listener)
-      resolve(socket)
-    }
-    subscribe('net.server.socket', listener)
-  })
+/** The server's end of the one connection to `port`. */
+async function serverSocket(port: number): Promise<Socket> {
+  let found: Socket | undefined
+  await until(() => {
+    // Not documented, but the one way to a socket of which nobody tells.
+    const handles = (process as unknown as { _getActiveHandles(): unknown[] })._getActiveHandles()
+    found = handles.find((one): one is Socket => one instanceof SharedReadSocket && one.localPort === port)
+    return found !== undefined
+  }, 'the connection to be accepted')
+  return found!
 }
 
 t.test(
