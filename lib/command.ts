@@ -9,6 +9,8 @@ export type Command =
   | ScaleCommand
   | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
   | { readonly kind: 'cancel_operation'; readonly operation: string }
+  /** Ends a stuck operation as it stands. */
+  | { readonly kind: 'acknowledge_operation'; readonly operation: string }
   | {
       readonly kind: 'drain_backend'
       readonly cluster: string

@@ -72,6 +72,8 @@ export class Control {
         return this.#operate(command.cluster, { type: 'replace', instance_id: command.instanceId }, actor)
       case 'cancel_operation':
         return this.#cancel(command.operation, actor)
+      case 'acknowledge_operation':
+        return this.#acknowledge(command.operation, actor)
       case 'drain_backend':
       case 'ready_backend':
       case 'maint_backend':
@@ -143,8 +145,7 @@ export class Control {
     return {
       cluster_id: id,
       instances: scaling.count(id),
-      scaling_status:
-        last?.status === 'running' ? 'scaling' : last?.status === 'failed' ? 'failed' : 'stable',
+      scaling_status: scalingStatus(last?.status, scaling.stuck(id).length > 0),
       health_status: healthStatus(backends),
       panic: clusters.standing(id).panic,
       generation: clusters.generation(),
@@ -268,9 +269,27 @@ export class Control {
     return { result: 'operation', operation }
   }
 
+  async #acknowledge(id: string, actor: Actor): Promise<CommandResult> {
+    const { scaling, store } = this.#deps
+    const operation = await scaling.acknowledge(id, actor)
+    const { cluster_id: cluster, type } = operation
+    const reason = `Acknowledged that ${type} ${id} is stuck`
+    const act = { cluster, operation: id, action: 'acknowledge_operation', from: null, to: null, reason }
+    await store.write([this.#deps.audit.line(actor, act)])
+    return { result: 'operation', operation }
+  }
+
   async #operate(cluster: string, request: OperationRequest, actor: Actor): Promise<CommandResult> {
     return { result: 'operation', operation: await this.#deps.scaling.start(cluster, request, actor) }
   }
+}
+
+function scalingStatus(
+  last: OperationView['status'] | undefined,
+  anyStuck: boolean,
+): ClusterStatus['scaling_status'] {
+  if (last === 'running') return 'scaling'
+  return anyStuck || last === 'failed' || last === 'stuck' ? 'failed' : 'stable'
 }
 
 function healthStatus(backends: readonly BackendView[]): ClusterStatus['health_status'] {

@@ -26,6 +26,20 @@ export type TidegateEvent =
       readonly outcome: string
       readonly error: { readonly code: string; readonly message: string } | null
     }
+  /** It stands still until reality is mended or a person acknowledges it. */
+  | {
+      readonly type: 'operation_stuck'
+      readonly cluster: string
+      readonly operation_id: string
+      readonly message: string
+    }
+  /** After an undo the cluster is not as it was before. */
+  | {
+      readonly type: 'rollback_differs'
+      readonly cluster: string
+      readonly operation_id: string
+      readonly differences: readonly unknown[]
+    }
   | {
       readonly type: 'backend_state'
       readonly cluster: string

@@ -49,4 +49,19 @@ export const operationEndpoints = [
       return { status: 202, body: result.operation }
     },
   }),
+  endpoint({
+    id: 'acknowledge_operation',
+    method: 'POST',
+    path: '/api/v1/operations/{operation}/acknowledge',
+    summary: 'End a stuck operation as it stands; what is left of it is collected as an orphan',
+    answers: { 200: { description: 'It has ended.', shape: operationShape } },
+    errors: ['unknown_operation', 'operation_not_stuck'],
+    handle: async ({ params, actor }, control) => {
+      const command = { kind: 'acknowledge_operation', operation: params.operation ?? '' } as const
+      const result = await control.execute(command, actor)
+      if (result.result !== 'operation')
+        throw new TidegateError('internal', 'Acknowledging gave no operation.')
+      return { status: 200, body: result.operation }
+    },
+  }),
 ]

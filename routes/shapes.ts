@@ -135,17 +135,48 @@ export const reloadShape: z.ZodType<ReloadView> = z.strictObject({
 
 const errorFields = { code: z.string(), message: z.string(), details: json }
 
+/** Those of `lib/scaling/phase.ts`, in their order. */
+const phase = z.enum([
+  'requested',
+  'validating',
+  'collecting_metrics',
+  'planning',
+  'allocating',
+  'preparing',
+  'configuring',
+  'verifying',
+  'finalizing',
+  'completed',
+  'failed',
+  'rolling_back',
+  'rolled_back',
+  'cancelled',
+  'stuck',
+])
+
 const operationFields = {
   id: z.string(),
   cluster_id: z.string(),
   type: z.enum(['scale_out', 'scale_in', 'replace']),
-  status: z.enum(['running', 'completed', 'failed', 'cancelled']),
-  phase: z.string().meta({ description: 'For people; derived from the steps.' }),
+  status: z.enum(['running', 'stuck', 'completed', 'failed', 'cancelled']).meta({
+    description: '`stuck`: not ended; it waits until what stops it is mended, or somebody acknowledges it.',
+  }),
+  phase: phase.meta({ description: 'For people; derived from the journal.' }),
   request: json,
   actor: z.string(),
   created_at: time,
   completed_at: time.nullable(),
   error: z.strictObject(errorFields).nullable(),
+  phases: z.array(
+    z.strictObject({
+      phase,
+      started_at: time,
+      ended_at: time.nullable(),
+      duration_ms: z.number().nullable(),
+      attempts: count.meta({ description: 'How often a step of it was started.' }),
+      outcome: z.enum(['running', 'left', 'failed', 'cancelled', 'end']),
+    }),
+  ),
   steps: z.array(
     z.strictObject({
       step: z.string(),

@@ -65,15 +65,11 @@ export function verdict(operation: OperationView): void {
     code: 'operation_failed',
     message: `it was ${operation.status}`,
   }
-  throw new CliError(
-    1,
-    code,
-    `${operation.type} of ${operation.cluster_id} ${operation.status}: ${message}`,
-    {
-      operation_id: operation.id,
-      operation,
-    },
-  )
+  const status = operation.status === 'stuck' ? 'is stuck' : operation.status
+  throw new CliError(1, code, `${operation.type} of ${operation.cluster_id} ${status}: ${message}`, {
+    operation_id: operation.id,
+    operation,
+  })
 }
 
 const leaving = ({ id, type, cluster_id }: OperationView) =>

@@ -228,6 +228,7 @@ function addReading(program: Command, io: Io): void {
     .description('what was done and is being done; with an ID its steps')
     .option('--follow', 'stay until it has ended (without ID: the one that runs)', false)
     .option('--cancel', 'ask it to stop and undo what it did', false)
+    .option('--acknowledge', 'end a stuck one as it stands', false)
     .option('--cluster <id>', 'only of this cluster')
     .option('--limit <n>', 'at most', countArgument(1, 1000), 20)
     .action((id: string | undefined, options, command: Command) =>

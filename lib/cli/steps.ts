@@ -10,6 +10,9 @@ const marks: Readonly<Record<string, string>> = {
   reverted: '↺',
   revert_failed: '✗',
   requested: '!',
+  stuck: '!',
+  resumed: '↻',
+  acknowledged: '✓',
 }
 
 /** The whole list, newest state of each step. */
@@ -31,7 +34,14 @@ export function endLine(operation: OperationView): string {
     ? ` in ${formatDuration(Date.parse(operation.completed_at) - Date.parse(operation.created_at))}`
     : ''
   const reason = operation.error ? `: ${printable(operation.error.message)}` : ''
-  return `${operation.type} of ${operation.cluster_id} ${operation.status}${took}${reason}`
+  const status = operation.status === 'stuck' ? 'is stuck' : operation.status
+  return `${operation.type} of ${operation.cluster_id} ${status}${took}${reason}`
+}
+
+/** What a person can do about an operation that is stuck. */
+export function remedyLines(operation: OperationView): string[] {
+  const { remedies = [] } = (operation.error?.details ?? {}) as { readonly remedies?: readonly string[] }
+  return operation.status === 'stuck' ? remedies.map(text => `  → ${printable(text)}`) : []
 }
 
 export const titleLine = ({ type, cluster_id, id, phase }: OperationView): string =>

@@ -21,6 +21,8 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, command.instanceId, `replace instance ${command.instanceId}`)
     case 'cancel_operation':
       return of(null, command.operation, `cancel operation ${command.operation}`)
+    case 'acknowledge_operation':
+      return of(null, command.operation, `acknowledge operation ${command.operation}`)
     case 'drain_backend':
       return of(command.cluster, 'drain', `drain backend ${command.backend}`)
     case 'ready_backend':

@@ -4,6 +4,7 @@
  */
 import { strict as assert } from 'node:assert'
 import type { JournalEntry, Json } from '../store/store.ts'
+import type { Picture } from './picture.ts'
 
 /** What is known of one instance when an operation begins. */
 export type InstanceFacts = {
@@ -38,6 +39,8 @@ export type InstanceFacts = {
 export type MetricsData = {
   readonly instances: readonly InstanceFacts[]
   readonly unreachable_nodes: readonly string[]
+  /** What is compared with after an undo. Absent in journals of former versions. */
+  readonly picture?: Picture
 }
 
 /** Where clones can come from: a live instance, or a golden snapshot that exists already. */

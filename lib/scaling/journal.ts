@@ -4,10 +4,10 @@
  */
 import { TidegateError, toTidegateError } from '../errors.ts'
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
+import { errorOf } from './failure.ts'
 import { backoffMs } from './limits.ts'
-import { next, type Outcome, pivoted, type RecipeShape } from './next.ts'
-import { errorOf } from './operation.ts'
-import { phaseOfStep } from './phase.ts'
+import { differencesOf, next, type Outcome, pivoted, type RecipeShape, standing } from './next.ts'
+import { phaseOf, restoreStep } from './phase.ts'
 import { summaryOf } from './summary.ts'
 import type { World } from './world.ts'
 
@@ -79,6 +79,7 @@ export class Journal {
   }
 
   #check(step: string, kind: JournalEntry['kind']): void {
+    if (kind === 'acknowledged' || kind === 'resumed') return this.#checkStanding()
     const cancelled = this.#entries.some(entry => entry.kind === 'cancel_requested')
     if (kind === 'done' && step === this.#shape.pivot && cancelled)
       throw new TidegateError('operation_cancelled', 'cancelled on request')
@@ -93,6 +94,16 @@ export class Journal {
       {
         details: { operation_id: id },
       },
+    )
+  }
+
+  #checkStanding(): void {
+    if (this.#record.outcome === null && standing(this.#entries)) return
+    const { id, outcome } = this.#record
+    throw new TidegateError(
+      'operation_not_stuck',
+      `operation ${id} is not stuck: it ${outcome === null ? 'is running' : `has ended (${outcome})`}; nothing is to be acknowledged`,
+      { details: { operation_id: id, status: outcome ?? 'running' } },
     )
   }
 
@@ -123,11 +134,28 @@ export class Journal {
       type: 'operation_step',
       cluster,
       operation_id: id,
-      phase: phaseOfStep(entry.step),
+      phase: phaseOf(this.#record, this.#entries),
       step: entry.step,
       status: entry.kind,
-      detail: failed ? (fault?.message ?? null) : null,
+      detail: failed || entry.kind === 'stuck' ? (fault?.message ?? null) : null,
     })
+    this.#alarm(entry)
+  }
+
+  /** What a person should hear of at once. */
+  #alarm(entry: JournalEntry): void {
+    const { id, cluster } = this.#record
+    const { events, log } = this.#world
+    if (entry.step === restoreStep && entry.kind !== 'reverting') {
+      const differences = differencesOf(this.#entries)
+      if (differences.length === 0) return
+      log.error({ operation: id, cluster, differences }, 'not everything is as it was before the operation')
+      events.publish({ type: 'rollback_differs', cluster, operation_id: id, differences })
+    }
+    if (entry.kind !== 'stuck') return
+    const { message } = errorOf(this.#record, this.#entries) ?? { message: 'the operation is stuck' }
+    log.error({ operation: id, cluster }, message)
+    events.publish({ type: 'operation_stuck', cluster, operation_id: id, message })
   }
 
   #end(ended: OperationRecord): void {

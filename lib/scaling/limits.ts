@@ -12,6 +12,11 @@ export const limits = {
   backoffMaxMs: 5_000,
   /** How long a step that was told to stop may take to do so before its undo begins all the same. */
   settleMs: 10_000,
+  /** Between two tries of an operation that is stuck: `base × 2^(n−1)`, at most `max`. */
+  stuckPauseBaseMs: 30_000,
+  stuckPauseMaxMs: 300_000,
+  /** With so many stuck ones in a cluster nothing new begins there. */
+  stuckMax: 3,
   inspectMs: 10_000,
   revertMs: 60_000,
   /** A snapshot writes memory at no less than this, or the disk is not fit for it. */

@@ -4,6 +4,7 @@ import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord } from '../store/store.ts'
 import type { InstanceFacts, MetricsData } from './facts.ts'
 import { realityOf } from './reality.ts'
+import { takePicture } from './restore.ts'
 import type { World } from './world.ts'
 
 export async function collectMetrics(world: World, cluster: string): Promise<MetricsData> {
@@ -12,6 +13,7 @@ export async function collectMetrics(world: World, cluster: string): Promise<Met
   return {
     instances: world.members.of(cluster).map(record => factsOf(world, record, backends.get(record.id), held)),
     unreachable_nodes: [...held].filter(([, answer]) => answer === null).map(([node]) => node),
+    picture: await takePicture(world, cluster, held),
   }
 }
 

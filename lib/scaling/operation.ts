@@ -1,6 +1,8 @@
 /** An operation as it is asked for and as it is shown: views over its record and journal. @pure */
 import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
-import { cancelStep, phaseOf, recoverStep } from './phase.ts'
+import { errorOf } from './failure.ts'
+import { standing } from './next.ts'
+import { type Phase, type PhaseSpan, pseudoSteps, restoreStep, trace } from './phase.ts'
 
 export type OperationRequest =
   | {
@@ -18,84 +20,82 @@ export interface OperationView {
   readonly id: string
   readonly cluster_id: string
   readonly type: string
-  readonly status: 'running' | 'completed' | 'failed' | 'cancelled'
-  readonly phase: string
+  /** `stuck`: it has not ended and stands still until reality is mended or a person acknowledges it. */
+  readonly status: 'running' | 'stuck' | 'completed' | 'failed' | 'cancelled'
+  readonly phase: Phase
   readonly request: Json
   readonly actor: string
   /** ISO 8601. */
   readonly created_at: string
   readonly completed_at: string | null
   readonly error: { readonly code: string; readonly message: string; readonly details: Json } | null
+  readonly phases: readonly PhaseView[]
   readonly steps: readonly StepView[]
   /** Instances that it made or removed. */
   readonly instances: readonly string[]
 }
 
+export interface PhaseView {
+  readonly phase: Phase
+  readonly started_at: string
+  readonly ended_at: string | null
+  readonly duration_ms: number | null
+  /** How often a step of it was started. */
+  readonly attempts: number
+  /** `left`: the next one was reached. */
+  readonly outcome: 'running' | 'left' | 'failed' | 'cancelled' | 'end'
+}
+
 export interface StepView {
   readonly step: string
-  /** `running` `done` `failed` `reverting` `reverted` `revert_failed` `requested` */
+  /** `running` `done` `failed` `reverting` `reverted` `revert_failed` `requested` `stuck` `resumed` `acknowledged` */
   readonly status: string
   readonly started_at: string
   readonly ended_at: string | null
   readonly duration_ms: number | null
-  /** How often it was started; more than 1 only after the pivot or after a restart. */
+  /** How often it was started. */
   readonly attempts: number
   readonly data: Json
 }
 
 export function operationView(record: OperationRecord, journal: readonly JournalEntry[]): OperationView {
+  const spans = trace(record, journal)
   return {
     id: record.id,
     cluster_id: record.cluster,
     type: record.type,
-    status: record.outcome ?? 'running',
-    phase: phaseOf(journal),
+    status: record.outcome ?? (standing(journal) ? 'stuck' : 'running'),
+    phase: spans.at(-1)!.phase,
     request: record.request,
     actor: record.actor,
     created_at: iso(record.createdAtMs),
     completed_at: record.endedAtMs === null ? null : iso(record.endedAtMs),
     error: errorOf(record, journal),
+    phases: phaseViews(record, spans),
     steps: stepViews(journal),
     instances: instancesOf(journal),
   }
 }
 
-/** Why an operation did not do what was asked. Null while it may still, and when it did. */
-export function errorOf(
-  record: OperationRecord,
-  journal: readonly JournalEntry[],
-): { readonly code: string; readonly message: string; readonly details: Json } | null {
-  if (record.outcome === null || record.outcome === 'completed') return null
-  if (record.outcome === 'cancelled') {
-    const why = journal.find(entry => entry.kind === 'cancel_requested')?.data as Fault | undefined
-    const {
-      code = 'operation_cancelled',
-      message = 'cancelled on request and undone',
-      details = {},
-    } = why ?? {}
-    return { code, message, details }
-  }
-  const failures = journal.filter(entry => entry.kind === 'failed')
-  // Undone: the first failure turned it back. Not undone: it gave up after the last one.
-  const undone = journal.some(entry => entry.kind === 'reverting') || failures.length === 1
-  const cause = undone ? failures[0] : failures.at(-1)
-  const left = journal.filter(entry => entry.kind === 'revert_failed')
-  const fault = (cause ?? left.at(-1))?.data as Fault | undefined
-  const message = fault?.message ?? 'the operation failed'
-  const details = { step: (cause ?? left.at(-1))?.step ?? null, ...(fault?.details ?? {}) }
-  if (left.length === 0) return { code: fault?.code ?? 'operation_failed', message, details }
-  const steps = [...new Set(left.map(entry => entry.step))]
-  return {
-    code: fault?.code ?? 'operation_failed',
-    message: `${message}; not everything could be undone (${steps.join(', ')}): what is left is collected later`,
-    details: { ...details, left: steps },
-  }
+/** How a phase ended, from the one that came after it. */
+export function outcomeOfPhase(phase: Phase, next: Phase | undefined, ended: boolean): PhaseView['outcome'] {
+  if (next === undefined) return ended ? 'end' : 'running'
+  if (next === 'failed' || next === 'stuck') return phase === 'failed' ? 'left' : 'failed'
+  return next === 'rolling_back' && phase !== 'failed' && phase !== 'stuck' ? 'cancelled' : 'left'
 }
 
-interface Fault {
-  readonly code?: string
-  readonly message?: string
-  readonly details?: { readonly [key: string]: Json }
+function phaseViews(record: OperationRecord, spans: readonly PhaseSpan[]): readonly PhaseView[] {
+  return spans.map(({ phase, fromMs, attempts }, index) => {
+    const until = spans[index + 1]?.fromMs ?? record.endedAtMs
+    return {
+      phase,
+      started_at: iso(fromMs),
+      ended_at: until === null ? null : iso(until),
+      duration_ms: until === null ? null : until - fromMs,
+      attempts,
+      outcome: outcomeOfPhase(phase, spans[index + 1]?.phase, record.outcome !== null),
+    }
+  })
 }
 
 function stepViews(journal: readonly JournalEntry[]): readonly StepView[] {
@@ -112,14 +112,18 @@ function folded(view: StepView | undefined, entry: JournalEntry): StepView {
       status: 'running',
       attempts: (view?.attempts ?? 0) + 1,
     }
-  if (!view || entry.step === cancelStep || entry.step === recoverStep) {
+  if (entry.kind === 'reverting' && entry.step === restoreStep)
+    return { ...open(entry, at), status: 'reverting', attempts: (view?.attempts ?? 0) + 1 }
+  if (!view || (pseudoSteps.includes(entry.step) && entry.step !== restoreStep)) {
     const status = entry.kind === 'cancel_requested' ? 'requested' : entry.kind
     return { ...open(entry, at), status, ended_at: at, duration_ms: 0 }
   }
   if (entry.kind === 'reverting') return { ...view, status: 'reverting' }
-  if (entry.kind === 'reverted') return { ...view, status: 'reverted' }
-  if (entry.kind === 'revert_failed') return { ...view, status: 'revert_failed', data: entry.data }
   const duration = entry.atMs - Date.parse(view.started_at)
+  // Of the comparison the time is its own; of an undo, the step's.
+  const times = entry.step === restoreStep ? { ended_at: at, duration_ms: duration, data: entry.data } : {}
+  if (entry.kind === 'reverted') return { ...view, ...times, status: 'reverted' }
+  if (entry.kind === 'revert_failed') return { ...view, ...times, status: 'revert_failed', data: entry.data }
   return { ...view, status: entry.kind, ended_at: at, duration_ms: duration, data: entry.data }
 }
 

@@ -11,10 +11,12 @@ import { TidegateError, toTidegateError } from '../errors.ts'
 import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import { within } from './deadline.ts'
 import { type Claim, intentOf } from './facts.ts'
+import { passing, stuckFault } from './failure.ts'
 import { Journal } from './journal.ts'
 import { backoffMs, limits } from './limits.ts'
-import { next, type RecipeShape, turnedBack } from './next.ts'
-import { cancelStep, recoverStep } from './phase.ts'
+import { type Decision, next, type RecipeShape, standing, turnedBack } from './next.ts'
+import { cancelStep, recoverStep, restoreStep, stuckStep } from './phase.ts'
+import { differencesAfter } from './restore.ts'
 import { type Recipe, type Step, StepContext } from './step.ts'
 import type { World } from './world.ts'
 
@@ -43,15 +45,32 @@ export class Run {
   }
 
   /**
-   * Goes on until the operation ends or `stop` is called. Throws `store_unavailable` when the journal cannot be written:
+   * Goes on until the operation ends, stands still or `stop` is called. Throws `store_unavailable` when the journal cannot be written:
    * the operation then stands where it is until somebody reads its journal again.
    */
   async drive(): Promise<void> {
     try {
-      while (this.record.endedAtMs === null && !this.#stopping.signal.aborted) await this.#advance()
+      while (this.record.endedAtMs === null && !this.stuck && !this.#stopping.signal.aborted)
+        await this.#advance()
     } finally {
       if (this.record.endedAtMs !== null) this.#release()
     }
+  }
+
+  /** It stands still until `resume` or `acknowledge`. */
+  get stuck(): boolean {
+    return this.record.endedAtMs === null && standing(this.entries)
+  }
+
+  /** Goes on with what was given up on; `drive` does it. Throws `operation_not_stuck`. */
+  async resume(why: string): Promise<void> {
+    await this.#journal.append(stuckStep, 'resumed', { why })
+  }
+
+  /** Ends it as it stands: what is left is nobody's from now on. Throws `operation_not_stuck`. */
+  async acknowledge(actor: string): Promise<void> {
+    await this.#journal.append(stuckStep, 'acknowledged', { actor })
+    this.#release()
   }
 
   /** After a restart: before the pivot an operation that was under way is undone, and its journal says why. */
@@ -76,17 +95,20 @@ export class Run {
   async #advance(): Promise<void> {
     const decision = next(this.#shape, this.entries)
     if (decision.act === 'end') return this.#journal.finish(decision.outcome)
-    const step = this.#recipe.steps.find(step => step.name === decision.step)!
+    if (decision.act === 'stand')
+      return this.#journal.append(stuckStep, 'stuck', stuckFault(this.record, this.entries, decision.steps))
+    const step = this.#recipe.steps.find(step => step.name === decision.step)
     try {
       await this.#world.clock.sleep(backoffMs(decision.attempt), this.#stopping.signal)
     } catch {
       return
     }
-    if (decision.act === 'run') await this.#run(step)
-    else await this.#revert(step)
+    if (decision.act === 'restore') return this.#restore()
+    if (decision.act === 'run') return this.#run(step!, decision)
+    return this.#revert(step!)
   }
 
-  async #run(step: Step): Promise<void> {
+  async #run(step: Step, { attempt }: Extract<Decision, { attempt: number }>): Promise<void> {
     const { clock, log } = this.#world
     const signals = [this.#stopping.signal]
     if (!this.#journal.pivoted) signals.push(this.#cancelling.signal)
@@ -103,7 +125,37 @@ export class Run {
       const fault = faultOf(error)
       if (fault.code === 'store_unavailable') throw error
       log.warn({ operation: this.record.id, step: step.name, err: error }, 'step failed')
-      await this.#journal.append(step.name, 'failed', fault)
+      await this.#journal.append(step.name, 'failed', { ...fault, ...this.#again(step, attempt, fault.code) })
+    }
+  }
+
+  /** Whether another attempt follows, for the journal: whoever reads it later does not judge anew. */
+  #again(step: Step, attempt: number, code: string): { readonly again?: true } {
+    const another = this.#journal.pivoted
+      ? attempt < limits.attemptsMax
+      : attempt < (step.attempts ?? 1) && passing(code) && !this.#cancelling.signal.aborted
+    return another ? { again: true } : {}
+  }
+
+  /** Compares with the picture of before. What is of our own making is not undone yet; the rest is told. */
+  async #restore(): Promise<void> {
+    const { clock, log } = this.#world
+    try {
+      await this.#journal.append(restoreStep, 'reverting', {})
+      const compare = () => differencesAfter(this.#world, this.record, this.entries)
+      const differences = await within(clock, limits.revertMs, 'comparing', [this.#stopping.signal], compare)
+      const mine = differences.filter(difference => difference.ours)
+      if (mine.length > 0)
+        throw new TidegateError('operation_failed', 'not everything that it did is undone', {
+          details: { differences },
+        })
+      await this.#journal.append(restoreStep, 'reverted', { differences })
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return
+      const fault = faultOf(error)
+      if (fault.code === 'store_unavailable') throw error
+      log.error({ operation: this.record.id, err: error }, 'the undo is not complete')
+      await this.#journal.append(restoreStep, 'revert_failed', fault)
     }
   }
 
@@ -158,7 +210,12 @@ export class Run {
 
 export function shapeOf(recipe: Recipe): RecipeShape {
   return {
-    steps: recipe.steps.map(step => ({ name: step.name, undoable: step.revert !== undefined })),
+    steps: recipe.steps.map(({ name, revert, attempts = 1, final = false }) => ({
+      name,
+      undoable: revert !== undefined,
+      attempts,
+      final,
+    })),
     pivot: recipe.pivot,
   }
 }

@@ -28,6 +28,7 @@ import { collectOrphans, mendMembership } from './reconcile.ts'
 import { Repairs } from './repairs.ts'
 import { findPlaces } from './rooms.ts'
 import { Run } from './runner.ts'
+import { Standing } from './standing.ts'
 import { type Probe, Promises, type World } from './world.ts'
 
 export interface ScalingDeps {
@@ -55,6 +56,7 @@ export class Scaling {
   /** Clusters in which an operation is being admitted right now. */
   readonly #admitting = new Set<string>()
   readonly #repairs: Repairs
+  readonly #standing: Standing
   #recovered = false
   #closed = false
   #round: Promise<void> | null = null
@@ -69,6 +71,7 @@ export class Scaling {
       nodeMarks: new NodeMarks(),
       probe: probe ?? probeOnce,
     }
+    this.#standing = new Standing(deps.clock)
     this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
   }
 
@@ -91,7 +94,7 @@ export class Scaling {
     const members = new Set(this.#world.members.all().map(record => record.id))
     await resumePaused(this.#world, held, members)
     const waiting = [...this.#active.values()].filter(active => active.driven === null)
-    const driven = waiting.map(({ run }) => this.#drive(run, true))
+    const driven = waiting.map(({ run }) => this.#drive(run, () => run.noteRestart()))
     this.#recovered = true
     await Promise.all(driven)
     await this.reconcile()
@@ -109,7 +112,7 @@ export class Scaling {
   /**
    * Begins an operation and returns it under way. Throws, with nothing begun: `unknown_cluster`, `not_scalable`,
    * `operation_running` (its id in the details), `target_out_of_bounds`, `invalid_request`, `unknown_instance`,
-   * `no_capacity`, `hypervisor_unreachable`, `store_unavailable`.
+   * `no_capacity`, `hypervisor_unreachable`, `store_unavailable`, `operation_stuck`.
    */
   async start(cluster: string, request: OperationRequest, actor: string): Promise<OperationView> {
     const config = this.#world.clusters.config(cluster)
@@ -121,11 +124,13 @@ export class Scaling {
       )
     this.#refuseSecond(cluster)
     if (request.type !== 'replace') checkBounds(request.target_count, { cluster, policy: config.scaling })
+    this.#standing.refuseMore(cluster)
     this.#admitting.add(cluster)
     try {
+      await this.#refuseUnfinished(cluster)
       await this.#preflight(cluster, request)
       const run = await this.#create(cluster, request, actor)
-      void this.#drive(run, false)
+      void this.#drive(run)
       return operationView(run.record, run.entries)
     } finally {
       this.#admitting.delete(cluster)
@@ -167,6 +172,30 @@ export class Scaling {
       )
     await active.run.cancel()
     return operationView(active.run.record, active.run.entries)
+  }
+
+  /**
+   * Ends a stuck operation as it stands; what is left of it is an orphan then. Throws `operation_not_stuck` when it runs or has
+   * ended, `unknown_operation`.
+   */
+  async acknowledge(id: string, actor: string): Promise<OperationView> {
+    const run = this.#standing.get(id)
+    if (!run) {
+      const { status } = await this.view(id)
+      throw new TidegateError(
+        'operation_not_stuck',
+        `operation ${id} is ${status}, not stuck: there is nothing to acknowledge`,
+        { details: { operation_id: id, status } },
+      )
+    }
+    await run.acknowledge(actor)
+    this.#standing.drop(id)
+    return operationView(run.record, run.entries)
+  }
+
+  /** The cluster's operations that stand still until reality is mended or somebody acknowledges them. */
+  stuck(cluster: string): readonly string[] {
+    return this.#standing.of(cluster)
   }
 
   /** The id of the cluster's operation under way, also while it is being recovered. */
@@ -227,6 +256,18 @@ export class Scaling {
     )
   }
 
+  /** One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. */
+  async #refuseUnfinished(cluster: string): Promise<void> {
+    const unfinished = await this.#world.store.operations({ cluster, unfinished: true })
+    const waiting = unfinished.find(({ id }) => this.#standing.get(id) === null)
+    if (!waiting) return
+    throw new TidegateError(
+      'operation_running',
+      `operation ${waiting.id} in cluster \`${cluster}\` has not ended; it goes on within seconds`,
+      { details: { operation_id: waiting.id, cluster_id: cluster } },
+    )
+  }
+
   /** What can be known to fail is refused before an operation exists. The steps look again: things change. */
   async #preflight(cluster: string, request: OperationRequest): Promise<void> {
     const { clusters } = this.#world
@@ -263,24 +304,29 @@ export class Scaling {
 
   async #reviveAll(): Promise<void> {
     const unfinished = await this.#world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
-    for (const record of unfinished) if (!this.#active.has(record.cluster)) await this.#revive(record)
+    for (const record of unfinished) if (!this.#known(record)) await this.#revive(record)
   }
 
-  /** An unfinished operation as this process's own. */
-  async #revive(record: OperationRecord): Promise<Run> {
+  #known({ id, cluster }: OperationRecord): boolean {
+    return this.#standing.get(id) !== null || this.#active.has(cluster)
+  }
+
+  /** An unfinished operation as this process's own; null when it stands still. */
+  async #revive(record: OperationRecord): Promise<Run | null> {
     const journal = await this.#world.store.journal(record.id)
     const run = new Run(this.#world, recipes[record.type], record, journal)
-    this.#active.set(record.cluster, { run, driven: null })
-    return run
+    if (run.stuck) this.#standing.keep(run, true)
+    else this.#active.set(record.cluster, { run, driven: null })
+    return run.stuck ? null : run
   }
 
   /** Never rejects. An operation that the store stopped is let go: the next reconcile reads its journal afresh. */
-  #drive(run: Run, revived: boolean): Promise<void> {
+  #drive(run: Run, first?: () => Promise<void>): Promise<void> {
     const { cluster, id } = run.record
     const stopWatching = watchLoad(this.#world, run)
     const driven = (async () => {
       try {
-        if (revived) await run.noteRestart()
+        await first?.()
         await run.drive()
       } catch (error) {
         this.#world.log.error(
@@ -290,6 +336,7 @@ export class Scaling {
       } finally {
         stopWatching()
         if (this.#active.get(cluster)?.run === run) this.#active.delete(cluster)
+        if (run.stuck) this.#standing.keep(run, false)
       }
     })()
     const active = this.#active.get(cluster)
@@ -303,8 +350,11 @@ export class Scaling {
     const busy = (cluster: string) => this.#active.has(cluster) || this.#admitting.has(cluster)
     await this.#attempt('unfinished operations', async () => {
       const standing = await store.operations({ unfinished: true, limit: limits.unfinishedMax })
-      for (const record of standing)
-        if (!busy(record.cluster)) void this.#drive(await this.#revive(record), true)
+      for (const record of standing) {
+        if (busy(record.cluster) || this.#known(record)) continue
+        const run = await this.#revive(record)
+        if (run) void this.#drive(run, () => run.noteRestart())
+      }
     })
     // Taken before the look: who becomes a member after it is not in it, and is not dead for that.
     const known = this.#world.members.all()
@@ -313,6 +363,13 @@ export class Scaling {
       await this.#attempt(`members of ${cluster}`, () =>
         mendMembership(this.#world, cluster, { known, held }, () => busy(cluster)),
       )
+    for (const run of this.#standing.due(held)) {
+      const { id, cluster } = run.record
+      if (busy(cluster) || this.#closed) continue
+      this.#standing.drop(id)
+      this.#active.set(cluster, { run, driven: null })
+      void this.#drive(run, () => run.resume('the nodes that it needs can be asked'))
+    }
     await this.#attempt('orphans', () => collectOrphans(this.#world, held))
     for (const cluster of clusters.ids())
       if (!busy(cluster) && !this.#closed) await this.#repairs.bringToMinimum(cluster)

@@ -16,6 +16,13 @@ import type { World } from './world.ts'
 export interface Step {
   readonly name: string
   timeoutMs(ctx: StepContext): number
+  /**
+   * Runs before the pivot, counting the first, with the step's undo between them: for failures that may pass by themselves.
+   * Default 1. After the pivot every step has `limits.attemptsMax`.
+   */
+  readonly attempts?: number
+  /** After the pivot: what it finds wrong does not mend by waiting. */
+  readonly final?: boolean
   intend?(ctx: StepContext): Json
   run(ctx: StepContext, intent: Json, signal: AbortSignal): Promise<StepResult>
   /** Absent: the step leaves nothing behind. */

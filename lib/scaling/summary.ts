@@ -1,8 +1,7 @@
 /** The line that an operation leaves in its cluster's history, in people's words. @pure */
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import { type AllocateData, doneData, type PlanData } from './facts.ts'
-import { errorOf } from './operation.ts'
-import { phaseOf } from './phase.ts'
+import { errorOf } from './failure.ts'
 
 /** One history record for an operation that has just ended, as the write that goes with its end. */
 export function summaryOf(record: OperationRecord, journal: readonly JournalEntry[]): readonly Write[] {
@@ -41,12 +40,16 @@ function failure(record: OperationRecord, journal: readonly JournalEntry[], from
     record.type === 'replace'
       ? `Replacing ${from}`
       : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}`
+  const error = errorOf(record, journal)
   if (record.outcome === 'cancelled') {
-    const error = errorOf(record, journal)
     const why = error?.code === 'operation_cancelled' ? '' : `: ${error?.message}`
     return `${act} was cancelled and undone${why}`
   }
-  return `${act} failed in ${phaseOf(journal)}: ${errorOf(record, journal)?.message ?? 'unknown reason'}`
+  const { step = null } = (error?.details ?? {}) as { readonly step?: string | null }
+  const ended = journal.findLast(entry => entry.kind === 'acknowledged')
+  const { actor = null } = (ended?.data ?? {}) as { readonly actor?: string | null }
+  const where = step === null ? '' : ` in ${step}`
+  return `${act} failed${where}: ${error?.message ?? 'unknown reason'}${actor === null ? '' : ` (ended as it stood by ${actor})`}`
 }
 
 function bounds(

@@ -54,6 +54,14 @@ export class Promises {
     return [...this.#made.values()].flat().filter(promised => promised.node === node)
   }
 
+  of(operation: string): readonly Promised[] {
+    return this.#made.get(operation) ?? []
+  }
+
+  all(): readonly Promised[] {
+    return [...this.#made.values()].flat()
+  }
+
   keep(operation: string, promised: readonly Promised[]): void {
     this.#made.set(operation, promised)
   }

@@ -40,6 +40,9 @@ export interface JournalEntry {
     | 'reverted'
     | 'revert_failed'
     | 'cancel_requested'
+    | 'stuck'
+    | 'resumed'
+    | 'acknowledged'
   readonly data: Json
   readonly atMs: number
 }

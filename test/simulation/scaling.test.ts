@@ -166,7 +166,7 @@ async function simulate(seed: number): Promise<Lab> {
     store: () => (random() < chance.store ? (random() < 0.5 ? 'crash' : 'fail') : null),
   }
   for (let act = 0; act < 8; act++) {
-    if (!lab.alive && !(await lab.boot())) continue
+    if (!lab.alive && !(await lab.boot().catch(() => false))) continue
     await lab.survive(() => one(lab, random))
     if (random() < chance.death) {
       const victims = lab.nodes.flatMap(node => [...node.instances.keys()].map(name => ({ node, name })))

@@ -17,12 +17,13 @@ export const anOperation = (over: Partial<OperationView> = {}): OperationView =>
   cluster_id: 'web',
   type: 'scale_out',
   status: 'running',
-  phase: 'cloning',
+  phase: 'preparing',
   request: { target_count: 3 },
   actor: 'api',
   created_at: '2026-01-02T03:04:05.000Z',
   completed_at: null,
   error: null,
+  phases: [],
   steps: [
     {
       step: 'prepare',
@@ -202,6 +203,7 @@ function resultOf(command: Command): CommandResult {
     case 'scale':
     case 'replace':
     case 'cancel_operation':
+    case 'acknowledge_operation':
       return { result: 'operation', operation: anOperation() }
     case 'deregister_backend':
       return { result: 'removed' }

@@ -131,11 +131,17 @@ export class Lab {
   async boot(): Promise<boolean> {
     const process = this.#assemble()
     this.#process = process
-    return this.survive(async () => {
-      process.clusters.start(await process.scaling.membership())
-      await process.scaling.recover()
-      await this.settle()
-    })
+    try {
+      return await this.survive(async () => {
+        process.clusters.start(await process.scaling.membership())
+        await process.scaling.recover()
+        await this.settle()
+      })
+    } catch (error) {
+      // It could not start, and ends.
+      this.kill()
+      throw error
+    }
   }
 
   /** Lets `act` run as long as the process lives. False: it crashed. */

@@ -3,12 +3,13 @@ import type { OperationView } from '../../scaling/operation.ts'
 import { AdminClient, segment } from '../client.ts'
 import { follow, verdict } from '../follow.ts'
 import { CliError, type Context, line, printJson } from '../io.ts'
-import { endLine, operationLines } from '../steps.ts'
+import { endLine, operationLines, remedyLines } from '../steps.ts'
 import { formatDuration, printable, table } from '../table.ts'
 
 export interface OperationsOptions {
   readonly follow: boolean
   readonly cancel: boolean
+  readonly acknowledge: boolean
   readonly cluster?: string | undefined
   readonly limit: number
 }
@@ -20,7 +21,8 @@ export async function operations(
 ): Promise<void> {
   const client = new AdminClient(context)
   if (id !== undefined) return one(context, client, id, options)
-  if (options.cancel) throw new CliError(2, 'invalid_request', '--cancel needs the ID of an operation.')
+  for (const act of ['cancel', 'acknowledge'] as const)
+    if (options[act]) throw new CliError(2, 'invalid_request', `--${act} needs the ID of an operation.`)
   const query = new URLSearchParams({ limit: String(options.limit) })
   if (options.cluster !== undefined) query.set('cluster', options.cluster)
   const answer = await client.get<{ operations: OperationView[] }>(`/api/v1/operations?${query}`)
@@ -73,8 +75,11 @@ async function one(
   options: OperationsOptions,
 ): Promise<void> {
   const path = `/api/v1/operations/${segment(id)}`
-  const operation = options.cancel
-    ? await client.post<OperationView>(`${path}/cancel`)
+  if (options.cancel && options.acknowledge)
+    throw new CliError(2, 'invalid_request', '--cancel and --acknowledge cannot be asked together.')
+  const act = options.cancel ? 'cancel' : options.acknowledge ? 'acknowledge' : null
+  const operation = act
+    ? await client.post<OperationView>(`${path}/${act}`)
     : await client.get<OperationView>(path)
   if (options.follow) {
     const ended = await follow(context, client, operation)
@@ -84,7 +89,9 @@ async function one(
   }
   if (context.json) return printJson(context.io, operation)
   for (const text of operationLines(operation, context.io.clock.now())) line(context.io.stdout, text)
-  if (operation.status !== 'running') line(context.io.stdout, endLine(operation))
+  if (operation.status === 'running') return
+  line(context.io.stdout, endLine(operation))
+  for (const text of remedyLines(operation)) line(context.io.stdout, text)
 }
 
 function listLines(list: readonly OperationView[], nowMs: number): string[] {

@@ -7,6 +7,8 @@ import { type Step, shortMs } from '../step.ts'
 export const warmUp: Step = {
   name: 'warm_up',
   timeoutMs: () => shortMs,
+  // A new instance that is dead does not come back by asking again.
+  final: true,
   async run({ world, cluster, config, journal }, _intent, signal) {
     const { items } = doneData<AllocateData>(journal, 'allocate')
     const records = items.map(item => world.members.get(item.name)).filter(record => record !== null)

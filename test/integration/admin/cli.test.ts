@@ -48,7 +48,7 @@ t.test('scale follows the operation to its end', async t => {
   t.equal(code, 0)
   t.match(
     out,
-    /^scale_out web {2}operation op1 {2}cloning\n {2}✓ prepare +250 ms\nscale_out of web completed in 1\.5 s\n$/,
+    /^scale_out web {2}operation op1 {2}preparing\n {2}✓ prepare +250 ms\nscale_out of web completed in 1\.5 s\n$/,
   )
   t.equal(err, '')
   t.match(control.asked[0], {

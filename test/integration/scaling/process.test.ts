@@ -156,7 +156,7 @@ t.test('a controller that stops in the middle leaves what the next one undoes', 
   const first = await controller(t, where)
   const request = { type: 'scale_out', target_count: 3, immediate: false, drain_connections: true } as const
   const { id } = await first.scaling.start('web', request, 'test')
-  await until('it clones', async () => (await first.scaling.view(id)).phase === 'clone')
+  await until('it clones', async () => (await first.scaling.view(id)).steps.at(-1)?.step === 'clone')
   await first.close()
 
   const second = await controller(t, where)

@@ -51,7 +51,7 @@ t.test('the list has a line a step; the one that runs counts up', async t => {
     step({ step: 'verify', status: 'running', ended_at: null, duration_ms: null, attempts: 2 }),
   ]
   t.strictSame(operationLines(anOperation({ steps }), nowMs), [
-    'scale_out web  operation op1  cloning',
+    'scale_out web  operation op1  preparing',
     '  ✓ clone                    340 ms',
     '  … verify                    1.5 s  attempt 2',
   ])

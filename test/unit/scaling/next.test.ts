@@ -1,7 +1,7 @@
 /** What comes next, for each shape of journal. */
 import t from 'tap'
 import { limits } from '../../../lib/scaling/limits.ts'
-import { type Decision, leftBehind, next, type RecipeShape } from '../../../lib/scaling/next.ts'
+import { type Decision, leftBehind, next, type RecipeShape, standing } from '../../../lib/scaling/next.ts'
 import type { JournalEntry } from '../../../lib/store/store.ts'
 
 /** a and c can be undone, b leaves nothing behind, c is the pivot, d comes after it. */
@@ -23,6 +23,10 @@ const kinds: Record<string, JournalEntry['kind']> = {
   r: 'reverted',
   x: 'revert_failed',
   c: 'cancel_requested',
+  F: 'failed',
+  S: 'stuck',
+  G: 'resumed',
+  A: 'acknowledged',
 }
 
 /** `a:s a:d` is a journal of two entries. */
@@ -32,11 +36,20 @@ const journal = (text: string): readonly JournalEntry[] =>
     .filter(Boolean)
     .map((pair, index) => {
       const [step, kind] = pair.split(':') as [string, string]
-      return { operation: 'o', seq: index + 1, step, kind: kinds[kind]!, data: null, atMs: 0 }
+      return {
+        operation: 'o',
+        seq: index + 1,
+        step,
+        kind: kinds[kind]!,
+        data: kind === 'F' ? { again: true } : null,
+        atMs: 0,
+      }
     })
 
 const run = (step: string, attempt = 1): Decision => ({ act: 'run', step, attempt })
 const revert = (step: string, attempt = 1): Decision => ({ act: 'revert', step, attempt })
+const restore = (attempt = 1): Decision => ({ act: 'restore', step: 'restore', attempt })
+const stand = (...steps: string[]): Decision => ({ act: 'stand', steps })
 const end = (outcome: 'completed' | 'failed' | 'cancelled'): Decision => ({ act: 'end', outcome })
 
 const spent = limits.attemptsMax
@@ -49,7 +62,8 @@ const table: readonly (readonly [string, Decision, string])[] = [
   ['a:s a:d', run('b'), 'one after another'],
   [abc, run('d'), 'on after the pivot'],
   [`${abc} d:s d:d`, end('completed'), 'all done'],
-  ['a:f', end('failed'), 'failed before it started: nothing to undo'],
+  ['a:f', restore(), 'failed before it started: nothing to undo, and that is looked at'],
+  ['a:f restore:R restore:r', end('failed'), 'looked at'],
   ['a:s a:f', revert('a'), 'a step that failed may have left something'],
   ['a:s a:d b:s b:f', revert('a'), 'what leaves nothing is not undone'],
   ['a:s a:d b:s b:d c:s c:f', revert('c'), 'the pivot that failed is not passed; latest first'],
@@ -57,16 +71,35 @@ const table: readonly (readonly [string, Decision, string])[] = [
   ['a:s a:d b:s b:d c:s c:f c:R', revert('c'), 'an undo without an outcome is repeated'],
   ['a:s a:d b:s b:d c:s c:f c:R c:x', revert('c', 2), 'an undo that failed is repeated'],
   [`a:s a:d b:s b:d c:s c:f ${many('c:x')}`, revert('a'), 'given up on one, the others are undone'],
-  ['a:s a:f a:R a:r', end('failed'), 'undone'],
-  [`a:s a:f ${many('a:x')}`, end('failed'), 'not undone'],
-  ['cancel:c', end('cancelled'), 'cancelled before anything'],
+  [`a:s a:d b:s b:d c:s c:f ${many('c:x')} a:R a:r`, stand('c'), 'and then it stands'],
+  ['a:s a:f a:R a:r', restore(), 'undone: is it as it was?'],
+  ['a:s a:f a:R a:r restore:R', restore(), 'a comparison without an outcome is repeated'],
+  ['a:s a:f a:R a:r restore:R restore:x', restore(2), 'not yet'],
+  [`a:s a:f a:R a:r ${many('restore:x')}`, stand('restore'), 'it stays different'],
+  ['a:s a:f a:R a:r restore:R restore:r', end('failed'), 'undone, and as it was'],
+  [`a:s a:f ${many('a:x')}`, stand('a'), 'not undone'],
+  [`a:s a:f ${many('a:x')} stuck:S stuck:G`, revert('a'), 'resumed: as many attempts again'],
+  [`a:s a:f ${many('a:x')} stuck:S stuck:G a:R a:r`, restore(), 'and this time it goes'],
+  [`a:s a:f ${many('a:x')} stuck:S stuck:A`, end('failed'), 'somebody said that it is well so'],
+  ['a:s a:d b:s b:F', run('b', 2), 'a failure that may pass: again'],
+  ['a:s a:F', revert('a'), 'but what it left behind goes first'],
+  ['a:s a:F a:R a:r', run('a', 2), 'then again'],
+  ['a:s a:F a:R a:x', revert('a', 2), 'an undo between two attempts that failed turns back'],
+  ['a:s a:F a:R a:r a:s a:f', revert('a'), 'the last failure turns back'],
+  ['cancel:c', restore(), 'cancelled before anything'],
+  ['cancel:c restore:R restore:r', end('cancelled'), 'and nothing is different'],
   ['a:s a:d cancel:c', revert('a'), 'cancelled between steps'],
-  ['a:s cancel:c a:f a:R a:r', end('cancelled'), 'the failure of a step that was cancelled is not the cause'],
-  ['a:s a:f cancel:c a:R a:r', end('failed'), 'it had failed before somebody cancelled'],
-  [`a:s cancel:c ${many('a:x')}`, end('failed'), 'cancelled, but not all could be undone'],
+  [
+    'a:s cancel:c a:f a:R a:r restore:R restore:r',
+    end('cancelled'),
+    'the failure of a step that was cancelled is not the cause',
+  ],
+  ['a:s a:f cancel:c a:R a:r restore:R restore:r', end('failed'), 'it had failed before somebody cancelled'],
+  [`a:s cancel:c ${many('a:x')}`, stand('a'), 'cancelled, but not all could be undone'],
   ['a:s a:d recover:f', revert('a'), 'interrupted before the pivot'],
   [`${abc} d:s d:f`, run('d', 2), 'after the pivot: again'],
-  [`${abc} ${many('d:f')}`, end('failed'), 'after the pivot: patience ends'],
+  [`${abc} ${many('d:f')}`, stand('d'), 'after the pivot: patience ends'],
+  [`${abc} ${many('d:f')} stuck:S stuck:G`, run('d'), 'and comes back'],
   [`${abc} cancel:c`, run('d'), 'after the pivot nobody cancels'],
   [`${abc} d:s d:f d:s d:d`, end('completed'), 'done at the second attempt'],
 ]
@@ -74,5 +107,11 @@ const table: readonly (readonly [string, Decision, string])[] = [
 for (const [text, expected, why] of table)
   t.strictSame(next(recipe, journal(text)), expected, `${why}: ${text}`)
 
-t.strictSame(leftBehind(recipe, journal('a:s a:f a:R a:x a:R a:r')), [])
-t.strictSame(leftBehind(recipe, journal('a:s a:f a:R a:x')), ['a'])
+t.strictSame(leftBehind(journal('a:s a:f a:R a:x a:R a:r')), [])
+t.strictSame(leftBehind(journal('a:s a:f a:R a:x')), ['a'])
+
+t.strictSame(standing(journal('a:s stuck:S')), true)
+t.strictSame(standing(journal('a:s stuck:S stuck:G')), false)
+
+const finalD = { ...recipe, steps: [...recipe.steps.slice(0, 3), { name: 'd', undoable: true, final: true }] }
+t.strictSame(next(finalD, journal(`${abc} ${many('d:f')}`)), end('failed'), 'nothing would mend it')

@@ -1,0 +1,84 @@
+/** Looking at a cluster before an operation and after its undo, for `picture.ts` to compare. */
+import type { Held } from '../hypervisor/driver.ts'
+import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
+import {
+  type AllocateData,
+  claimedNames,
+  type GoldenValue,
+  goldenKey,
+  intentOf,
+  type PlanData,
+  type PrepareIntent,
+} from './facts.ts'
+import { servingIds } from './membership-change.ts'
+import type { Difference } from './next.ts'
+import { differencesBetween, type Own, type Picture, pictureOf, type Scene } from './picture.ts'
+import type { World } from './world.ts'
+
+/** What is there now, for the journal. */
+export async function takePicture(
+  world: World,
+  cluster: string,
+  held: ReadonlyMap<string, Held | null>,
+): Promise<Picture> {
+  return pictureOf(await sceneOf(world, cluster, held))
+}
+
+/** What is not as it was before the operation. Asks every node. */
+export async function differencesAfter(
+  world: World,
+  record: OperationRecord,
+  journal: readonly JournalEntry[],
+): Promise<readonly Difference[]> {
+  const held = await world.reality.inspectAll()
+  const before = lastDone<{ readonly picture?: Picture }>(journal, 'collect_metrics')?.picture ?? null
+  const scene = await sceneOf(world, record.cluster, held)
+  return differencesBetween(before, scene, ownOf(world, record, journal))
+}
+
+/** The nodes on which an operation's own things are, as far as its journal says. */
+export function nodesOfJournal(journal: readonly JournalEntry[]): readonly string[] {
+  const { items = [], snapshots = [] } = lastDone<Partial<AllocateData>>(journal, 'allocate') ?? {}
+  const victims = lastDone<Partial<PlanData>>(journal, 'plan')?.victims ?? []
+  return [...new Set([...items, ...snapshots, ...victims].map(row => row.node))]
+}
+
+function ownOf(world: World, record: OperationRecord, journal: readonly JournalEntry[]): Own {
+  const sources = intentOf<Partial<PrepareIntent>>(journal, 'prepare')?.snapshots ?? []
+  const fenced = intentOf<{ readonly names?: readonly string[] }>(journal, 'fence')?.names ?? []
+  return {
+    operation: record.id,
+    nodes: claimedNames(journal).length > 0 ? nodesOfJournal(journal) : [],
+    taken: [...sources.map(({ source }) => source), ...fenced],
+    reserved: world.promises.of(record.id),
+  }
+}
+
+async function sceneOf(
+  world: World,
+  cluster: string,
+  held: ReadonlyMap<string, Held | null>,
+): Promise<Scene> {
+  const { installation, members, promises, store, clusters } = world
+  const golden = (await store.value(goldenKey(cluster))) as GoldenValue | null
+  const marked = new Set((await store.membership()).marks.map(({ backend }) => backend))
+  const serving = servingIds(world, cluster)
+  const door = (id: string) => {
+    if (!serving.has(id)) return 'absent'
+    const { state, health } = clusters.backend(cluster, id)
+    const drains = state === 'draining' || state === 'drained'
+    // An operator's mark and the application's own wish are theirs.
+    return drains && !marked.has(id) && health.says === 'ready' ? 'closed' : 'open'
+  }
+  return {
+    ...{ installation, cluster, held, door },
+    members: members.of(cluster),
+    golden: golden?.snapshot ?? null,
+    promised: promises.all(),
+  }
+}
+
+function lastDone<T>(journal: readonly JournalEntry[], step: string): T | null {
+  const entry = journal.findLast(entry => entry.step === step && entry.kind === 'done')
+  return (entry?.data as Json as T | undefined) ?? null
+}
