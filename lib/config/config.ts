@@ -76,7 +76,8 @@ export interface AdminConfig {
 
 export type StoreConfig = { readonly kind: 'memory' } | { readonly kind: 'sqlite'; readonly path: string }
 
-export type DriverKind = 'process' | 'qemu'
+export const driverKinds = ['process', 'qemu', 'firecracker'] as const
+export type DriverKind = (typeof driverKinds)[number]
 
 export interface Resources {
   readonly cpus: number

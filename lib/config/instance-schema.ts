@@ -1,11 +1,10 @@
 /** The keys of `clusters[].instance`: how an instance is made, and what its clones are copies of. @pure */
 import { strict, z } from '../schema.ts'
-import type { InstanceConfig } from './config.ts'
+import { driverKinds, type InstanceConfig } from './config.ts'
 import { choice, ratio, requestPath, size, whole } from './fields.ts'
 import { statuses } from './health-schema.ts'
 
-export const drivers = ['process', 'qemu'] as const
-export const laterDrivers = ['cloud-hypervisor', 'cloud_hypervisor', 'firecracker']
+export const laterDrivers = ['cloud-hypervisor', 'cloud_hypervisor']
 export const cpusMax = 1024
 const warmRequestsMax = 32
 const MiB = 1024 ** 2
@@ -26,7 +25,7 @@ const warmRequest = strict({
 
 /** A live clone has its source's sessions, and its secrets, connections and leases: nobody gets that without asking for it. */
 export const instance = strict({
-  driver: choice(drivers, laterDrivers),
+  driver: choice(driverKinds, laterDrivers),
   port: whole(1, 65_535, 'port').prefault(8080),
   resources: resources({ cpus: 1, memory: '384MiB', disk: '1GiB' }).prefault({}),
   clone_from: choice(['live', 'golden']).prefault('golden'),

@@ -5,6 +5,7 @@
 import { type ShapeFault, show } from '../schema.ts'
 import { type Address, formatAddress, isLoopback, overlap, parseAddress } from '../units.ts'
 import { balanceFaults } from './balance-rules.ts'
+import { type DriverKind, driverKinds } from './config.ts'
 import { routeHost, routePath } from './fields.ts'
 import { fault, type Group, isGroup, items, type Path } from './plain-values.ts'
 
@@ -125,7 +126,7 @@ function driverFaults(root: Group): ShapeFault[] {
   const held = new Set(items(root.nodes).map(node => node.driver))
   return items(root.clusters).flatMap((cluster, i) => {
     const driver = isGroup(cluster.instance) ? cluster.instance.driver : undefined
-    if ((driver !== 'process' && driver !== 'qemu') || held.has(driver)) return []
+    if (!driverKinds.includes(driver as DriverKind) || held.has(driver)) return []
     const message = `no node has the driver \`${driver}\``
     const fix = `add \`{ id: local, driver: ${driver} }\` to \`nodes\`, or leave \`nodes\` out`
     return [fault(['clusters', i, 'instance', 'driver'], message, fix)]

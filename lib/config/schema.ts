@@ -5,10 +5,17 @@
 import { policyBounds, policyDefaults, policyOfView, protections } from '../policy.ts'
 import { refuse, show, strict, z } from '../schema.ts'
 import { backend, balanceKeys, route, timeouts, zone } from './balance-schema.ts'
-import type { AffinityConfig, ClusterConfig, HashParameter, NodeConfig, StoreConfig } from './config.ts'
+import {
+  type AffinityConfig,
+  type ClusterConfig,
+  driverKinds,
+  type HashParameter,
+  type NodeConfig,
+  type StoreConfig,
+} from './config.ts'
 import { address, autoOr, choice, cookieName, dnsId, filePath, network, ratio, whole } from './fields.ts'
 import { health, outlier } from './health-schema.ts'
-import { cpusMax, drivers, instance, laterDrivers, resources } from './instance-schema.ts'
+import { cpusMax, instance, laterDrivers, resources } from './instance-schema.ts'
 import { drain, shutdown, shutdownGrace } from './leaving-schema.ts'
 import { accessLogFor, tracingFor } from './observe-schema.ts'
 import { hedge, limits, overloadFor, rateLimit, resilienceOf, retries } from './resilience-schema.ts'
@@ -55,7 +62,7 @@ const storeFor = ({ absolute }: Surroundings) =>
 const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
   strict({
     id: dnsId(32),
-    driver: choice(drivers, laterDrivers),
+    driver: choice(driverKinds, laterDrivers),
     zone: dnsId(63).prefault('default'),
     capacity: resources({
       cpus: Math.min(cpus, cpusMax),

@@ -10,6 +10,7 @@ type Template = Readonly<Record<string, unknown>>
 const pathFields: Record<DriverKind, readonly string[]> = {
   process: ['cwd'],
   qemu: ['kernel', 'initrd'],
+  firecracker: ['kernel', 'initrd', 'rootfs'],
 }
 
 /** The template with its paths absolute. */

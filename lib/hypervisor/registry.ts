@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { DriverKind, NodeConfig } from '../config/config.ts'
 import type { Log } from '../log.ts'
 import type { Driver } from './driver.ts'
+import { createFirecrackerDriver } from './firecracker/driver.ts'
 import { createProcessDriver } from './process/driver.ts'
 import { createQemuDriver } from './qemu/driver.ts'
 
@@ -16,6 +17,7 @@ export type DriverFactory = (node: NodeConfig, deps: DriverDeps) => Driver
 const factories = {
   process: createProcessDriver,
   qemu: createQemuDriver,
+  firecracker: createFirecrackerDriver,
 } as const satisfies Record<DriverKind, DriverFactory>
 
 /** Throws `invalid_config` when the node's options are not the driver's. Touches nothing yet. */

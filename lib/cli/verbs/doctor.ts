@@ -5,7 +5,7 @@
 import { statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Config, NodeConfig } from '../../config/config.ts'
+import { type Config, driverKinds, type NodeConfig } from '../../config/config.ts'
 import { faultLine, loadConfig } from '../../config/load.ts'
 import type { Diagnosis } from '../../hypervisor/driver.ts'
 import { silentLog } from '../../log.ts'
@@ -26,7 +26,7 @@ export async function doctor(
   const rows: Row[] = [nodeVersion()]
   const config = options.config === undefined ? null : await configRows(options.config, rows)
   if (config) for (const node of config.nodes) rows.push(...(await nodeRows(context, node, config)))
-  else for (const driver of ['process', 'qemu'] as const) rows.push(...(await driverRows(context, driver)))
+  else for (const driver of driverKinds) rows.push(...(await driverRows(context, driver)))
   rows.push(...(await serverRows(context, options.adminGiven)))
   const failed = rows.filter(row => row.needed && !row.ok)
   if (context.json) printJson(context.io, { ok: failed.length === 0, checks: rows })
