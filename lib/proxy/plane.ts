@@ -31,7 +31,8 @@ import { noMaterial, type TlsMaterial } from './tls/material.ts'
 
 /** A thread that does not acknowledge for this long has a stuck event loop and is replaced. */
 const acknowledgeTimeoutMs = 10_000
-const startTimeoutMs = 15_000
+/** Generous: on a machine that is short of processors a late start is better than none. */
+const startTimeoutMs = 60_000
 const restartDelayMinMs = 100
 const restartDelayMaxMs = 5_000
 /** A thread that served this long starts its backoff anew. */

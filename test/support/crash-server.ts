@@ -4,6 +4,7 @@
  * Prints one JSON line with its ports when it serves.
  */
 import { readFileSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { silentLog } from '../../lib/log.ts'
 import { startServer } from '../../lib/server.ts'
@@ -48,6 +49,8 @@ for (const name of [
 }
 
 const server = await startServer(config, { store: mortal, log: silentLog })
+// Written at a process's end otherwise, and this one has none: each of a hundred heirs would compile everything again.
+flushCompileCache()
 process.on('message', (arm: Arm) => {
   left = arm.entry
   moment = arm.moment

@@ -22,7 +22,6 @@ export interface DemoOptions {
   readonly minInstances?: number
   readonly directory?: string
   readonly healthyThreshold?: number
-  readonly unhealthyThreshold?: number
   readonly healthInterval?: string
 }
 
@@ -64,7 +63,11 @@ async function document(options: DemoOptions, directory: string) {
         id: 'local',
         driver: options.driver,
         capacity: { cpus: 16, memory: '16GiB', disk: '40GiB' },
-        options: { directory: join(directory, 'local') },
+        options: {
+          directory: join(directory, 'local'),
+          // On a machine with much else to do a boot takes its time.
+          ...(vm ? { boot_timeout_ms: 600_000 } : {}),
+        },
       },
     ],
     clusters: [
@@ -92,7 +95,7 @@ async function document(options: DemoOptions, directory: string) {
           // An emulated machine that many ask at once is slow, not ill.
           timeout: vm ? '5s' : '1s',
           healthy_threshold: options.healthyThreshold ?? 2,
-          unhealthy_threshold: options.unhealthyThreshold ?? (vm ? 6 : 3),
+          unhealthy_threshold: vm ? 6 : 3,
         },
         // QEMU's own network takes new connections one at a time: a crowd that comes back at once waits in line.
         ...(vm ? { timeouts: { connect: '15s' } } : {}),

@@ -1,10 +1,13 @@
-/** Waits for a fact, with a deadline; for tests that watch something from the outside. */
+/**
+ * Waits for a fact, with a deadline; for tests that watch something from the outside. It looks often at first and then less: whoever
+ * waits long for a machine to boot should not take its processor away.
+ */
 export async function until<T>(
   what: string,
   probe: () => T | Promise<T>,
-  timeoutMs = 30_000,
+  timeoutMs = 120_000,
 ): Promise<NonNullable<T>> {
-  const deadline = performance.now() + timeoutMs
+  const startedAtMs = performance.now()
   let last: unknown
   for (;;) {
     try {
@@ -14,11 +17,15 @@ export async function until<T>(
     } catch (error) {
       last = error
     }
-    if (performance.now() > deadline) {
+    const waitedMs = performance.now() - startedAtMs
+    if (waitedMs > timeoutMs) {
       throw new Error(
         `${what}: not within ${timeoutMs / 1000} s (last: ${last instanceof Error ? last.message : JSON.stringify(last)})`,
       )
     }
-    await new Promise(resolve => setTimeout(resolve, 15))
+    await new Promise(resolve => setTimeout(resolve, Math.min(pollMsMax, Math.max(pollMsMin, waitedMs / 20))))
   }
 }
+
+const pollMsMin = 10
+const pollMsMax = 100

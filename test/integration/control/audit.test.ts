@@ -8,8 +8,6 @@ import { ManualClock } from '../../support/manual-clock.ts'
 import { origin } from '../../support/origin.ts'
 import { reloadable } from '../../support/reloadable.ts'
 
-t.setTimeout(60_000)
-
 t.test('who, what, from, to, why and the outcome of each command', async t => {
   const { port } = await origin(t, 'a')
   const document = (weight: number) => ({

@@ -1,3 +1,3 @@
 import { crashSuite } from './suite.ts'
 
-crashSuite({ driver: 'process', moments: ['after', 'before'], readyTimeoutMs: 30_000, limitMs: 300_000 })
+crashSuite({ driver: 'process', moments: ['after', 'before'], readyTimeoutMs: 120_000 })

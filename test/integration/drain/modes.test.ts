@@ -8,8 +8,6 @@ import { origin } from '../../support/origin.ts'
 import { Echoing } from '../../support/reloadable.ts'
 import { until } from '../../support/wait.ts'
 
-t.setTimeout(60_000)
-
 interface Client {
   readonly jar: Map<string, string>
   home: string

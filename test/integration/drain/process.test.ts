@@ -8,8 +8,6 @@ import { type Demo, demoCluster } from '../../support/demo-cluster.ts'
 import { get } from '../../support/load.ts'
 import { until } from '../../support/wait.ts'
 
-t.setTimeout(90_000)
-
 t.test('drain, restart, ready, maint', async t => {
   const demo = await demoCluster(t, {
     driver: 'process',

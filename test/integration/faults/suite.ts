@@ -17,12 +17,11 @@ import { fullDisk } from '../../support/full-disk.ts'
 import { get, Load } from '../../support/load.ts'
 import { until } from '../../support/wait.ts'
 
-const waitMs = 180_000
+const waitMs = 400_000
 
 export interface FaultOptions {
   readonly driver: DriverKind
   readonly pauseMs: number
-  readonly limitMs: number
 }
 
 interface Scene {
@@ -34,13 +33,12 @@ interface Scene {
 }
 
 export function faultSuite(options: FaultOptions): void {
-  t.setTimeout(options.limitMs)
   t.test(`faults while growing on ${options.driver}`, async t => {
     const scene = await open(t, options.driver)
     const port = scene.server.listeners[0]!.port
     const load = new Load({
       ...{ port, connections: 8, webSockets: 2, pauseMs: options.pauseMs },
-      ...{ limitMs: options.limitMs, reopen: false },
+      ...{ limitMs: 800_000, reopen: false },
     })
     await load.start()
     await cloneKilled(scene)
@@ -70,7 +68,9 @@ async function open(t: Test, driver: DriverKind): Promise<Scene> {
 }
 
 async function cloneKilled(scene: Scene): Promise<void> {
+  const cloning = step(scene, 'clone', 'started')
   const operation = await grow(scene)
+  await cloning
   const [pid] = await until('the clone runs', () => {
     const found = processesOf(cloneOf(operation))
     return found.length > 0 ? found : null

@@ -28,9 +28,7 @@ const options = {
   timeoutMs: 180_000,
 }
 
-t.setTimeout(600_000)
-
-t.test('on one source', { timeout: 600_000 }, async t => {
+t.test('on one source', async t => {
   const bench = new Bench(t, options)
   const source = await bench.running('web-op1-1')
   await ask(source, '/sessions/kept', 'in memory')

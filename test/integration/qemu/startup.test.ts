@@ -7,8 +7,6 @@ import { silentLog } from '../../../lib/log.ts'
 import { startServer } from '../../../lib/server.ts'
 import { demoCluster } from '../../support/demo-cluster.ts'
 
-t.setTimeout(120_000)
-
 const withTemplate = (config: Config, template: Record<string, unknown>): Config => ({
   ...config,
   clusters: config.clusters.map(cluster => ({ ...cluster, instance: { ...cluster.instance!, template } })),

@@ -8,8 +8,6 @@ import { origin } from '../../support/origin.ts'
 import { Echoing, reloadable } from '../../support/reloadable.ts'
 import { until } from '../../support/wait.ts'
 
-t.setTimeout(90_000)
-
 const at = (port: number) => `127.0.0.1:${port}`
 
 function document(ports: Readonly<Record<string, number>>, over: object = {}, cluster: object = {}) {

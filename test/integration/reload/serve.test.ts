@@ -9,8 +9,6 @@ import { origin } from '../../support/origin.ts'
 import { Echoing } from '../../support/reloadable.ts'
 import { until } from '../../support/wait.ts'
 
-t.setTimeout(60_000)
-
 const main = join(import.meta.dirname, '../../../lib/cli/main.ts')
 
 t.test('reloads on SIGHUP and on request, says why not, and leaves in time', async t => {

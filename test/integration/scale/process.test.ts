@@ -5,6 +5,5 @@ scaleScenario({
   connections: 64,
   webSockets: 20,
   pauseMs: 20,
-  operationTimeoutMs: 60_000,
-  limitMs: 200_000,
+  operationTimeoutMs: 120_000,
 })
