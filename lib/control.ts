@@ -152,6 +152,7 @@ export class Control {
       last_operation: last
         ? { id: last.id, type: last.type, status: last.status, completed_at: last.completed_at }
         : null,
+      ...(await scaling.readiness.view(id)),
     }
   }
 

@@ -26,7 +26,8 @@ interface Bound {
 }
 
 export const policyBounds = {
-  min_instances: { min: 1, max: 100, whole: true },
+  /** 0 only in a cluster that scales to zero. */
+  min_instances: { min: 0, max: 100, whole: true },
   max_instances: { min: 1, max: 100, whole: true },
   target_cpu_utilization: { min: 0.05, max: 1, whole: false },
   scale_in_cooldown_seconds: { min: 0, max: 86_400, whole: true },
@@ -51,8 +52,8 @@ export interface PolicyFault {
   readonly fix: string
 }
 
-/** Everything that is impossible in it, each with its field and the fix. */
-export function policyFaults(policy: PolicyView): readonly PolicyFault[] {
+/** Everything that is impossible in it, each with its field and the fix. `toZero`: requests can wait for an instance. */
+export function policyFaults(policy: PolicyView, toZero: boolean): readonly PolicyFault[] {
   const faults: PolicyFault[] = []
   for (const [field, { min, max, whole }] of Object.entries(policyBounds)) {
     const value = policy[field as keyof typeof policyBounds]
@@ -60,6 +61,12 @@ export function policyFaults(policy: PolicyView): readonly PolicyFault[] {
     const fix = `a ${whole ? 'whole ' : ''}number from ${min} to ${max}`
     faults.push({ field, message: `\`${value}\` is out of bounds`, fix })
   }
+  if (policy.min_instances === 0 && !toZero)
+    faults.push({
+      field: 'min_instances',
+      message: 'min_instances 0 leaves nobody to answer',
+      fix: 'at least 1, or `scaling.scale_to_zero` in the configuration file',
+    })
   if (policy.min_instances > policy.max_instances && faults.length === 0)
     faults.push({
       field: 'min_instances',

@@ -23,6 +23,7 @@ import { Observation } from './proxy/observe/observation.ts'
 import { Plane } from './proxy/plane.ts'
 import { TlsHolder } from './proxy/tls/holder.ts'
 import { TlsKeeper } from './proxy/tls/keeper.ts'
+import type { Wanted } from './proxy/waking.ts'
 import { Reload } from './reload.ts'
 import { Scaling } from './scaling/scaling.ts'
 import { startSchedule } from './schedule.ts'
@@ -103,10 +104,12 @@ async function compose(
   await checkTemplates(config, nodes)
 
   // Clusters.
-  const { plane, clusters } = await createPlanes(ground)
+  const { plane, clusters } = await createPlanes(ground, wanted => {
+    for (const { cluster } of wanted) void scaling.readiness.wanted(cluster)
+  })
 
   // Scaling reads reality before the first request is let in.
-  const scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation })
+  const scaling: Scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation })
   const policies = new Policies({ clusters, store, audit: new Audit(ground) })
   await policies.restore(config)
   clusters.start(await scaling.membership())
@@ -169,13 +172,17 @@ async function compose(
 }
 
 /** Both planes, with nobody listening yet. */
-async function createPlanes(ground: Ground): Promise<{ readonly plane: Plane; readonly clusters: Clusters }> {
+async function createPlanes(
+  ground: Ground,
+  onWanted: (wanted: readonly Wanted[]) => void,
+): Promise<{ readonly plane: Plane; readonly clusters: Clusters }> {
   const { config, store, clock, tls, undo } = ground
   const board = Board.create(config.threads)
   const { listeners, threads, trustedProxies, debugHeaders, overload } = config
   const plane: Plane = new Plane({
     ...{ ...ground, board, listeners, threads, trustedProxies, debugHeaders, overload },
     onSessions: seen => clusters.noteSessions(seen),
+    onWanted,
     tls: () => tls.material(),
   })
   const holder = new TlsHolder(tls.material())
@@ -212,7 +219,10 @@ function createControl(
   const metrics = new Metrics({
     ...{ version: packageVersion, observation, generation: () => clusters.generation() },
     clusters: () =>
-      clusters.ids().map(id => ({ id, instances: scaling.count(id), backends: clusters.backends(id) })),
+      clusters.ids().map(id => ({
+        ...{ id, instances: scaling.count(id), warm: scaling.readiness.warm(id) },
+        backends: clusters.backends(id),
+      })),
   })
   const control = new Control({
     ...{ ...ground, clusters, scaling, policies, audit: new Audit(ground) },
@@ -287,6 +297,8 @@ function housekeeping(parts: {
   const { scaling, clusters, store, clock, reload, tls } = parts
   return [
     { name: 'reconcile', cron: '*/10 * * * * *', run: () => scaling.reconcile() },
+    { name: 'scale to zero', cron: '* * * * * *', run: () => scaling.readiness.lookForIdle() },
+    { name: 'stand ready', cron: '* * * * * *', run: () => scaling.readiness.keepReady() },
     {
       name: 'rotate affinity keys',
       cron: '0 3 * * *',

@@ -2,6 +2,7 @@
 import type { BackendView } from './cluster/backend.ts'
 import type { PolicyView } from './policy.ts'
 import type { OperationView } from './scaling/operation.ts'
+import type { ReadyView } from './scaling/ready.ts'
 
 export interface ClusterView {
   readonly cluster_id: string
@@ -26,7 +27,7 @@ export interface PolicyAnswer extends PolicyView {
   readonly set_at: string | null
 }
 
-export interface ClusterStatus {
+export interface ClusterStatus extends ReadyView {
   readonly cluster_id: string
   readonly instances: number
   readonly scaling_status: 'stable' | 'scaling' | 'failed'

@@ -59,6 +59,18 @@ export const statusShape: z.ZodType<ClusterStatus> = z.strictObject({
   last_operation: z
     .strictObject({ id: z.string(), type: z.string(), status: z.string(), completed_at: time.nullable() })
     .nullable(),
+  golden: z
+    .strictObject({ snapshot: z.string(), node: z.string(), bytes: count, made_at: time })
+    .nullable()
+    .meta({ description: 'What new instances are clones of; null where there is none that fits.' }),
+  warm_pool: z
+    .strictObject({
+      size: count,
+      state: z.enum(['paused', 'ready']),
+      ready: count.meta({ description: 'Could be taken now.' }),
+      instances: z.array(z.string()),
+    })
+    .nullable(),
 })
 
 const healthStatus = z.enum(['unknown', 'healthy', 'degraded', 'unhealthy'])

@@ -54,6 +54,7 @@ function compileCluster(
     resilience,
     protocol,
     tls,
+    wake: config.standby.scaleToZero,
   }
   const sameMembers = former !== null && sameItems(former.members, members)
   if (sameMembers && sameSetting(former, setting)) return former

@@ -12,6 +12,7 @@ import type {
   RouteConfig,
   TimeoutsConfig,
   UpstreamTlsConfig,
+  WakeConfig,
 } from '../config/config.ts'
 
 export interface TableData {
@@ -36,6 +37,8 @@ export interface TableCluster {
   readonly protocol?: 'http1' | 'h2'
   /** Absent or null: plain text. */
   readonly tls?: UpstreamTlsConfig | null
+  /** Absent or null: who finds nobody is refused. Otherwise it waits until somebody was made. */
+  readonly wake?: WakeConfig | null
   readonly members: readonly TableMember[]
 }
 

@@ -2,6 +2,9 @@
  * The configuration as the rest of the program sees it: checked, defaulted, frozen, with units in its names. @pure
  * The file format (snake_case, `30s`, `512MiB`) is described in `schema.ts`, which produces these types.
  */
+import type { StandbyConfig } from './standby.ts'
+
+export type { StandbyConfig, WakeConfig, WarmPoolConfig } from './standby.ts'
 export interface Config {
   readonly listeners: readonly ListenerConfig[]
   /** Number of data-plane worker threads; 0 runs both planes on the main thread. `auto` is resolved on load. */
@@ -290,6 +293,8 @@ export interface ClusterConfig {
   /** null: nobody is ejected. */
   readonly outlier: OutlierConfig | null
   readonly scaling: ScalingPolicy
+  /** The keys `scaling.scale_to_zero` and `scaling.warm_pool`: of the file only. */
+  readonly standby: StandbyConfig
   readonly timeouts: TimeoutsConfig
   readonly resilience: ResilienceConfig
 }

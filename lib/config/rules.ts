@@ -85,13 +85,47 @@ function clusterFaults(cluster: Group, path: Path): ShapeFault[] {
   )
     faults.push(fault(path, 'the cluster has nothing to send to', 'add `backends` or `instance`'))
   const scaling = isGroup(cluster.scaling) ? cluster.scaling : {}
-  const min = scaling.min_instances ?? 1
+  const zero = isGroup(scaling.scale_to_zero)
+  const min = scaling.min_instances ?? (zero ? 0 : 1)
   const max = scaling.max_instances ?? 10
   if (typeof min === 'number' && typeof max === 'number' && min > max) {
     const key = scaling.min_instances === undefined ? 'max_instances' : 'min_instances'
     const message = `min_instances ${min} is more than max_instances ${max}`
     faults.push(fault([...path, 'scaling', key], message, 'min_instances must not be above max_instances'))
   }
+  if (min === 0 && !zero)
+    faults.push(
+      fault(
+        [...path, 'scaling', 'min_instances'],
+        'min_instances 0 leaves nobody to answer',
+        'add `scale_to_zero: {}`, or make it at least 1',
+      ),
+    )
+  if (zero && min !== 0)
+    faults.push(
+      fault(
+        [...path, 'scaling', 'min_instances'],
+        `min_instances ${min} and \`scale_to_zero\` contradict each other`,
+        'write 0 or leave it out',
+      ),
+    )
+  if (zero && hasBackends)
+    faults.push(
+      fault(
+        [...path, 'scaling', 'scale_to_zero'],
+        'a cluster with `backends` of its own never has nobody',
+        'remove `scale_to_zero`, or the backends',
+      ),
+    )
+  const live = isGroup(cluster.instance) && cluster.instance.clone_from === 'live'
+  if (isGroup(scaling.warm_pool) && live && !zero)
+    faults.push(
+      fault(
+        [...path, 'scaling', 'warm_pool'],
+        'a warm pool holds golden clones, and `clone_from: live` takes none of them',
+        'remove `warm_pool`, or write `clone_from: golden`',
+      ),
+    )
   return faults
 }
 

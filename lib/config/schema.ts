@@ -2,7 +2,6 @@
  * The keys of `tidegate.yaml`, their types, bounds and defaults, and how each becomes a field of `Config`. @pure
  * The keys are a promise (`docs/config.md` lists them all). What spans several keys is in `rules.ts`.
  */
-import { policyBounds, policyDefaults, policyOfView, protections } from '../policy.ts'
 import { refuse, show, strict, z } from '../schema.ts'
 import { backend, balanceKeys, route, timeouts, zone } from './balance-schema.ts'
 import {
@@ -13,12 +12,13 @@ import {
   type NodeConfig,
   type StoreConfig,
 } from './config.ts'
-import { address, autoOr, choice, cookieName, dnsId, filePath, network, ratio, whole } from './fields.ts'
+import { address, autoOr, choice, cookieName, dnsId, filePath, network, whole } from './fields.ts'
 import { health, outlier } from './health-schema.ts'
 import { cpusMax, instance, laterDrivers, resources } from './instance-schema.ts'
 import { drain, shutdown, shutdownGrace } from './leaving-schema.ts'
 import { accessLogFor, tracingFor } from './observe-schema.ts'
 import { hedge, limits, overloadFor, rateLimit, resilienceOf, retries } from './resilience-schema.ts'
+import { scaling } from './scaling-schema.ts'
 import { listenerFor, upstreamTls } from './tls-schema.ts'
 
 export const listMax = 1000
@@ -113,23 +113,6 @@ const affinity = z.preprocess(
   ]),
 )
 
-const bounded = (key: Exclude<keyof typeof policyBounds, 'target_cpu_utilization'>) =>
-  whole(policyBounds[key].min, policyBounds[key].max, key)
-const { target_cpu_utilization: cpu } = policyBounds
-
-const scaling = strict({
-  min_instances: bounded('min_instances').prefault(1),
-  max_instances: bounded('max_instances').prefault(10),
-  target_cpu_utilization: ratio(cpu.min, cpu.max).prefault(0.6),
-  scale_in_cooldown_seconds: bounded('scale_in_cooldown_seconds').prefault(300),
-  scale_out_cooldown_seconds: bounded('scale_out_cooldown_seconds').prefault(60),
-  disruption_budget: bounded('disruption_budget').prefault(policyDefaults.disruption_budget),
-  scale_in_cancel_in_flight: bounded('scale_in_cancel_in_flight').prefault(
-    policyDefaults.scale_in_cancel_in_flight,
-  ),
-  protect: choice(protections).prefault(policyDefaults.protect),
-}).transform(policyOfView)
-
 const cluster = strict({
   id: dnsId(32),
   routes: list(route).prefault([{}]),
@@ -154,6 +137,8 @@ const cluster = strict({
     ctx,
   ): ClusterConfig => ({
     ...value,
+    scaling: value.scaling.policy,
+    standby: value.scaling.standby,
     hashBalanceFactor: hash_balance_factor,
     slowStartMs: slow_start,
     zonePreference: zone_preference,

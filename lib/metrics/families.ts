@@ -19,6 +19,8 @@ export interface Snapshot {
   readonly clusters: readonly {
     readonly id: string
     readonly instances: number
+    /** Of its warm pool; left out: it has none. */
+    readonly warm?: { readonly ready: number; readonly making: number } | null
     readonly backends: readonly BackendView[]
   }[]
 }
@@ -90,6 +92,20 @@ const perCluster: readonly Family[] = [
   rowFamily('tidegate_tunnels_opened_total', 'Upgraded connections that were opened.', 'tunnelsOpened'),
   family('tidegate_instances', 'Instances of the cluster.', 'gauge', ({ clusters }) =>
     clusters.map(({ id, instances }) => ({ labels: { cluster: id }, value: instances })),
+  ),
+  family(
+    'tidegate_warm_pool_instances',
+    'Instances of the warm pool: ready to be taken, and being made or on their way out.',
+    'gauge',
+    ({ clusters }) =>
+      clusters.flatMap(({ id, warm }) =>
+        warm
+          ? [
+              { labels: { cluster: id, state: 'ready' }, value: warm.ready },
+              { labels: { cluster: id, state: 'making' }, value: warm.making },
+            ]
+          : [],
+      ),
   ),
 ]
 

@@ -28,6 +28,7 @@ import { stopServing } from './stopping.ts'
 import { TlsHolder } from './tls/holder.ts'
 import { parseTrustedProxies } from './trusted-proxies.ts'
 import { Tunnels } from './tunnel.ts'
+import { Waking } from './waking.ts'
 
 /** Sightings are sent in batches: at most this old, at most this many. */
 const sessionsFlushMs = 200
@@ -149,6 +150,12 @@ export class DataPlane {
         clock,
         changed,
       }),
+      waking: new Waking({
+        clock,
+        threads: board.threads,
+        serves: cluster => this.#table.serves(cluster),
+        tell: wanted => this.#deps.post({ type: 'wanted', wanted }),
+      }),
       observer: new Observer(observe, { thread, clock, log, random: Math.random }),
       random: Math.random,
       exchanges: new Exchanges(),
@@ -213,6 +220,7 @@ export class DataPlane {
     this.#listeners.destroy()
     this.#context.mirrors.close()
     this.#context.overload.close()
+    this.#context.waking.close()
     this.#guards.close()
     this.#context.tunnels.cutAll()
     this.#context.forwards.close()

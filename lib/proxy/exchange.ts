@@ -12,6 +12,7 @@
  * `full`: there is room in the cluster, and none on a member that would do.
  */
 import type { Member } from '../cluster/member.ts'
+import type { WakeConfig } from '../config/config.ts'
 import { type ErrorCode, errorTable } from '../errors.ts'
 import { AskedFor } from './asked.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
@@ -30,10 +31,11 @@ import type { Listed } from './roster.ts'
 import type { MatchedRoute, RouteCluster } from './route-table.ts'
 import { chooseCluster, mirrorOf, partOf } from './split.ts'
 import { Telling } from './telling.ts'
+import type { WakeClient } from './waking.ts'
 
 export type { DataPlaneContext } from './exchanges.ts'
 
-export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Listed {
+export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Listed, WakeClient {
   listedAt = -1
   readonly #context: DataPlaneContext
   readonly #client: ClientEnd
@@ -164,6 +166,8 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     const picked = pick(this.#cluster!, asked, this.#tried ?? nobodyTried)
     if (picked.member === null) {
       if (picked.full && !this.#sent) return false
+      const { wake } = this.#cluster!.from
+      if (wake && !this.#sent && this.#lastFailure === null) return this.#waitForInstance(wake)
       const last = this.#lastFailure
       this.#refuse(last ?? picked.code, last === null ? picked.reason : null)
       return true
@@ -184,6 +188,22 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     if (hedge === null || this.#client.upgrade) return
     const { method, hasBody, sticky, nowMs } = this.#sending(attempt)
     if (hedge.suits(method, hasBody, sticky, nowMs)) this.#attempts.arm(hedge, this)
+  }
+
+  /** Nobody is there, and somebody can be called. */
+  #waitForInstance(wake: WakeConfig): true {
+    this.#told.phase = 'queue'
+    this.#cancelPause = this.#context.waking.wait(this.#cluster!.id, wake, this)
+    return true
+  }
+
+  /** Somebody serves, by another table (WakeClient). */
+  woken(): void {
+    this.#guarded(() => (this.#match(this.#asked!) ? this.#tryOrWait(false) : this.#refuse('no_route', null)))
+  }
+
+  unwoken(code: 'queue_full' | 'queue_timeout', reason: string): void {
+    this.#refuse(code, reason)
   }
 
   #attemptOn(picked: Picked): Attempt {

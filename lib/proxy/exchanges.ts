@@ -11,6 +11,7 @@ import { Roster } from './roster.ts'
 import type { RouteTable } from './route-table.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
 import type { Tunnels } from './tunnel.ts'
+import type { Waking } from './waking.ts'
 
 /** What the exchanges of one event loop share. */
 export interface DataPlaneContext {
@@ -21,6 +22,7 @@ export interface DataPlaneContext {
   readonly tunnels: Tunnels
   readonly mirrors: Mirrors
   readonly overload: Overload
+  readonly waking: Waking
   readonly observer: Observer
   readonly trustedProxies: TrustedProxies
   readonly debugHeaders: boolean

@@ -2,7 +2,7 @@
  * What the planes say to each other. @pure
  *
  *   control ──► thread   limits · observe · publish · close_tunnels · keep_tunnels · ask_tunnels · cut · configure · tls · stop
- *   thread  ──► control  listening · acknowledged · behind · sessions · tunnels · configured · failed · stopped
+ *   thread  ──► control  listening · acknowledged · behind · sessions · wanted · tunnels · configured · failed · stopped
  */
 import type { BoardBuffer } from '../cluster/board.ts'
 import type { TableDifference } from '../cluster/difference.ts'
@@ -12,6 +12,7 @@ import type { ListenerConfig, OverloadConfig, ShutdownConfig } from '../config/c
 import type { ObserveInit, ObserveUpdate } from './observe/observer.ts'
 import type { SharedData } from './resilience/shared-limits.ts'
 import type { TlsMaterial } from './tls/material.ts'
+import type { Wanted } from './waking.ts'
 
 /** A listener with a number of its own: as long as it is open, the same number is the same listener. */
 export interface PlacedListener {
@@ -81,6 +82,8 @@ export type FromThread =
   /** What it was sent is not for the table that it has: it wants the whole. */
   | { readonly type: 'behind' }
   | { readonly type: 'sessions'; readonly seen: readonly SessionSighting[] }
+  /** Requests wait there for an instance. Said again as long as they do. */
+  | { readonly type: 'wanted'; readonly wanted: readonly Wanted[] }
   | { readonly type: 'tunnels'; readonly ask: number; readonly oldestMs: number | null }
   | { readonly type: 'configured'; readonly ask: number; readonly outcome: Configured }
   /** Could not start (a port in use): the thread ends after it. */

@@ -28,6 +28,7 @@ import type { Observation } from './observe/observation.ts'
 import { PlaneMemory } from './plane-memory.ts'
 import { asErrorCode, type PlaneConfig, type Prepared, Settings } from './plane-settings.ts'
 import { noMaterial, type TlsMaterial } from './tls/material.ts'
+import type { Wanted } from './waking.ts'
 
 /** A thread that does not acknowledge for this long has a stuck event loop and is replaced. */
 const acknowledgeTimeoutMs = 10_000
@@ -49,6 +50,8 @@ export interface PlaneDeps extends PlaneConfig {
   readonly events: Events
   readonly log: Log
   readonly onSessions: (seen: readonly SessionSighting[]) => void
+  /** Requests wait for an instance; left out: no cluster scales to zero. */
+  readonly onWanted?: (wanted: readonly Wanted[]) => void
   /** Left out: nobody reads the counters. */
   readonly observation?: Observation
   /** The newest certificates; left out: no listener and no cluster has TLS. */
@@ -300,6 +303,8 @@ export class Plane implements DataPlanePort {
         return this.#send(loop, this.#table!, null)
       case 'sessions':
         return this.#deps.onSessions(message.seen)
+      case 'wanted':
+        return this.#deps.onWanted?.(message.wanted)
       case 'tunnels':
         return this.#answered(loop, message.ask, message.oldestMs)
       case 'configured':

@@ -82,6 +82,16 @@ export class RouteTable {
     return this.matchRoute(host, path)?.cluster ?? null
   }
 
+  /** Somebody takes new clients there; of a cluster that is gone nobody needs to wait to learn that. */
+  serves(cluster: string): boolean {
+    const found = this.#clusters.get(cluster)
+    if (!found) return true
+    return found.members.some(member => {
+      const eligibility = member.eligibility()
+      return member.weight > 0 && (eligibility === 'any' || eligibility === 'spare')
+    })
+  }
+
   *members(): Iterable<Member> {
     for (const { members } of this.#clusters.values()) yield* members
   }

@@ -103,6 +103,8 @@ export type Item = {
   readonly node: string
   readonly snapshot: string | null
   readonly score?: number
+  /** Taken out of the warm pool: it is there already. */
+  readonly pooled?: boolean
 }
 /** A snapshot to be made of a live source. */
 export type SnapshotItem = { readonly name: string; readonly node: string; readonly source: string }
@@ -110,7 +112,7 @@ export type SnapshotItem = { readonly name: string; readonly node: string; reado
 export type AllocateData = {
   readonly items: readonly Item[]
   readonly snapshots: readonly SnapshotItem[]
-  /** Kept snapshots that are cloned from: claimed until the operation ends. Absent in journals of former versions. */
+  /** Kept snapshots that are cloned from, and what was taken out of the warm pool: claimed until the operation ends. Absent in journals of former versions. */
   readonly names?: readonly string[]
   readonly candidates?: readonly Candidate[]
 }

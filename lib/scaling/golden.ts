@@ -12,7 +12,7 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import type { InstanceConfig } from '../config/config.ts'
+import type { ClusterConfig, InstanceConfig } from '../config/config.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import { type GoldenValue, goldenKey, type Source } from './facts.ts'
 import { isGolden } from './names.ts'
@@ -37,6 +37,11 @@ export async function goldenInputs(instance: InstanceConfig): Promise<string> {
     .digest('hex')
     .slice(0, 32)
 }
+
+/** Also where live ones are cloned, once there is nobody: from nothing to one in a moment. */
+export const keepsGolden = ({ instance, standby }: ClusterConfig): boolean =>
+  instance !== null &&
+  (instance.cloneFrom === 'golden' || standby.scaleToZero !== null || standby.warmPool !== null)
 
 /** What the store says; null when there is none, or it was made from other inputs than those of now. */
 export async function goldenOf(world: World, cluster: string): Promise<GoldenValue | null> {

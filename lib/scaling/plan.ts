@@ -66,8 +66,8 @@ function sourcing(
   situation: Situation,
   preferred: string | null,
 ): Pick<PlanData, 'mode' | 'sources' | 'reason'> {
-  if (situation.cloneFrom === 'golden') {
-    const { golden } = situation
+  const { golden } = situation
+  if (situation.cloneFrom === 'golden' || (golden && situation.instances.length === 0)) {
     if (golden) return { mode: 'golden', sources: [golden], reason: `cloned from ${golden.snapshot}` }
     return {
       mode: 'create',

@@ -11,6 +11,7 @@ import { deadAmong, removeDead, resumePaused } from './membership.ts'
 import { ensureDeregistered, ensureRegistered } from './membership-change.ts'
 import { findOrphans } from './orphans.ts'
 import { parallel } from './parallel.ts'
+import { pooled } from './pool.ts'
 import type { World } from './world.ts'
 
 /** One look at the nodes, and the members that were known before it was taken. */
@@ -66,9 +67,12 @@ export async function collectOrphans(
   return collected
 }
 
-/** Every name that somebody answers for: members, unfinished journals, golden snapshots. */
+/** Every name that somebody answers for: members, unfinished journals, golden snapshots, warm pools. */
 async function claims(world: World): Promise<ReadonlySet<string>> {
   const claimed = new Set<string>()
+  // Before the journals: who takes one out of a pool names it in its journal in the same transaction.
+  for (const cluster of world.clusters.ids())
+    for (const { name, snapshot } of await pooled(world, cluster)) claimed.add(name).add(snapshot)
   const unfinished = await world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
   for (const { id } of unfinished)
     for (const name of claimedNames(await world.store.journal(id))) claimed.add(name)

@@ -3,30 +3,28 @@
  * unfinished one from where its journal stands. What an operation consists of is in `recipes.ts`; when one is wanted is not
  * known here, but for the repair of a cluster below its minimum.
  */
-import { randomBytes } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import type { Clusters } from '../cluster/clusters.ts'
 import { probeOnce } from '../cluster/prober.ts'
 import { TidegateError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
-import type { InstanceRecord, Json, OperationFilter, OperationRecord, Store, Write } from '../store/store.ts'
-import { goldenSource } from './golden.ts'
+import type { InstanceRecord, OperationFilter, OperationRecord, Store, Write } from '../store/store.ts'
+import { preflight, refuseUnfinished, storeOperation } from './admission.ts'
 import { limits } from './limits.ts'
 import { watchLoad } from './load-watch.ts'
 import { Members } from './members.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
-import { collectMetrics } from './metrics.ts'
-import { operationId } from './names.ts'
 import { NodeMarks } from './node-marks.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
-import { checkBounds, planOf } from './plan.ts'
+import { checkBounds } from './plan.ts'
+import { Pools } from './pool.ts'
 import { protect } from './protection.ts'
+import { Readiness } from './readiness.ts'
 import { Reality, type ScalingNode } from './reality.ts'
 import { recipes } from './recipes.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
 import { Repairs } from './repairs.ts'
-import { findPlaces } from './rooms.ts'
 import { Run } from './runner.ts'
 import { Standing } from './standing.ts'
 import { type Probe, Promises, type World } from './world.ts'
@@ -50,6 +48,7 @@ interface Active {
 }
 
 export class Scaling {
+  readonly readiness: Readiness
   readonly #world: World
   /** By cluster. */
   readonly #active = new Map<string, Active>()
@@ -69,9 +68,18 @@ export class Scaling {
       members: new Members(),
       promises: new Promises(),
       nodeMarks: new NodeMarks(),
+      pools: new Pools(),
       probe: probe ?? probeOnce,
     }
     this.#standing = new Standing(deps.clock)
+    this.readiness = new Readiness(this.#world, {
+      start: (...asked) => this.start(...asked),
+      running: cluster => this.#active.get(cluster)?.run.record ?? null,
+      cancel: id => this.cancel(id),
+      ended: id => this.#endsWell(id),
+      busy: cluster => this.#busy(cluster),
+      open: () => this.#recovered && !this.#closed,
+    })
     this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
   }
 
@@ -95,6 +103,7 @@ export class Scaling {
     await resumePaused(this.#world, held, members)
     const waiting = [...this.#active.values()].filter(active => active.driven === null)
     const driven = waiting.map(({ run }) => this.#drive(run, () => run.noteRestart()))
+    await this.#attempt('warm pools', () => this.readiness.adopt())
     this.#recovered = true
     await Promise.all(driven)
     await this.reconcile()
@@ -127,8 +136,8 @@ export class Scaling {
     this.#standing.refuseMore(cluster)
     this.#admitting.add(cluster)
     try {
-      await this.#refuseUnfinished(cluster)
-      await this.#preflight(cluster, request)
+      await refuseUnfinished(this.#world, cluster, this.#standing)
+      await preflight(this.#world, cluster, request)
       const run = await this.#create(cluster, request, actor)
       void this.#drive(run)
       return operationView(run.record, run.entries)
@@ -239,9 +248,10 @@ export class Scaling {
   /** Breaks off what is under way, between steps or within one, and leaves the rest to `recover` of the next process. */
   async close(): Promise<void> {
     this.#closed = true
+    const standing = this.readiness.close()
     for (const { run } of this.#active.values()) run.stop()
     await Promise.all([...this.#active.values()].map(active => active.driven))
-    await this.#round?.catch(() => {})
+    await Promise.all([this.#round?.catch(() => {}), standing])
   }
 
   #refuseSecond(cluster: string): void {
@@ -256,48 +266,9 @@ export class Scaling {
     )
   }
 
-  /** One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. */
-  async #refuseUnfinished(cluster: string): Promise<void> {
-    const unfinished = await this.#world.store.operations({ cluster, unfinished: true })
-    const waiting = unfinished.find(({ id }) => this.#standing.get(id) === null)
-    if (!waiting) return
-    throw new TidegateError(
-      'operation_running',
-      `operation ${waiting.id} in cluster \`${cluster}\` has not ended; it goes on within seconds`,
-      { details: { operation_id: waiting.id, cluster_id: cluster } },
-    )
-  }
-
-  /** What can be known to fail is refused before an operation exists. The steps look again: things change. */
-  async #preflight(cluster: string, request: OperationRequest): Promise<void> {
-    const { clusters } = this.#world
-    const { instances } = await collectMetrics(this.#world, cluster)
-    const { scaling: policy, instance } = clusters.config(cluster)
-    const cloneFrom = instance?.cloneFrom ?? 'live'
-    const golden = cloneFrom === 'golden' ? await goldenSource(this.#world, cluster) : null
-    const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
-    await findPlaces(this.#world, cluster, plan)
-  }
-
   async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
-    const { clock, store, events } = this.#world
-    const { type, ...asked } = request
-    const createdAtMs = clock.now()
-    const id = operationId(createdAtMs, randomBytes(5))
-    const record: OperationRecord = {
-      id,
-      cluster,
-      type,
-      request: asked as Json,
-      actor,
-      createdAtMs,
-      endedAtMs: null,
-      outcome: null,
-    }
-    await store.write([{ put: 'operation', record }])
-    const target = request.type === 'replace' ? null : request.target_count
-    events.publish({ type: 'operation_started', cluster, operation_id: id, operation: type, target })
-    const run = new Run(this.#world, recipes[type], record, [])
+    const record = await storeOperation(this.#world, cluster, request, actor)
+    const run = new Run(this.#world, recipes[record.type], record, [])
     this.#active.set(cluster, { run, driven: null })
     return run
   }
@@ -347,7 +318,7 @@ export class Scaling {
   /** Each part by itself: what fails in one does not keep the others from their work, and is tried again next time. */
   async #reconcileOnce(): Promise<void> {
     const { reality, store, clusters } = this.#world
-    const busy = (cluster: string) => this.#active.has(cluster) || this.#admitting.has(cluster)
+    const busy = (cluster: string) => this.#busy(cluster)
     await this.#attempt('unfinished operations', async () => {
       const standing = await store.operations({ unfinished: true, limit: limits.unfinishedMax })
       for (const record of standing) {
@@ -375,6 +346,10 @@ export class Scaling {
       if (!busy(cluster) && !this.#closed) await this.#repairs.bringToMinimum(cluster)
   }
 
+  #busy(cluster: string): boolean {
+    return this.#active.has(cluster) || this.#admitting.has(cluster)
+  }
+
   async #attempt(what: string, work: () => Promise<unknown>): Promise<void> {
     try {
       await work()
@@ -386,9 +361,19 @@ export class Scaling {
   async #repair(cluster: string, target: number): Promise<{ readonly well: Promise<boolean> }> {
     const request = { target_count: target, immediate: true, drain_connections: true } as const
     const { id } = await this.start(cluster, { type: 'scale_out', ...request }, 'reconcile')
-    const driven = this.#active.get(cluster)?.driven ?? Promise.resolve()
-    const well = driven.then(() => this.view(id)).then(view => view.status === 'completed')
-    return { well: well.catch(() => false) }
+    return { well: this.#endsWell(id) }
+  }
+
+  /** Of an operation that has just begun. Never rejects. */
+  #endsWell(id: string): Promise<boolean> {
+    const active = [...this.#active.values()].find(({ run }) => run.record.id === id)
+    const driven = active?.driven ?? Promise.resolve()
+    return driven
+      .then(() => this.view(id))
+      .then(
+        view => view.status === 'completed',
+        () => false,
+      )
   }
 }
 

@@ -9,6 +9,7 @@ import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
 import type { Members } from './members.ts'
 import type { NodeMarks } from './node-marks.ts'
+import type { Pools } from './pool.ts'
 import type { Reality } from './reality.ts'
 
 export type Probe = (
@@ -23,6 +24,7 @@ export interface World {
   readonly members: Members
   readonly promises: Promises
   readonly nodeMarks: NodeMarks
+  readonly pools: Pools
   readonly store: Store
   readonly clock: Clock
   readonly events: Events

@@ -30,6 +30,7 @@ export function clusterConfig(over: Partial<ClusterConfig> = {}): ClusterConfig 
     drain: drainPolicy(),
     health: healthConfig(),
     outlier: null,
+    standby: { scaleToZero: null, warmPool: null },
     scaling: {
       minInstances: 1,
       maxInstances: 10,

@@ -16,6 +16,14 @@ export interface DemoOptions {
   readonly driver: DriverKind
   readonly cloneFrom?: 'live' | 'golden'
   readonly warmRequests?: readonly { readonly method?: string; readonly path: string }[]
+  readonly affinity?: 'none'
+  /** A second listener, for HTTP/2 in the clear. */
+  readonly h2c?: boolean
+  /** Of the process driver, instead of the demo application's. */
+  readonly command?: readonly string[]
+  readonly warmPool?: Readonly<Record<string, unknown>>
+  /** As in the file; there is no minimum then. */
+  readonly scaleToZero?: Readonly<Record<string, unknown>>
   readonly threads?: number
   readonly maxInstances?: number
   readonly drainSeconds?: number
@@ -53,7 +61,10 @@ export function parseDemo(text: string, directory: string): Config {
 async function document(options: DemoOptions, directory: string) {
   const vm = options.driver === 'qemu'
   return {
-    listeners: [{ address: '127.0.0.1:0' }],
+    listeners: [
+      { address: '127.0.0.1:0' },
+      ...(options.h2c ? [{ address: '127.0.0.1:0', protocol: 'h2c' }] : []),
+    ],
     threads: options.threads ?? 2,
     admin: { address: '127.0.0.1:0' },
     store: { kind: 'sqlite', path: join(directory, 'tidegate.db') },
@@ -75,14 +86,16 @@ async function document(options: DemoOptions, directory: string) {
         id: 'demo',
         routes: [{ host: '*', path: '/' }],
         balance: 'least_request',
-        affinity: { method: 'cookie', name: 'tidegate', ttl_seconds: 3600 },
+        affinity: options.affinity ?? { method: 'cookie', name: 'tidegate', ttl_seconds: 3600 },
         instance: {
           driver: options.driver,
           port: 8080,
           clone_from: options.cloneFrom ?? 'live',
           warm_requests: options.warmRequests ?? [],
           resources: { cpus: 1, memory: vm ? '384MiB' : '64MiB', disk: '64MiB' },
-          template: vm ? await vmImage() : { command: ['node', join(examples, 'app/server.ts')] },
+          template: vm
+            ? await vmImage()
+            : { command: options.command ?? ['node', join(examples, 'app/server.ts')] },
         },
         drain: {
           grace_period_seconds: options.drainSeconds ?? 2,
@@ -99,7 +112,12 @@ async function document(options: DemoOptions, directory: string) {
         },
         // QEMU's own network takes new connections one at a time: a crowd that comes back at once waits in line.
         ...(vm ? { timeouts: { connect: '15s' } } : {}),
-        scaling: { min_instances: options.minInstances ?? 1, max_instances: options.maxInstances ?? 8 },
+        scaling: {
+          min_instances: options.minInstances ?? (options.scaleToZero ? 0 : 1),
+          max_instances: options.maxInstances ?? 8,
+          ...(options.warmPool ? { warm_pool: options.warmPool } : {}),
+          ...(options.scaleToZero ? { scale_to_zero: options.scaleToZero } : {}),
+        },
       },
     ],
   }

@@ -77,6 +77,8 @@ export const aStatus = (over: Partial<ClusterStatus> = {}): ClusterStatus => ({
   panic: false,
   generation: 4,
   last_operation: null,
+  golden: null,
+  warm_pool: null,
   ...over,
 })
 

@@ -67,6 +67,7 @@ export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig 
   drain: drainPolicy({ gracePeriodMs: 1_000 }),
   health: healthConfig({ intervalMs: 3_600_000 }),
   outlier: null,
+  standby: { scaleToZero: null, warmPool: null },
   scaling: {
     minInstances: 1,
     maxInstances: 10,

@@ -37,6 +37,7 @@ import { RouteTable } from '../../lib/proxy/route-table.ts'
 import type { TlsHolder } from '../../lib/proxy/tls/holder.ts'
 import { parseTrustedProxies } from '../../lib/proxy/trusted-proxies.ts'
 import { Tunnels } from '../../lib/proxy/tunnel.ts'
+import { Waking, type Wanted } from '../../lib/proxy/waking.ts'
 import { plainTableBalance } from './plain-balance.ts'
 
 /** The same suites run on every engine: see `test/contract/engine`. */
@@ -57,6 +58,7 @@ export interface FrontDoorOptions {
   /** Left out: the one under test. */
   readonly engine?: EngineName
   readonly stopping?: () => boolean
+  readonly wanted?: (wanted: readonly Wanted[]) => void
   readonly observe?: ObserveSettings
   /** How the backends are spoken to. */
   readonly protocol?: 'http1' | 'h2'
@@ -209,6 +211,12 @@ function contextOf(
       gauges: options.gauges ?? machineGauges,
       clock,
       changed: () => {},
+    }),
+    waking: new Waking({
+      clock,
+      threads: 1,
+      serves: cluster => table().serves(cluster),
+      tell: wanted => options.wanted?.(wanted),
     }),
     observer,
     random,

@@ -49,11 +49,12 @@ function statusLines(rows: readonly Row[], nowMs: number): string[] {
       lastOperation(status, nowMs),
     ]),
   )
-  for (const { cluster, backends } of rows) {
+  for (const { cluster, status, backends } of rows) {
     lines.push(
       '',
       `${cluster.cluster_id}: ${cluster.balance}, affinity ${cluster.affinity}, generation ${cluster.generation}`,
     )
+    lines.push(...readyLines(status).map(text => `  ${text}`))
     if (backends.length === 0) lines.push('  no backends')
     else lines.push(...backendTable(backends).map(text => `  ${text}`))
   }
@@ -87,6 +88,14 @@ const backendTable = (backends: Row['backends']): string[] =>
       one.instance?.node ?? null,
     ]),
   )
+
+/** What there is before anybody asks for it. */
+function readyLines({ golden, warm_pool: pool }: ClusterStatus): readonly string[] {
+  const saved = golden
+    ? [`golden snapshot ${printable(golden.snapshot)} on ${printable(golden.node)}, ${golden.made_at}`]
+    : []
+  return pool ? [...saved, `warm pool ${pool.ready} of ${pool.size} ${pool.state}`] : saved
+}
 
 /** The reason is worth a column's width only when something is wrong. */
 const healthText = ({ status, reason }: BackendView['health']): string =>

@@ -1,7 +1,12 @@
-/** Where each new instance goes and what everything that will be made is called. The room is promised until the operation ends. */
+/**
+ * Where each new instance goes and what everything that will be made is called. The room is promised until the operation ends.
+ * What stands ready in the warm pool is taken first: it leaves the pool in the same transaction in which the journal names it.
+ */
+import { TidegateError } from '../../errors.ts'
 import { type AllocateData, doneData, type Item, type PlanData, type SnapshotItem } from '../facts.ts'
 import { resourceName } from '../names.ts'
 import type { Placing } from '../placement.ts'
+import { readyFor } from '../pool.ts'
 import { findPlaces } from '../rooms.ts'
 import { type Step, shortMs } from '../step.ts'
 
@@ -11,15 +16,30 @@ export const allocate: Step = {
   async run({ world, cluster, operation, instance, journal }) {
     const plan = doneData<PlanData>(journal, 'plan')
     return world.promises.inTurn(async () => {
-      const placing = await findPlaces(world, cluster, plan)
-      const data = named(placing, (suffix: string) => resourceName(cluster, operation.id, suffix))
-      const promised = data.items.map(({ name, node }) => ({ name, node, resources: instance.resources }))
+      const ready = readyFor(world, cluster, plan)
+      const placing = await findPlaces(world, cluster, { ...plan, add: plan.add - ready })
+      const made = named(placing, (suffix: string) => resourceName(cluster, operation.id, suffix))
+      const promised = made.items.map(({ name, node }) => ({ name, node, resources: instance.resources }))
       world.promises.keep(operation.id, promised)
-      return { data }
+      if (ready === 0) return { data: made }
+      const golden = plan.sources[0]!.snapshot!
+      const { taken, writes } = world.pools.take(cluster, golden, ready)
+      if (taken.length < ready) {
+        await world.pools.load(world, cluster)
+        throw new TidegateError(
+          'operation_failed',
+          'the warm pool changed while it was taken from; try again',
+        )
+      }
+      const pooled = taken.map(({ name, node }): Item => ({ name, node, snapshot: golden, pooled: true }))
+      const names = [...(made.names ?? []), golden, ...taken.map(({ name }) => name)]
+      return { data: { ...made, items: [...pooled, ...made.items], names }, writes }
     })
   },
-  async revert({ world, operation }) {
+  async revert({ world, cluster, operation }) {
     world.promises.drop(operation.id)
+    // What was taken and never named by the journal is in the pool still.
+    await world.pools.load(world, cluster)
     return []
   },
 }

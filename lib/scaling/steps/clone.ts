@@ -59,6 +59,8 @@ async function make(
   const driver = ctx.world.reality.driver(item.node)
   const spec = { name: item.name, owner: ctx.owner, port, resources, template }
   const { snapshot } = item
+  const taken = item.pooled ? await takeOut(ctx, item) : null
+  if (taken) return { made: taken, booted: false }
   if (snapshot !== null) {
     try {
       return { made: await driver.clone({ ...spec, snapshot }, signal), booted: false }
@@ -69,6 +71,23 @@ async function make(
     }
   }
   return { made: await driver.create(spec, signal), booted: true }
+}
+
+/** One of the warm pool, running. Null: it does not live, and what is left of it is gone. */
+async function takeOut({ world, cluster }: StepContext, { name, node }: Item): Promise<HeldInstance | null> {
+  const driver = world.reality.driver(node)
+  try {
+    if ((await world.reality.find(node, name))?.state === 'paused') await driver.resume(name)
+    const held = await world.reality.find(node, name)
+    if (held?.state === 'running') return held
+  } catch (error) {
+    world.log.warn(
+      { cluster, instance: name, err: error },
+      'a warm instance does not come back; another is made',
+    )
+  }
+  await destroyAll(world, [{ name, node }])
+  return null
 }
 
 const fromGolden = (journal: StepContext['journal']) => doneData<PlanData>(journal, 'plan').mode === 'golden'

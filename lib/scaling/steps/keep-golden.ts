@@ -13,7 +13,7 @@ import {
   type MadeData,
   type PlanData,
 } from '../facts.ts'
-import { goldenInputs } from '../golden.ts'
+import { goldenInputs, keepsGolden } from '../golden.ts'
 import { limits } from '../limits.ts'
 import { goldenName } from '../names.ts'
 import type { Step, StepContext, StepResult } from '../step.ts'
@@ -81,6 +81,6 @@ async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promis
   }
 }
 
-function goldenWanted({ journal, instance }: StepContext): boolean {
-  return instance.cloneFrom === 'golden' && doneData<PlanData>(journal, 'plan').mode === 'create'
+function goldenWanted({ journal, config }: StepContext): boolean {
+  return keepsGolden(config) && doneData<PlanData>(journal, 'plan').mode === 'create'
 }

@@ -1,6 +1,6 @@
 /** How many are made, from what, and who leaves. */
 import { doneData, type MetricsData } from '../facts.ts'
-import { goldenSource } from '../golden.ts'
+import { goldenSource, keepsGolden } from '../golden.ts'
 import { planOf } from '../plan.ts'
 import { type Step, shortMs } from '../step.ts'
 
@@ -10,7 +10,7 @@ export const plan: Step = {
   async run({ world, cluster, config, instance, request, journal }) {
     const { instances } = doneData<MetricsData>(journal, 'collect_metrics')
     const { cloneFrom } = instance
-    const golden = cloneFrom === 'golden' ? await goldenSource(world, cluster) : null
+    const golden = keepsGolden(config) ? await goldenSource(world, cluster) : null
     return { data: planOf(request, { cluster, policy: config.scaling, cloneFrom, instances, golden }) }
   },
 }

@@ -42,7 +42,7 @@ t.test('one fault each, with its place and its fix', async t => {
     [cluster('affinity: { method: client_ip, name: x }'), 'clusters[0].affinity.name: unknown key `name`'],
     [cluster('drain: { grace_period_seconds: 30s }'), "write `30`: the unit is in the key's name"],
     [cluster('drain: { notify_clients: "yes" }'), 'write true or false, without quotes'],
-    [cluster('scaling: { min_instances: 0 }'), 'a whole number from 1 to 100'],
+    [cluster('scaling: { min_instances: -1 }'), 'a whole number from 0 to 100'],
     [cluster('scaling: { max_instances: 101 }'), 'a whole number from 1 to 100'],
     [
       cluster('scaling: { min_instances: 5, max_instances: 4 }'),

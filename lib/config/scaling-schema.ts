@@ -1,0 +1,55 @@
+/** The keys of `clusters[].scaling`: between which bounds a cluster grows and shrinks, and what stands ready for it. @pure */
+import { policyBounds, policyDefaults, policyOfView, protections } from '../policy.ts'
+import { strict } from '../schema.ts'
+import type { ScalingPolicy, StandbyConfig, WakeConfig } from './config.ts'
+import { choice, duration, ratio, whole } from './fields.ts'
+
+const minuteMs = 60_000
+const dayMs = 86_400_000
+
+const bounded = (key: Exclude<keyof typeof policyBounds, 'target_cpu_utilization'>) =>
+  whole(policyBounds[key].min, policyBounds[key].max, key)
+const { target_cpu_utilization: cpu } = policyBounds
+
+const scaleToZero = strict({
+  idle_after: duration(1_000, 30 * dayMs).prefault('5m'),
+  max_waiting: whole(1, 10_000, 'max_waiting').prefault(100),
+  wait_timeout: duration(100, 10 * minuteMs).prefault('30s'),
+}).transform(
+  (value): WakeConfig => ({
+    idleAfterMs: value.idle_after,
+    maxWaiting: value.max_waiting,
+    waitTimeoutMs: value.wait_timeout,
+  }),
+)
+
+const warmPool = strict({
+  size: whole(1, 50, 'size'),
+  state: choice(['paused', 'ready']).prefault('paused'),
+})
+
+/** The policy can be set through the API too; what stands ready cannot. */
+export const scaling = strict({
+  min_instances: bounded('min_instances').optional(),
+  max_instances: bounded('max_instances').prefault(10),
+  target_cpu_utilization: ratio(cpu.min, cpu.max).prefault(0.6),
+  scale_in_cooldown_seconds: bounded('scale_in_cooldown_seconds').prefault(300),
+  scale_out_cooldown_seconds: bounded('scale_out_cooldown_seconds').prefault(60),
+  disruption_budget: bounded('disruption_budget').prefault(policyDefaults.disruption_budget),
+  scale_in_cancel_in_flight: bounded('scale_in_cancel_in_flight').prefault(
+    policyDefaults.scale_in_cancel_in_flight,
+  ),
+  protect: choice(protections).prefault(policyDefaults.protect),
+  scale_to_zero: scaleToZero.optional(),
+  warm_pool: warmPool.optional(),
+}).transform(
+  ({
+    scale_to_zero: zero,
+    warm_pool,
+    min_instances,
+    ...policy
+  }): { readonly policy: ScalingPolicy; readonly standby: StandbyConfig } => ({
+    policy: policyOfView({ ...policy, min_instances: min_instances ?? (zero ? 0 : 1) }),
+    standby: { scaleToZero: zero ?? null, warmPool: warm_pool ?? null },
+  }),
+)

@@ -1,0 +1,24 @@
+/** What `clusters[].scaling` says of what is there before anybody asks for it, as it is used. @pure */
+
+/** How a cluster without instances is woken. */
+export interface WakeConfig {
+  /** With no exchange, tunnel or live session for so long its instances leave. */
+  readonly idleAfterMs: number
+  /** Requests of all threads that may wait for an instance. */
+  readonly maxWaiting: number
+  readonly waitTimeoutMs: number
+}
+
+export interface WarmPoolConfig {
+  readonly size: number
+  /** `paused` takes no processor time; where a driver cannot pause they run. */
+  readonly state: 'paused' | 'ready'
+}
+
+/** What is there before anybody asks for it, or not even that. */
+export interface StandbyConfig {
+  /** Null: the minimum is one instance or more. */
+  readonly scaleToZero: WakeConfig | null
+  /** Golden clones that are kept in advance; null: none are. */
+  readonly warmPool: WarmPoolConfig | null
+}

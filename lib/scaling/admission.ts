@@ -1,0 +1,53 @@
+/** Letting an operation in: what can be known to fail is refused before it exists, and then it does, in the store. */
+import { randomBytes } from 'node:crypto'
+import { TidegateError } from '../errors.ts'
+import type { Json, OperationRecord } from '../store/store.ts'
+import { goldenSource, keepsGolden } from './golden.ts'
+import { collectMetrics } from './metrics.ts'
+import { operationId } from './names.ts'
+import type { OperationRequest } from './operation.ts'
+import { planOf } from './plan.ts'
+import { readyFor } from './pool.ts'
+import { findPlaces } from './rooms.ts'
+import type { Standing } from './standing.ts'
+import type { World } from './world.ts'
+
+/** The steps look again: things change. Throws what `planOf` and `findPlaces` throw. */
+export async function preflight(world: World, cluster: string, request: OperationRequest): Promise<void> {
+  const { instances } = await collectMetrics(world, cluster)
+  const config = world.clusters.config(cluster)
+  const { scaling: policy, instance } = config
+  const cloneFrom = instance?.cloneFrom ?? 'live'
+  const golden = keepsGolden(config) ? await goldenSource(world, cluster) : null
+  const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
+  await findPlaces(world, cluster, { ...plan, add: plan.add - readyFor(world, cluster, plan) })
+}
+
+/** One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. */
+export async function refuseUnfinished(world: World, cluster: string, standing: Standing): Promise<void> {
+  const unfinished = await world.store.operations({ cluster, unfinished: true })
+  const waiting = unfinished.find(({ id }) => standing.get(id) === null)
+  if (!waiting) return
+  throw new TidegateError(
+    'operation_running',
+    `operation ${waiting.id} in cluster \`${cluster}\` has not ended; it goes on within seconds`,
+    { details: { operation_id: waiting.id, cluster_id: cluster } },
+  )
+}
+
+export async function storeOperation(
+  { clock, store, events }: World,
+  cluster: string,
+  request: OperationRequest,
+  actor: string,
+): Promise<OperationRecord> {
+  const { type, ...asked } = request
+  const createdAtMs = clock.now()
+  const id = operationId(createdAtMs, randomBytes(5))
+  const ahead = { request: asked as Json, actor, createdAtMs, endedAtMs: null, outcome: null }
+  const record: OperationRecord = { id, cluster, type, ...ahead }
+  await store.write([{ put: 'operation', record }])
+  const target = request.type === 'replace' ? null : request.target_count
+  events.publish({ type: 'operation_started', cluster, operation_id: id, operation: type, target })
+  return record
+}

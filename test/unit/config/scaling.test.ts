@@ -1,0 +1,48 @@
+/** `scaling`, `clone_from` and `warm_requests`: defaults, and what contradicts itself. */
+import t from 'tap'
+import { parseConfig } from '../../../lib/config/parse.ts'
+
+const parse = (scaling: string, more = '') =>
+  parseConfig(`clusters: [{ id: a, instance: { driver: process${more} }, scaling: { ${scaling} } }]`, {
+    file: 'tidegate.yaml',
+    directory: '/d',
+    cpus: 2,
+  })
+const cluster = (scaling: string, more?: string) => {
+  const result = parse(scaling, more)
+  if ('faults' in result) throw new Error(JSON.stringify(result.faults))
+  return result.config.clusters[0]!
+}
+const faults = (scaling: string, more?: string) => {
+  const result = parse(scaling, more)
+  return 'faults' in result ? result.faults.map(({ path, message }) => `${path}: ${message}`) : []
+}
+
+t.test('scale to zero brings its minimum with it', async t => {
+  t.match(cluster(''), { scaling: { minInstances: 1 }, standby: { scaleToZero: null, warmPool: null } })
+  const wake = { idleAfterMs: 300_000, maxWaiting: 100, waitTimeoutMs: 30_000 }
+  t.match(cluster('scale_to_zero: {}'), { scaling: { minInstances: 0 }, standby: { scaleToZero: wake } })
+  t.match(cluster('min_instances: 0, scale_to_zero: { idle_after: 1m }').standby, {
+    scaleToZero: { idleAfterMs: 60_000 },
+  })
+  t.match(faults('min_instances: 0'), [/min_instances 0 leaves nobody to answer/])
+  t.match(faults('min_instances: 2, scale_to_zero: {}'), [/min_instances 2 and `scale_to_zero` contradict/])
+  t.match(faults('scale_to_zero: { idle_after: 1ms }'), [/too short/])
+})
+
+t.test('a warm pool is of golden clones', async t => {
+  t.match(cluster('warm_pool: { size: 3 }').standby, { warmPool: { size: 3, state: 'paused' } })
+  t.match(faults('warm_pool: { size: 3 }', ', clone_from: live'), [/holds golden clones/])
+  t.match(faults('warm_pool: { size: 3, state: asleep }'), [/asleep/])
+  t.match(faults('warm_pool: {}'), [/size/])
+})
+
+t.test('whoever says nothing gets golden clones', async t => {
+  t.match(cluster('').instance, { cloneFrom: 'golden', warmRequests: [] })
+  t.equal(cluster('', ', clone_from: live').instance?.cloneFrom, 'live')
+  t.match(cluster('', ', warm_requests: [{ path: /a }]').instance?.warmRequests, [
+    { method: 'GET', path: '/a', expectStatus: [{ from: 200, to: 399 }] },
+  ])
+  t.match(faults('', ', warm_requests: [{ method: PATCH, path: /a }]'), [/PATCH/])
+  t.match(faults('', ', warm_requests: [{}]'), [/path/])
+})
