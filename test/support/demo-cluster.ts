@@ -9,6 +9,7 @@ import { parseConfig } from '../../lib/config/load.ts'
 import { createDriver } from '../../lib/hypervisor/registry.ts'
 import { silentLog } from '../../lib/log.ts'
 import { vmImage } from './vm-image.ts'
+import { until } from './wait.ts'
 
 const examples = join(import.meta.dirname, '../../examples')
 
@@ -46,8 +47,9 @@ export async function demoCluster(t: Test, options: DemoOptions): Promise<Demo> 
   const text = JSON.stringify(await document(options, directory))
   const config = parseDemo(text, directory)
   t.teardown(async () => {
-    await endInstances(config)
-    rmSync(directory, { recursive: true, force: true })
+    // Again if need be: a process that is killed on a busy machine takes its time to be gone.
+    await until('its instances to end', () => endInstances(config).then(() => true))
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   })
   return { config, directory, text }
 }
