@@ -2,12 +2,19 @@
  * What can be asked of Tidegate, as data. @pure
  * The admin API, the CLI, schedules and the autoscaler all produce these; `control.ts` is the one place that carries them out.
  */
-import type { DrainConfig } from './config/config.ts'
+import type { DrainConfig, Resources } from './config/config.ts'
 import type { PolicyView } from './policy.ts'
 
 export type Command =
   | ScaleCommand
   | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
+  /** What is left out stays as it is. */
+  | {
+      readonly kind: 'resize'
+      readonly cluster: string
+      readonly instanceId: string
+      readonly resources: Partial<Resources>
+    }
   | { readonly kind: 'cancel_operation'; readonly operation: string }
   /** Ends a stuck operation as it stands. */
   | { readonly kind: 'acknowledge_operation'; readonly operation: string }
@@ -36,6 +43,7 @@ export type Command =
       readonly weight: number
     }
   | { readonly kind: 'deregister_backend'; readonly cluster: string; readonly backend: string }
+  | { readonly kind: 'drain_node' | 'ready_node'; readonly node: string }
   /** What is left out stays as it is. */
   | { readonly kind: 'set_policy'; readonly cluster: string; readonly policy: Partial<PolicyView> }
   /** Back to the file's. */

@@ -10,7 +10,7 @@ import type { Actor, Command, ScaleCommand } from './command.ts'
 import type { Config, NodeConfig } from './config/config.ts'
 import type { Audit } from './control/audit.ts'
 import { BackendCommands } from './control/backend-commands.ts'
-import { nodeView } from './control/nodes.ts'
+import { Nodes } from './control/nodes.ts'
 import type { Policies } from './control/policies.ts'
 import { TidegateError } from './errors.ts'
 import type { Events, StampedEvent } from './events.ts'
@@ -51,11 +51,13 @@ export interface ControlDeps {
 export class Control {
   readonly #deps: ControlDeps
   readonly #backends: BackendCommands
+  readonly #nodes: Nodes
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(deps: ControlDeps) {
     this.#deps = deps
     this.#backends = new BackendCommands(deps)
+    this.#nodes = new Nodes(deps)
   }
 
   execute(command: Command, actor: Actor): Promise<CommandResult> {
@@ -70,6 +72,12 @@ export class Control {
         return this.#scale(command, actor)
       case 'replace':
         return this.#operate(command.cluster, { type: 'replace', instance_id: command.instanceId }, actor)
+      case 'resize':
+        return this.#operate(
+          command.cluster,
+          { type: 'resize', instance_id: command.instanceId, resources: command.resources },
+          actor,
+        )
       case 'cancel_operation':
         return this.#cancel(command.operation, actor)
       case 'acknowledge_operation':
@@ -81,6 +89,9 @@ export class Control {
       case 'register_backend':
       case 'deregister_backend':
         return this.#inTurn(() => this.#backends.execute(command, actor))
+      case 'drain_node':
+      case 'ready_node':
+        return this.#inTurn(() => this.#nodes.execute(command, actor))
       case 'set_policy':
         return this.#inTurn(async () => ({
           result: 'policy',
@@ -185,7 +196,17 @@ export class Control {
   }
 
   nodes(): Promise<readonly NodeView[]> {
-    return Promise.all(this.#deps.nodes().map(({ config, driver }) => nodeView(config, driver)))
+    return this.#nodes.all()
+  }
+
+  /** Throws `unknown_node`. */
+  async node(id: string): Promise<NodeView> {
+    return this.#nodes.one(id)
+  }
+
+  /** The node as soon as it is no longer being drained, at the latest after `timeoutMs`. */
+  waitNodeDrained(id: string, timeoutMs: number): Promise<NodeView> {
+    return this.#nodes.waitDrained(id, timeoutMs)
   }
 
   /** What `doctor` shows: each driver with each template that a cluster uses on it. */

@@ -65,6 +65,13 @@ export type TidegateEvent =
       readonly degraded: number
       readonly backends: number
     }
+  | {
+      readonly type: 'node_state'
+      readonly node: string
+      readonly from: string
+      readonly to: string
+      readonly reason: string
+    }
   | { readonly type: 'generation'; readonly generation: number; readonly members: number }
   | {
       readonly type: 'thread'

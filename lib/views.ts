@@ -1,6 +1,9 @@
 /** What the admin API shows of clusters and nodes: plain JSON in the wire's names. @pure */
 import type { BackendView } from './cluster/backend.ts'
+import type { PriceConfig } from './config/config.ts'
 import type { PolicyView } from './policy.ts'
+import type { NodeDrainView } from './scaling/node-drains.ts'
+import type { NodeState } from './scaling/node-facts.ts'
 import type { OperationView } from './scaling/operation.ts'
 import type { ReadyView } from './scaling/ready.ts'
 
@@ -43,12 +46,29 @@ export interface ClusterStatus extends ReadyView {
   } | null
 }
 
+export interface ResourcesView {
+  readonly cpus: number
+  readonly memory_bytes: number
+  readonly disk_bytes: number
+}
+
 export interface NodeView {
   readonly node_id: string
   readonly driver: string
   readonly zone: string
+  readonly state: NodeState
   readonly reachable: boolean
   readonly reason: string | null
+  readonly capacity: ResourcesView
+  /** Each instance counted at its full size; null: it could not be asked. */
+  readonly free: ResourcesView | null
+  /** To operations under way, and taken from what is free. */
+  readonly promised: ResourcesView
+  readonly price: PriceConfig | null
+  /** Exchanges and tunnels on its instances. */
+  readonly load: number
+  /** Null: it is not being drained. */
+  readonly drain: NodeDrainView | null
   readonly instances: readonly {
     readonly id: string
     readonly cluster: string
@@ -87,5 +107,6 @@ export type CommandResult =
   | { readonly result: 'unchanged'; readonly cluster: ClusterStatus; readonly message: string }
   | { readonly result: 'backend'; readonly backend: BackendView }
   | { readonly result: 'removed' }
+  | { readonly result: 'node'; readonly node: NodeView }
   | { readonly result: 'policy'; readonly policy: PolicyAnswer }
   | { readonly result: 'reloaded'; readonly reload: ReloadView }

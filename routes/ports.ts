@@ -16,6 +16,8 @@ export type ControlPort = Pick<
   | 'history'
   | 'policy'
   | 'nodes'
+  | 'node'
+  | 'waitNodeDrained'
   | 'diagnose'
   | 'subscribe'
   | 'ready'

@@ -1,5 +1,6 @@
 /** Asking for instances: scale and replace. */
-import { strict, z } from '../lib/schema.ts'
+import { refuse, strict, z } from '../lib/schema.ts'
+import { parseSize } from '../lib/units.ts'
 import { endpoint, waitField } from './endpoint.ts'
 import { answerOperation } from './outcome.ts'
 import { startedShape, unchangedShape } from './shapes.ts'
@@ -14,6 +15,18 @@ const errors = [
   'operation_cancelled',
   'wait_timeout',
 ] as const
+
+const bytes = (min: number) =>
+  z
+    .string()
+    .transform((value, ctx): number => {
+      const parsed = parseSize(value)
+      if (!parsed.ok) return refuse(ctx, parsed.message, parsed.fix)
+      return parsed.value >= min
+        ? parsed.value
+        : refuse(ctx, `\`${value}\` is too little`, `at least ${min}B`)
+    })
+    .meta({ description: 'As `512MiB`.' })
 
 export const scaleEndpoints = [
   endpoint({
@@ -71,6 +84,40 @@ export const scaleEndpoints = [
         kind: 'replace',
         cluster: params.cluster ?? '',
         instanceId: body.instance_id,
+      } as const
+      return answerOperation(await control.execute(command, actor), query.wait, control)
+    },
+  }),
+  endpoint({
+    id: 'resize_instance',
+    method: 'POST',
+    path: '/api/v1/clusters/{cluster}/resize',
+    summary: 'Give a running instance other CPUs, memory or disk',
+    query: strict({ wait: waitField }),
+    body: strict({
+      instance_id: z.string().min(1).max(63),
+      resources: strict({
+        cpus: z.number().min(0.1).max(1024).exactOptional(),
+        memory: bytes(16 * 2 ** 20).exactOptional(),
+        disk: bytes(0).exactOptional(),
+      }).meta({ description: 'What is left out stays as it is.' }),
+    }),
+    answers: {
+      200: { description: 'Ended well (with `wait`).', shape: startedShape },
+      202: { description: 'Started.', shape: startedShape },
+    },
+    errors: ['unknown_instance', 'resize_unsupported', 'hypervisor_unreachable', ...errors],
+    handle: async ({ params, query, body, actor }, control) => {
+      const { cpus, memory, disk } = body.resources
+      const command = {
+        kind: 'resize',
+        cluster: params.cluster ?? '',
+        instanceId: body.instance_id,
+        resources: {
+          ...(cpus === undefined ? {} : { cpus }),
+          ...(memory === undefined ? {} : { memoryBytes: memory }),
+          ...(disk === undefined ? {} : { diskBytes: disk }),
+        },
       } as const
       return answerOperation(await control.execute(command, actor), query.wait, control)
     },

@@ -73,6 +73,8 @@ export const statusShape: z.ZodType<ClusterStatus> = z.strictObject({
     .nullable(),
 })
 
+const resources = z.strictObject({ cpus: z.number(), memory_bytes: z.number(), disk_bytes: z.number() })
+
 const healthStatus = z.enum(['unknown', 'healthy', 'degraded', 'unhealthy'])
 
 const backendFields = {
@@ -112,6 +114,9 @@ const backendFields = {
     .strictObject({
       node: z.string(),
       protected: z.boolean().exactOptional().meta({ description: 'Scale-in leaves it alone.' }),
+      resources: resources
+        .exactOptional()
+        .meta({ description: "Its own, where they are not its cluster's any more." }),
     })
     .nullable(),
 }
@@ -169,7 +174,7 @@ const phase = z.enum([
 const operationFields = {
   id: z.string(),
   cluster_id: z.string(),
-  type: z.enum(['scale_out', 'scale_in', 'replace']),
+  type: z.enum(['scale_out', 'scale_in', 'replace', 'resize']),
   status: z.enum(['running', 'stuck', 'completed', 'failed', 'cancelled']).meta({
     description: '`stuck`: not ended; it waits until what stops it is mended, or somebody acknowledges it.',
   }),
@@ -225,8 +230,27 @@ export const nodeShape: z.ZodType<NodeView> = z.strictObject({
   node_id: z.string(),
   driver: z.string(),
   zone: z.string(),
+  state: z.enum(['ready', 'draining', 'drained', 'unreachable']),
   reachable: z.boolean(),
   reason: z.string().nullable(),
+  capacity: resources,
+  free: resources
+    .nullable()
+    .meta({ description: 'Each instance counted at its full size; null: it could not be asked.' }),
+  promised: resources.meta({ description: 'To operations under way, and taken from what is free.' }),
+  price: z.strictObject({ hourly: z.number(), kind: z.enum(['on_demand', 'reserved', 'spot']) }).nullable(),
+  load: count.meta({ description: 'Exchanges and tunnels on its instances.' }),
+  drain: z
+    .strictObject({
+      requested_by: z.string(),
+      requested_at: time,
+      drained_at: time.nullable(),
+      instances: count.meta({ description: 'On it when it was asked.' }),
+      left: count,
+      operations: z.array(z.string()).meta({ description: 'Under way, to empty it.' }),
+      blocked: z.array(z.strictObject({ cluster_id: z.string(), code: z.string(), message: z.string() })),
+    })
+    .nullable(),
   instances: z.array(
     z.strictObject({
       id: z.string(),

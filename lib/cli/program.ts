@@ -7,9 +7,10 @@ import { type Context, type ExitCode, type Io, line } from './io.ts'
 import { drain, mark } from './verbs/backend.ts'
 import { check } from './verbs/check.ts'
 import { doctor } from './verbs/doctor.ts'
+import { drainNode, nodes, readyNode } from './verbs/nodes.ts'
 import { history, operations } from './verbs/operations.ts'
 import { policy } from './verbs/policy.ts'
-import { replace, scale } from './verbs/scale.ts'
+import { replace, resize, scale } from './verbs/scale.ts'
 import { serve } from './verbs/serve.ts'
 import { status } from './verbs/status.ts'
 
@@ -33,9 +34,11 @@ export async function runProgram(argv: readonly string[], io: Io, version: strin
     )
   addServing(program, io)
   addScaling(program, io)
+  addResizing(program, io)
   addPolicy(program, io)
   addBackends(program, io)
   addProtection(program, io)
+  addNodes(program, io)
   addReading(program, io)
   if (argv.length === 0) return void line(io.stdout, program.helpInformation().trimEnd())
   try {
@@ -115,6 +118,21 @@ function addScaling(program: Command, io: Io): void {
     .option('--no-wait', 'start it and return')
     .action((cluster: string, instance: string, options, command: Command) =>
       replace(contextOf(command, io), cluster, instance, options),
+    )
+}
+
+function addResizing(program: Command, io: Io): void {
+  program
+    .command('resize')
+    .argument('<cluster>')
+    .argument('<instance>')
+    .description('give a running instance other CPUs, memory or disk')
+    .option('--cpus <n>', 'as 2', Number)
+    .option('--memory <size>', 'as 512MiB')
+    .option('--disk <size>', 'as 2GiB')
+    .option('--no-wait', 'start it and return')
+    .action((cluster: string, instance: string, options, command: Command) =>
+      resize(contextOf(command, io), cluster, instance, options),
     )
 }
 
@@ -212,6 +230,24 @@ function addProtection(program: Command, io: Io): void {
       .argument('<cluster/instance>')
       .description(say[verb])
       .action((target: string, _options, command: Command) => mark(contextOf(command, io), target, verb))
+}
+
+function addNodes(program: Command, io: Io): void {
+  program
+    .command('nodes')
+    .description('hypervisor nodes: what they hold, what they have free')
+    .action((_options, command: Command) => nodes(contextOf(command, io)))
+  program
+    .command('drain-node')
+    .argument('<node>')
+    .description('replace what is on it by instances elsewhere, and place nothing new on it')
+    .option('--no-wait', 'start it and return')
+    .action((node: string, options, command: Command) => drainNode(contextOf(command, io), node, options))
+  program
+    .command('ready-node')
+    .argument('<node>')
+    .description('take back the drain of a node')
+    .action((node: string, _options, command: Command) => readyNode(contextOf(command, io), node))
 }
 
 function addReading(program: Command, io: Io): void {

@@ -67,6 +67,8 @@ export interface BackendView {
     readonly node: string
     /** Scale-in leaves it alone. Absent: nobody said so. */
     readonly protected?: boolean
+    /** Its own, where they are not its cluster's any more. */
+    readonly resources?: { readonly cpus: number; readonly memory_bytes: number; readonly disk_bytes: number }
   } | null
 }
 

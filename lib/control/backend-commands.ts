@@ -14,6 +14,7 @@ import type { Scaling } from '../scaling/scaling.ts'
 import type { DrainRecord, Json, MarkRecord, Store, Write } from '../store/store.ts'
 import type { CommandResult } from '../views.ts'
 import type { Audit } from './audit.ts'
+import { resourcesView } from './nodes.ts'
 
 export type BackendCommand = Extract<Command, { backend: string }>
 
@@ -80,7 +81,8 @@ export class BackendCommands {
   shown(view: BackendView): BackendView {
     const record = view.instance ? this.#deps.scaling.instance(view.id) : null
     if (!view.instance || !record) return view
-    return { ...view, instance: { ...view.instance, protected: record.protected ?? false } }
+    const own = record.resources ? { resources: resourcesView(record.resources) } : {}
+    return { ...view, instance: { ...view.instance, protected: record.protected ?? false, ...own } }
   }
 
   async #drain(command: Extract<Command, { kind: 'drain_backend' }>, actor: Actor): Promise<CommandResult> {

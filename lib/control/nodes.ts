@@ -1,33 +1,101 @@
-/** Nodes as people see them: what they hold, asked of their hypervisors now. */
-import type { NodeConfig } from '../config/config.ts'
-import { toTidegateError } from '../errors.ts'
-import type { Driver } from '../hypervisor/driver.ts'
-import type { NodeView } from '../views.ts'
+/** Nodes as people see them: what they hold, asked of their hypervisors now, and what scaling makes of it; and emptying them. */
+import type { Clock } from '../clock.ts'
+import type { Actor, Command } from '../command.ts'
+import type { NodeConfig, Resources } from '../config/config.ts'
+import { TidegateError, toTidegateError } from '../errors.ts'
+import type { Driver, Held } from '../hypervisor/driver.ts'
+import type { Scaling } from '../scaling/scaling.ts'
+import type { NodeView, ResourcesView } from '../views.ts'
 
-export async function nodeView(config: NodeConfig, driver: Driver): Promise<NodeView> {
-  const base = { node_id: config.id, driver: config.driver, zone: config.zone }
-  try {
-    const held = await driver.inspect()
+export interface NodesDeps {
+  /** Those of now: a reload may add some. */
+  readonly nodes: () => readonly { readonly config: NodeConfig; readonly driver: Driver }[]
+  readonly scaling: Scaling
+  readonly clock: Clock
+}
+
+const pollMs = 250
+
+export class Nodes {
+  readonly #deps: NodesDeps
+
+  constructor(deps: NodesDeps) {
+    this.#deps = deps
+  }
+
+  all(): Promise<readonly NodeView[]> {
+    return Promise.all(this.#deps.nodes().map(({ config, driver }) => this.#view(config, driver)))
+  }
+
+  /** Throws `unknown_node`. */
+  one(id: string): Promise<NodeView> {
+    const found = this.#deps.nodes().find(({ config }) => config.id === id)
+    if (found) return this.#view(found.config, found.driver)
+    throw new TidegateError('unknown_node', `There is no node \`${id}\`.`, { details: { node: id } })
+  }
+
+  async execute(
+    { kind, node }: Extract<Command, { node: string }>,
+    actor: Actor,
+  ): Promise<{ readonly result: 'node'; readonly node: NodeView }> {
+    const { scaling } = this.#deps
+    await (kind === 'drain_node' ? scaling.drainNode(node, actor) : scaling.readyNode(node, actor))
+    return { result: 'node', node: await this.one(node) }
+  }
+
+  /** The node as soon as it is no longer being drained, at the latest after `timeoutMs`. */
+  async waitDrained(id: string, timeoutMs: number): Promise<NodeView> {
+    const { clock } = this.#deps
+    const deadline = clock.monotonic() + timeoutMs
+    for (;;) {
+      const node = await this.one(id)
+      if (node.drain === null || node.state === 'drained' || clock.monotonic() >= deadline) return node
+      await clock.sleep(Math.min(pollMs, Math.max(1, deadline - clock.monotonic())))
+    }
+  }
+
+  async #view(config: NodeConfig, driver: Driver): Promise<NodeView> {
+    let held: Held | null = null
+    let reason: string | null = null
+    try {
+      held = await driver.inspect()
+    } catch (error) {
+      reason = toTidegateError(error, 'hypervisor_unreachable').message
+    }
+    const facts = this.#deps.scaling.nodeFacts(config, held)
+    const { instances = [], snapshots = [] } = held ?? {}
     return {
-      ...base,
-      reachable: true,
-      reason: null,
-      instances: held.instances.map(({ name, owner, state, pid, residentBytes }) => ({
+      node_id: config.id,
+      driver: config.driver,
+      zone: config.zone,
+      state: facts.state,
+      reachable: held !== null,
+      reason,
+      capacity: resourcesView(config.capacity),
+      free: facts.free && resourcesView(facts.free),
+      promised: resourcesView(facts.promised),
+      price: config.price ?? null,
+      load: facts.load,
+      drain: facts.drain,
+      instances: instances.map(({ name, owner, state, pid, residentBytes }) => ({
         id: name,
         cluster: owner.cluster,
         state,
         pid,
         resident_bytes: residentBytes,
       })),
-      snapshots: held.snapshots.map(({ name, owner, bytes, complete }) => ({
+      snapshots: snapshots.map(({ name, owner, bytes, complete }) => ({
         id: name,
         cluster: owner.cluster,
         bytes,
         complete,
       })),
     }
-  } catch (error) {
-    const { message } = toTidegateError(error, 'hypervisor_unreachable')
-    return { ...base, reachable: false, reason: message, instances: [], snapshots: [] }
   }
 }
+
+export const resourcesView = ({ cpus, memoryBytes, diskBytes }: Resources): ResourcesView => ({
+  cpus: Math.round(cpus * 1000) / 1000,
+  memory_bytes: memoryBytes,
+  disk_bytes: diskBytes,
+})

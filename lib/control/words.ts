@@ -19,6 +19,8 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, command.targetCount, `scale to ${command.targetCount}`)
     case 'replace':
       return of(command.cluster, command.instanceId, `replace instance ${command.instanceId}`)
+    case 'resize':
+      return of(command.cluster, { ...command.resources }, `resize instance ${command.instanceId}`)
     case 'cancel_operation':
       return of(null, command.operation, `cancel operation ${command.operation}`)
     case 'acknowledge_operation':
@@ -39,6 +41,10 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, command.backend, `register backend ${command.backend}`)
     case 'deregister_backend':
       return of(command.cluster, null, `deregister backend ${command.backend}`)
+    case 'drain_node':
+      return { ...of(null, 'draining', `drain node ${command.node}`), node: command.node }
+    case 'ready_node':
+      return { ...of(null, 'ready', `make node ${command.node} ready`), node: command.node }
     case 'set_policy':
       return of(command.cluster, { ...command.policy }, 'change the policy')
     case 'reset_policy':

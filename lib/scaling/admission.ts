@@ -8,12 +8,17 @@ import { operationId } from './names.ts'
 import type { OperationRequest } from './operation.ts'
 import { planOf } from './plan.ts'
 import { readyFor } from './pool.ts'
+import { planResize } from './resizing.ts'
 import { findPlaces } from './rooms.ts'
 import type { Standing } from './standing.ts'
 import type { World } from './world.ts'
 
 /** The steps look again: things change. Throws what `planOf` and `findPlaces` throw. */
 export async function preflight(world: World, cluster: string, request: OperationRequest): Promise<void> {
+  if (request.type === 'resize') {
+    await planResize(world, cluster, request.instance_id, request.resources)
+    return
+  }
   const { instances } = await collectMetrics(world, cluster)
   const config = world.clusters.config(cluster)
   const { scaling: policy, instance } = config
@@ -21,6 +26,17 @@ export async function preflight(world: World, cluster: string, request: Operatio
   const golden = keepsGolden(config) ? await goldenSource(world, cluster) : null
   const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
   await findPlaces(world, cluster, { ...plan, add: plan.add - readyFor(world, cluster, plan) })
+}
+
+/** One operation a cluster at a time. `running` null: one is just being admitted. */
+export function refusedBy(cluster: string, running: string | null): TidegateError {
+  return new TidegateError(
+    'operation_running',
+    running === null
+      ? `an operation is just beginning in cluster \`${cluster}\`; try again when it has ended`
+      : `operation ${running} is running in cluster \`${cluster}\`; wait for it or cancel it`,
+    { details: { operation_id: running, cluster_id: cluster } },
+  )
 }
 
 /** One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. */
@@ -47,7 +63,7 @@ export async function storeOperation(
   const ahead = { request: asked as Json, actor, createdAtMs, endedAtMs: null, outcome: null }
   const record: OperationRecord = { id, cluster, type, ...ahead }
   await store.write([{ put: 'operation', record }])
-  const target = request.type === 'replace' ? null : request.target_count
+  const target = 'target_count' in request ? request.target_count : null
   events.publish({ type: 'operation_started', cluster, operation_id: id, operation: type, target })
   return record
 }

@@ -6,6 +6,7 @@ export interface NodeMark {
   readonly actor: string
   /** ISO 8601. */
   readonly requested_at: string
+  readonly drained_at: string | null
   /** Instances that were on it then. */
   readonly instances: number
 }

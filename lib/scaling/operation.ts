@@ -1,4 +1,5 @@
 /** An operation as it is asked for and as it is shown: views over its record and journal. @pure */
+import type { Resources } from '../config/config.ts'
 import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import { errorOf } from './failure.ts'
 import { standing } from './next.ts'
@@ -13,7 +14,20 @@ export type OperationRequest =
       /** False: leaving instances are cut without a drain. */
       readonly drain_connections: boolean
     }
-  | { readonly type: 'replace'; readonly instance_id: string }
+  | {
+      readonly type: 'replace'
+      readonly instance_id: string
+      /** All that are replaced at once, the named one among them. Left out: only that. */
+      readonly instance_ids?: readonly string[]
+    }
+  /** What is left out stays as it is. */
+  | { readonly type: 'resize'; readonly instance_id: string; readonly resources: Partial<Resources> }
+
+/** Whom a replace replaces. */
+export const replacedBy = (request: {
+  readonly instance_id: string
+  readonly instance_ids?: readonly string[]
+}) => request.instance_ids ?? [request.instance_id]
 
 /** An operation on the wire. */
 export interface OperationView {

@@ -55,26 +55,27 @@ export interface Wanted {
   readonly need: Resources
   /** The best first. */
   readonly sources: readonly Source[]
-  /** The memory of the first source is wanted, and another's only where it cannot be had. */
-  readonly sticky?: boolean
+  /** Whose memory each is to have, in order: another's only where that cannot be had. */
+  readonly memories?: readonly string[]
 }
 
 export function place(wanted: Wanted, rooms: readonly NodeRoom[]): Placing {
-  const { count, need, sources } = wanted
+  const { count, need } = wanted
   const nodes = rooms.map(room => ({ room, left: { ...room.free }, taken: 0 }))
   const first = nodes.map(node => scoreOf(node, nodes, wanted))
   const places: Place[] = []
   while (places.length < count) {
+    const own = sourcesFor(wanted, places.length)
     const scored = nodes
       .filter(({ room, left }) => room.closed === null && holds(left, need))
-      .map(node => ({ node, score: scoreOf(node, nodes, wanted).score }))
+      .map(node => ({ node, score: scoreOf(node, nodes, { ...wanted, sources: own }).score }))
       .sort((a, b) => b.score - a.score || a.node.room.hourly - b.node.room.hourly || byId(a.node, b.node))
     const [best] = scored
     if (!best) break
     subtract(best.node.left, need)
     best.node.taken++
     const { id } = best.node.room
-    places.push({ node: id, source: sources.find(source => source.node === id) ?? null, score: best.score })
+    places.push({ node: id, source: own.find(source => source.node === id) ?? null, score: best.score })
   }
   const candidates = nodes.map(({ room, taken }, index): Candidate => {
     const { id, zone, free, closed } = room
@@ -91,16 +92,16 @@ interface Filling {
   taken: number
 }
 
-function scoreOf(node: Filling, nodes: readonly Filling[], { need, sources, sticky }: Wanted) {
+function scoreOf(node: Filling, nodes: readonly Filling[], { need, sources, memories }: Wanted) {
   const { room, left } = node
   const all = nodes.reduce((sum, { room, taken }) => sum + room.instances + taken, 0)
   const near = nodes.filter(other => other.room.zone === room.zone)
   const inZone = near.reduce((sum, { room, taken }) => sum + room.instances + taken, 0)
   const at = sources.findIndex(source => source.node === room.id)
-  const other = sticky ? otherMemory : otherSource
+  const other = memories ? otherMemory : otherSource
   const best = at >= 0 && sources[at]!.node === sources[0]!.node
   const parts = {
-    locality: at < 0 ? 0 : best || node.taken > 0 ? 1 : other,
+    locality: at < 0 ? 0 : best || (!memories && node.taken > 0) ? 1 : other,
     free: freeAfter(left, need, room.capacity),
     spread: all === 0 ? 1 : 1 - inZone / all,
     load: 1 / (1 + room.load / Math.max(room.capacity.cpus, 0.1)),
@@ -108,6 +109,12 @@ function scoreOf(node: Filling, nodes: readonly Filling[], { need, sources, stic
   const keys = Object.keys(weights) as (keyof typeof weights)[]
   const score = keys.reduce((sum, key) => sum + weights[key] * parts[key], 0)
   return { score: rounded(score), parts: mapValues(parts, rounded) }
+}
+
+/** Those of the whole, with the one whose memory the next instance is to have before them. */
+function sourcesFor({ sources, memories }: Wanted, index: number): readonly Source[] {
+  const own = sources.find(({ instance }) => instance !== null && instance === memories?.[index])
+  return own ? [own, ...sources.filter(source => source !== own)] : sources
 }
 
 /** Of the resource that is scarcest afterwards; 0 where there is not enough. */

@@ -3,8 +3,11 @@ import type { InstanceConfig, ScalingPolicy } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { InstanceFacts, PlanData, Source, Victim } from './facts.ts'
 import { limits } from './limits.ts'
-import type { OperationRequest } from './operation.ts'
+import { type OperationRequest, replacedBy } from './operation.ts'
 import { chooseVictims, rankSources, silentSources } from './victims.ts'
+
+/** What changes how many there are, or which ones. */
+export type MembershipRequest = Exclude<OperationRequest, { type: 'resize' }>
 
 export interface Situation {
   readonly cluster: string
@@ -16,14 +19,14 @@ export interface Situation {
 }
 
 /** Throws `target_out_of_bounds`, `invalid_request`, `unknown_instance`, `no_clone_source` or `hypervisor_unreachable`. */
-export function planOf(request: OperationRequest, situation: Situation): PlanData {
+export function planOf(request: MembershipRequest, situation: Situation): PlanData {
   const from = situation.instances.length
-  if (request.type === 'replace') return planReplace(request.instance_id, situation)
+  if (request.type === 'replace') return planReplace(replacedBy(request), situation)
   const to = request.target_count
   checkBounds(to, situation)
   checkDirection(request.type, from, to)
   if (request.type === 'scale_out') {
-    return { ...sourcing(situation, null), from, to, add: to - from, victims: [] }
+    return { ...sourcing(situation, []), from, to, add: to - from, victims: [] }
   }
   return { ...leaving(from - to, situation), from, to, add: 0, mode: 'none', sources: [] }
 }
@@ -45,26 +48,24 @@ function leaving(
   return { victims, candidates, in_flight, reason: `${victims.length} with the least to lose leave` }
 }
 
-function planReplace(id: string, situation: Situation): PlanData {
-  const named = situation.instances.find(facts => facts.id === id)
-  if (!named)
-    throw new TidegateError(
-      'unknown_instance',
-      `cluster \`${situation.cluster}\` has no instance \`${id}\``,
-      {
-        details: { instance_id: id, instances: situation.instances.map(facts => facts.id) },
-      },
-    )
-  const from = situation.instances.length
-  const victims: Victim[] = [{ id: named.id, node: named.node }]
-  // One more than the policy's maximum while both serve: the old one leaves only when the new one does.
-  return { ...sourcing(situation, id), from, to: from, add: 1, victims }
+function planReplace(ids: readonly string[], situation: Situation): PlanData {
+  const { cluster, instances } = situation
+  const victims = ids.map((id): Victim => {
+    const named = instances.find(facts => facts.id === id)
+    if (named) return { id: named.id, node: named.node }
+    throw new TidegateError('unknown_instance', `cluster \`${cluster}\` has no instance \`${id}\``, {
+      details: { instance_id: id, instances: instances.map(facts => facts.id) },
+    })
+  })
+  const from = instances.length
+  // More than the policy's maximum while both serve: the old ones leave only when the new ones do.
+  return { ...sourcing(situation, ids), from, to: from, add: victims.length, victims }
 }
 
 /** The instance that is replaced is the best source for its own successor: it has the memory that would be lost. */
 function sourcing(
   situation: Situation,
-  preferred: string | null,
+  preferred: readonly string[],
 ): Pick<PlanData, 'mode' | 'sources' | 'reason'> {
   const { golden } = situation
   if (situation.cloneFrom === 'golden' || (golden && situation.instances.length === 0)) {
@@ -77,8 +78,8 @@ function sourcing(
   }
   const ranked = rankSources(situation.instances)
   const sources = [
-    ...ranked.filter(source => source.instance === preferred),
-    ...ranked.filter(source => source.instance !== preferred),
+    ...preferred.flatMap(id => ranked.filter(source => source.instance === id)),
+    ...ranked.filter(source => !preferred.includes(source.instance ?? '')),
   ]
   if (sources.length > 0) {
     const chosen = situation.instances.find(facts => facts.id === sources[0]!.instance)
@@ -88,7 +89,7 @@ function sourcing(
   const empty = situation.instances.length === 0
   // More instances of an application that keeps state, but without the state, is not what was asked for. A replacement is: what
   // it replaces is broken, and serving from nothing is better than not serving.
-  if (!empty && preferred === null) {
+  if (!empty && preferred.length === 0) {
     const silent = silentSources(situation.instances)
     if (silent.length > 0) {
       const reason = `cloned from ${silent[0]!.instance}, which runs and leaves its checks without an answer: none is healthy`

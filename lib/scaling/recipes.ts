@@ -3,6 +3,7 @@
  *
  *   scale_out  validate collect_metrics plan allocate prepare clone identify verify keep_golden REGISTER warm_up finalize
  *   scale_in   validate collect_metrics plan fence drain DEREGISTER stop destroy finalize
+ *   resize     validate collect_metrics plan resize verify ADOPT finalize
  *   replace    the first as far as warm_up, then the second from fence on; its pivot is REGISTER
  */
 import type { OperationRecord } from '../store/store.ts'
@@ -20,6 +21,7 @@ import { keepGolden } from './steps/keep-golden.ts'
 import { plan } from './steps/plan.ts'
 import { prepare } from './steps/prepare.ts'
 import { register } from './steps/register.ts'
+import { adopt, planResizeStep, resize, validateResize, verifyResize } from './steps/resize.ts'
 import { stop } from './steps/stop.ts'
 import { validate } from './steps/validate.ts'
 import { verify } from './steps/verify.ts'
@@ -35,4 +37,8 @@ export const recipes = {
   scale_out: { steps: [...decide, ...grow, finalize], pivot: register.name },
   scale_in: { steps: [...decide, ...shrink, finalize], pivot: deregister.name },
   replace: { steps: [...decide, ...grow, ...shrink, finalize], pivot: register.name },
+  resize: {
+    steps: [validateResize, collectMetricsStep, planResizeStep, resize, verifyResize, adopt, finalize],
+    pivot: adopt.name,
+  },
 } satisfies Record<OperationRecord['type'], Recipe>

@@ -22,7 +22,8 @@ export async function findPlaces(
   const { rooms, unreachable } = await roomsOn(world, nodes, cluster)
   if (rooms.length === 0 && unreachable.length > 0)
     throw new TidegateError('hypervisor_unreachable', `no node can be asked: ${unreachable.join(', ')}`)
-  const wanted = { count: add, need: instance.resources, sources, sticky: victims.length > 0 }
+  const memories = victims.length > 0 ? { memories: victims.map(({ id }) => id) } : {}
+  const wanted = { count: add, need: instance.resources, sources, ...memories }
   const placing = place(wanted, rooms)
   const found = placing.places.length
   if (found === add) return placing

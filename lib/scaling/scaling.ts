@@ -6,15 +6,19 @@
 import type { Clock } from '../clock.ts'
 import type { Clusters } from '../cluster/clusters.ts'
 import { probeOnce } from '../cluster/prober.ts'
+import type { NodeConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import type { Held } from '../hypervisor/driver.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, OperationFilter, OperationRecord, Store, Write } from '../store/store.ts'
-import { preflight, refuseUnfinished, storeOperation } from './admission.ts'
+import { preflight, refusedBy, refuseUnfinished, storeOperation } from './admission.ts'
 import { limits } from './limits.ts'
 import { watchLoad } from './load-watch.ts'
 import { Members } from './members.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
+import { NodeDrains } from './node-drains.ts'
+import { type NodeFacts, nodeFacts } from './node-facts.ts'
 import { NodeMarks } from './node-marks.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
 import { checkBounds } from './plan.ts'
@@ -27,6 +31,7 @@ import { collectOrphans, mendMembership } from './reconcile.ts'
 import { Repairs } from './repairs.ts'
 import { Run } from './runner.ts'
 import { Standing } from './standing.ts'
+import { waitForEnd } from './waiting.ts'
 import { type Probe, Promises, type World } from './world.ts'
 
 export interface ScalingDeps {
@@ -56,6 +61,7 @@ export class Scaling {
   readonly #admitting = new Set<string>()
   readonly #repairs: Repairs
   readonly #standing: Standing
+  readonly #drains: NodeDrains
   #recovered = false
   #closed = false
   #round: Promise<void> | null = null
@@ -76,11 +82,16 @@ export class Scaling {
       start: (...asked) => this.start(...asked),
       running: cluster => this.#active.get(cluster)?.run.record ?? null,
       cancel: id => this.cancel(id),
-      ended: id => this.#endsWell(id),
+      ended: id => this.#ended(id).then(fault => fault === null),
       busy: cluster => this.#busy(cluster),
       open: () => this.#recovered && !this.#closed,
     })
     this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
+    this.#drains = new NodeDrains(this.#world, {
+      busy: cluster => this.#closed || !this.#recovered || this.#busy(cluster),
+      begin: (cluster, request, actor) => this.#begin(cluster, request, actor),
+      cancel: id => this.cancel(id),
+    })
   }
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
@@ -131,8 +142,8 @@ export class Scaling {
         'not_scalable',
         `cluster \`${cluster}\` has static backends only; give it an \`instance\` section to scale it`,
       )
-    this.#refuseSecond(cluster)
-    if (request.type !== 'replace') checkBounds(request.target_count, { cluster, policy: config.scaling })
+    if (this.#busy(cluster)) throw refusedBy(cluster, this.running(cluster))
+    if ('target_count' in request) checkBounds(request.target_count, { cluster, policy: config.scaling })
     this.#standing.refuseMore(cluster)
     this.#admitting.add(cluster)
     try {
@@ -147,26 +158,10 @@ export class Scaling {
   }
 
   /** The operation when it has ended, however. Throws `wait_timeout` when it has not by then, `unknown_operation`. */
-  async wait(id: string, timeoutMs: number): Promise<OperationView> {
-    const { clock } = this.#world
-    const deadline = clock.monotonic() + timeoutMs
-    for (;;) {
-      const active = [...this.#active.values()].find(({ run }) => run.record.id === id)
-      const waited = new AbortController()
-      const remaining = deadline - clock.monotonic()
-      if (active && remaining > 0) {
-        await Promise.race([active.driven ?? unending, clock.sleep(remaining, waited.signal).catch(() => {})])
-        waited.abort()
-      }
-      const view = await this.view(id)
-      if (view.status !== 'running') return view
-      const stands = !active && remaining > 0
-      if (stands) await clock.sleep(Math.min(standingPollMs, remaining))
-      else if (clock.monotonic() >= deadline)
-        throw new TidegateError('wait_timeout', `operation ${id} has not ended within ${timeoutMs} ms`, {
-          details: { operation_id: id, phase: view.phase },
-        })
-    }
+  wait(id: string, timeoutMs: number): Promise<OperationView> {
+    const active = () => [...this.#active.values()].find(({ run }) => run.record.id === id)
+    const driven = () => active()?.driven
+    return waitForEnd(this.#world.clock, timeoutMs, { driven, view: () => this.view(id) })
   }
 
   /** Throws `unknown_operation`, or `operation_not_cancellable` when it ended or is past its point of no return. */
@@ -227,6 +222,21 @@ export class Scaling {
     return this.#world.members.get(id)
   }
 
+  /** Empties the node. Throws `unknown_node`, `hypervisor_unreachable`, `no_capacity`, with nothing changed. */
+  drainNode(node: string, actor: string): Promise<void> {
+    return this.#drains.drain(node, actor)
+  }
+
+  /** Takes a drain back. Throws `unknown_node`. */
+  readyNode(node: string, actor: string): Promise<void> {
+    return this.#drains.ready(node, actor)
+  }
+
+  /** `held` null: the node could not be asked. */
+  nodeFacts(node: NodeConfig, held: Held | null): NodeFacts {
+    return nodeFacts(this.#world, this.#drains, node, held)
+  }
+
   /** How many instances the cluster has: members, not what is being made. */
   count(cluster: string): number {
     return this.#world.members.of(cluster).length
@@ -252,18 +262,6 @@ export class Scaling {
     for (const { run } of this.#active.values()) run.stop()
     await Promise.all([...this.#active.values()].map(active => active.driven))
     await Promise.all([this.#round?.catch(() => {}), standing])
-  }
-
-  #refuseSecond(cluster: string): void {
-    const running = this.running(cluster)
-    if (running === null && !this.#admitting.has(cluster)) return
-    throw new TidegateError(
-      'operation_running',
-      running === null
-        ? `an operation is just beginning in cluster \`${cluster}\`; try again when it has ended`
-        : `operation ${running} is running in cluster \`${cluster}\`; wait for it or cancel it`,
-      { details: { operation_id: running, cluster_id: cluster } },
-    )
   }
 
   async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
@@ -344,6 +342,7 @@ export class Scaling {
     await this.#attempt('orphans', () => collectOrphans(this.#world, held))
     for (const cluster of clusters.ids())
       if (!busy(cluster) && !this.#closed) await this.#repairs.bringToMinimum(cluster)
+    await this.#drains.advance()
   }
 
   #busy(cluster: string): boolean {
@@ -360,24 +359,24 @@ export class Scaling {
 
   async #repair(cluster: string, target: number): Promise<{ readonly well: Promise<boolean> }> {
     const request = { target_count: target, immediate: true, drain_connections: true } as const
-    const { id } = await this.start(cluster, { type: 'scale_out', ...request }, 'reconcile')
-    return { well: this.#endsWell(id) }
+    const { ended } = await this.#begin(cluster, { type: 'scale_out', ...request }, 'reconcile')
+    return { well: ended.then(fault => fault === null) }
   }
 
-  /** Of an operation that has just begun. Never rejects. */
-  #endsWell(id: string): Promise<boolean> {
+  /** An operation of our own. */
+  async #begin(cluster: string, request: OperationRequest, actor: string) {
+    const { id } = await this.start(cluster, request, actor)
+    return { id, ended: this.#ended(id) }
+  }
+
+  /** Of an operation that has just begun: null when it went well, else why not. Never rejects. */
+  #ended(id: string): Promise<{ readonly code: string; readonly message: string } | null> {
     const active = [...this.#active.values()].find(({ run }) => run.record.id === id)
     const driven = active?.driven ?? Promise.resolve()
+    const unknown = { code: 'operation_failed', message: `operation ${id} did not end` }
     return driven
       .then(() => this.view(id))
-      .then(
-        view => view.status === 'completed',
-        () => false,
-      )
+      .then(view => (view.status === 'completed' ? null : (view.error ?? unknown)))
+      .catch(() => unknown)
   }
 }
-
-const unending = new Promise<never>(() => {})
-
-/** How often the record of an operation is looked at that stands still. */
-const standingPollMs = 200

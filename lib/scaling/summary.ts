@@ -5,6 +5,7 @@ import { errorOf } from './failure.ts'
 
 /** One history record for an operation that has just ended, as the write that goes with its end. */
 export function summaryOf(record: OperationRecord, journal: readonly JournalEntry[]): readonly Write[] {
+  if (record.type === 'resize') return [resizeSummary(record, journal)]
   const planned = journal.some(entry => entry.step === 'plan' && entry.kind === 'done')
   const plan = planned ? doneData<PlanData>(journal, 'plan') : null
   const { from, to } = bounds(record, journal, plan)
@@ -28,6 +29,22 @@ export function summaryOf(record: OperationRecord, journal: readonly JournalEntr
 }
 
 const outcomes = { completed: 'done', failed: 'failed', cancelled: 'cancelled' } as const
+
+function resizeSummary(record: OperationRecord, journal: readonly JournalEntry[]): Write {
+  const { instance_id: id } = record.request as { readonly instance_id: string }
+  const planned = journal.some(entry => entry.step === 'plan' && entry.kind === 'done')
+  const { from, to } = planned
+    ? doneData<{ from: Json; to: Json }>(journal, 'plan')
+    : { from: null, to: null }
+  const outcome = outcomes[record.outcome ?? 'failed']
+  const reason =
+    outcome === 'done'
+      ? `Resized ${id}`
+      : `Resizing ${id} ${outcome === 'cancelled' ? 'was cancelled and undone' : `failed: ${errorOf(record, journal)?.message}`}`
+  const { cluster, actor, type, endedAtMs, createdAtMs } = record
+  const at = { atMs: endedAtMs ?? createdAtMs, actor, action: type, operation: record.id, outcome }
+  return { put: 'history', record: { cluster, ...at, from, to: outcome === 'done' ? to : from, reason } }
+}
 
 function success(record: OperationRecord, plan: PlanData | null, from: Json, to: Json): string {
   if (record.type === 'replace') return `Replaced ${from} by ${to}`
@@ -57,10 +74,15 @@ function bounds(
   journal: readonly JournalEntry[],
   plan: PlanData | null,
 ): { readonly from: Json; readonly to: Json } {
-  const request = record.request as { readonly target_count?: number; readonly instance_id?: string }
+  const request = record.request as {
+    readonly target_count?: number
+    readonly instance_id?: string
+    readonly instance_ids?: readonly string[]
+  }
   if (record.type !== 'replace')
     return { from: plan?.from ?? null, to: plan?.to ?? request.target_count ?? null }
   const allocated = journal.some(entry => entry.step === 'allocate' && entry.kind === 'done')
-  const made = allocated ? doneData<AllocateData>(journal, 'allocate').items[0]?.name : null
-  return { from: request.instance_id ?? null, to: made ?? null }
+  const made = allocated ? doneData<AllocateData>(journal, 'allocate').items.map(({ name }) => name) : []
+  const old = request.instance_ids ?? [request.instance_id ?? '?']
+  return { from: old.join(', '), to: made.length > 0 ? made.join(', ') : null }
 }

@@ -37,7 +37,7 @@ const rules: Record<string, readonly string[]> = {
     'types:hypervisor',
     'types:store',
   ],
-  views: ['types:cluster', 'types:policy', 'types:scaling'],
+  views: ['types:cluster', 'types:config', 'types:policy', 'types:scaling'],
   control: [
     'views',
     'policy',

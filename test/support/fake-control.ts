@@ -9,7 +9,7 @@ import { Events } from '../../lib/events.ts'
 import { policyDefaults } from '../../lib/policy.ts'
 import type { OperationView } from '../../lib/scaling/operation.ts'
 import type { HistoryRecord } from '../../lib/store/store.ts'
-import type { ClusterStatus, ClusterView, CommandResult, PolicyAnswer } from '../../lib/views.ts'
+import type { ClusterStatus, ClusterView, CommandResult, NodeView, PolicyAnswer } from '../../lib/views.ts'
 import type { ControlPort } from '../../routes/ports.ts'
 
 export const anOperation = (over: Partial<OperationView> = {}): OperationView => ({
@@ -102,6 +102,23 @@ const cluster: ClusterView = {
   generation: 4,
 }
 
+const some = { cpus: 2, memory_bytes: 2 ** 30, disk_bytes: 2 ** 30 }
+
+export const aNode = (over: Partial<NodeView> = {}): NodeView => ({
+  ...{ node_id: 'local', driver: 'process', zone: 'a', state: 'ready', reachable: true, reason: null },
+  ...{
+    capacity: some,
+    free: some,
+    promised: some,
+    price: { hourly: 0.5, kind: 'spot' },
+    load: 3,
+    drain: null,
+  },
+  instances: [{ id: 'web-1', cluster: 'web', state: 'running', pid: 5, resident_bytes: 100 }],
+  snapshots: [],
+  ...over,
+})
+
 export const aProof: DrainProof = {
   drained: true,
   in_flight: 0,
@@ -122,6 +139,7 @@ export class FakeControl implements ControlPort {
   onWait: (id: string) => OperationView | Promise<OperationView> = () => completed()
   onOperation: (id: string) => OperationView = () => anOperation()
   onDrained: () => DrainProof | Promise<DrainProof> = () => aProof
+  onNode: () => NodeView = () => aNode()
   isReady = true
 
   async execute(command: Command, actor: string): Promise<CommandResult> {
@@ -176,10 +194,16 @@ export class FakeControl implements ControlPort {
     known(id)
     return { cluster_id: id, ...cluster.scaling!, source: 'file', set_by: null, set_at: null }
   }
-  async nodes() {
-    const instance = { id: 'web-1', cluster: 'web', state: 'running', pid: 5, resident_bytes: 100 }
-    const base = { node_id: 'local', driver: 'process', zone: 'a', reachable: true, reason: null }
-    return [{ ...base, instances: [instance], snapshots: [] }]
+  async nodes(): Promise<readonly NodeView[]> {
+    return [aNode()]
+  }
+  async node(id: string): Promise<NodeView> {
+    if (id !== 'local') throw new TidegateError('unknown_node', `There is no node \`${id}\`.`)
+    return this.onNode()
+  }
+  async waitNodeDrained(id: string, timeoutMs: number): Promise<NodeView> {
+    this.waits.push({ id, timeoutMs })
+    return this.onNode()
   }
   async diagnose() {
     return [
@@ -204,11 +228,15 @@ function resultOf(command: Command): CommandResult {
   switch (command.kind) {
     case 'scale':
     case 'replace':
+    case 'resize':
     case 'cancel_operation':
     case 'acknowledge_operation':
       return { result: 'operation', operation: anOperation() }
     case 'deregister_backend':
       return { result: 'removed' }
+    case 'drain_node':
+    case 'ready_node':
+      return { result: 'node', node: aNode() }
     case 'set_policy':
     case 'reset_policy':
       return {

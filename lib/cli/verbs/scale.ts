@@ -35,6 +35,20 @@ export async function replace(
   )
 }
 
+export async function resize(
+  context: Context,
+  cluster: string,
+  instance: string,
+  { wait, ...resources }: { readonly wait: boolean; readonly cpus?: number; readonly memory?: string },
+): Promise<void> {
+  await operate(
+    context,
+    `/api/v1/clusters/${segment(cluster)}/resize`,
+    { instance_id: instance, resources },
+    wait,
+  )
+}
+
 async function operate(context: Context, path: string, body: unknown, wait: boolean): Promise<void> {
   const client = new AdminClient(context)
   const started = await client.post<Started>(path, body)

@@ -1,6 +1,13 @@
 /** The new instances become members, all in one generation. The store learns it in the same transaction as the journal. */
 import type { InstanceRecord } from '../../store/store.ts'
-import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type MadeData } from '../facts.ts'
+import {
+  type AllocateData,
+  bootedNames,
+  doneData,
+  type IdentifyIntent,
+  type MadeData,
+  type PlanData,
+} from '../facts.ts'
 import { ensureRegistered } from '../membership-change.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
@@ -23,7 +30,8 @@ function newRecords({ world, cluster, operation, journal }: StepContext): readon
   const identified = doneData<IdentifyIntent>(journal, 'identify').items
   const incarnations = new Map(identified.map(one => [one.name, one.incarnation]))
   const booted = bootedNames(journal)
-  return items.map(({ name, node }) => ({
+  const { victims } = doneData<PlanData>(journal, 'plan')
+  return items.map(({ name, node }, index) => ({
     id: name,
     cluster,
     node,
@@ -32,5 +40,7 @@ function newRecords({ world, cluster, operation, journal }: StepContext): readon
     operation: operation.id,
     origin: booted.has(name) ? 'created' : 'cloned',
     createdAtMs: world.clock.now(),
+    // Who takes a protected one's place is protected.
+    ...(world.members.get(victims[index]?.id ?? '')?.protected ? { protected: true as const } : {}),
   }))
 }

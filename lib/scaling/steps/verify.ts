@@ -20,7 +20,11 @@ export const verify: Step = {
   },
 }
 
-async function untilHealthy(ctx: StepContext, made: MadeData['instances'][number], signal: AbortSignal) {
+export async function untilHealthy(
+  ctx: StepContext,
+  made: MadeData['instances'][number],
+  signal: AbortSignal,
+) {
   const { clock, probe, reality } = ctx.world
   const { health } = ctx.config
   const startedAt = clock.monotonic()

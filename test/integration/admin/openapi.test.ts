@@ -13,10 +13,15 @@ const bodies: Record<string, unknown> = {
   replace_instance: { instance_id: 'web-1' },
   scale_deployment: { replicas: 3 },
   set_policy: { max_instances: 4 },
+  resize_instance: { instance_id: 'web-1', resources: { memory: '1GiB' } },
   register_backend: { id: 'b', address: '127.0.0.1:9000' },
 }
 const filled = (path: string) =>
-  path.replace('{cluster}', 'web').replace('{backend}', 'a').replace('{operation}', 'op1')
+  path
+    .replace('{cluster}', 'web')
+    .replace('{backend}', 'a')
+    .replace('{operation}', 'op1')
+    .replace('{node}', 'local')
 
 t.test('every endpoint is in the document, and nothing else is', async t => {
   const { ask } = await startAdmin(t)

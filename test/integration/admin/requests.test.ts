@@ -243,4 +243,8 @@ t.test('operations, history, nodes', async t => {
     body: { history: [{ cluster_id: 'web' }, { cluster_id: null, node_id: 'local', outcome: null }] },
   })
   t.match(await ask('/api/v1/nodes'), { body: { nodes: [{ node_id: 'local' }] } })
+  t.match(await ask('/api/v1/nodes/local/drain', { method: 'POST' }), { status: 202, body: { node: {} } })
+  t.match(await ask('/api/v1/nodes/local/drain?wait=5s', { method: 'POST' }), { status: 200 })
+  t.strictSame(control.waits, [{ id: 'local', timeoutMs: 5_000 }])
+  t.match(await ask('/api/v1/nodes/none'), { status: 404, body: { error: { code: 'unknown_node' } } })
 })

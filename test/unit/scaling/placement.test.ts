@@ -39,7 +39,9 @@ t.test(
     const sources = [source('a'), source('b')]
     const rooms = [room('a', 9, { instances: 3 }), room('b', 16, { zone: 'b' })]
     t.strictSame(nodes(rooms, 1, { sources }), ['b*'])
-    t.strictSame(nodes(rooms, 1, { sources, sticky: true }), ['a*'])
+    t.strictSame(nodes(rooms, 1, { sources, memories: ['on-a'] }), ['a*'])
+    const each = { sources, memories: ['on-b', 'on-a'] }
+    t.strictSame(nodes([room('a', 9), room('b', 9)], 2, each), ['b*', 'a*'], 'each its own')
   },
 )
 

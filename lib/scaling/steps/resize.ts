@@ -1,0 +1,91 @@
+/**
+ * The steps of a resize: other resources for a running instance. Until the store remembers them they are taken back when anything
+ * fails; `adopt` is the point of no return.
+ */
+import type { Resources } from '../../config/config.ts'
+import { type Claim, doneData } from '../facts.ts'
+import { limits } from '../limits.ts'
+import type { OperationRequest } from '../operation.ts'
+import { mustBeMember } from '../protection.ts'
+import { growth, planResize, type Resizing } from '../resizing.ts'
+import { type Step, type StepContext, shortMs } from '../step.ts'
+import { untilHealthy } from './verify.ts'
+
+type ResizeRequest = Extract<OperationRequest, { type: 'resize' }>
+type ResizeIntent = Claim & { readonly from: { readonly [K in keyof Resources]: number } }
+
+const asked = ({ request }: StepContext): ResizeRequest => request as ResizeRequest
+const planned = ({ journal }: StepContext): Resizing => doneData<Resizing>(journal, 'plan')
+
+export const validateResize: Step = {
+  name: 'validate',
+  timeoutMs: () => shortMs,
+  async run(ctx) {
+    const { id, node } = mustBeMember(ctx.world, ctx.cluster, asked(ctx).instance_id)
+    return { data: { instance: id, node } }
+  },
+}
+
+export const planResizeStep: Step = {
+  name: 'plan',
+  timeoutMs: () => shortMs,
+  async run(ctx) {
+    const { world, cluster, operation } = ctx
+    const { instance_id, resources } = asked(ctx)
+    return world.promises.inTurn(async () => {
+      const { node, from, to } = await planResize(world, cluster, instance_id, resources)
+      // Under a name of its own: what the instance has already is counted where it is held.
+      const more = { name: `${instance_id}+`, node, resources: growth({ from, to }) }
+      world.promises.keep(operation.id, [more])
+      return { data: { node, from: { ...from }, to: { ...to } } }
+    })
+  },
+  async revert({ world, operation }) {
+    world.promises.drop(operation.id)
+    return []
+  },
+}
+
+export const resize: Step = {
+  name: 'resize',
+  timeoutMs: () => limits.cloneMs,
+  intend(ctx): ResizeIntent {
+    return { names: [asked(ctx).instance_id], from: { ...planned(ctx).from } }
+  },
+  async run(ctx, _intent, signal) {
+    const { node, to } = planned(ctx)
+    const { resources } = await ctx.world.reality.driver(node).resize(asked(ctx).instance_id, to, signal)
+    return { data: { resources: { ...resources } } }
+  },
+  async revert(ctx, intent) {
+    const { node } = planned(ctx)
+    const id = asked(ctx).instance_id
+    // One that is gone has nothing to be taken back.
+    if ((await ctx.world.reality.find(node, id)) === null) return []
+    const never = new AbortController().signal
+    await ctx.world.reality.driver(node).resize(id, (intent as ResizeIntent).from, never)
+    return []
+  },
+}
+
+export const verifyResize: Step = {
+  name: 'verify',
+  timeoutMs: () => limits.verifyCloneMs,
+  async run(ctx, _intent, signal) {
+    const { id, node, address } = mustBeMember(ctx.world, ctx.cluster, asked(ctx).instance_id)
+    return { data: await untilHealthy(ctx, { name: id, node, address }, signal) }
+  },
+}
+
+export const adopt: Step = {
+  name: 'adopt',
+  timeoutMs: () => shortMs,
+  async run(ctx) {
+    const record = mustBeMember(ctx.world, ctx.cluster, asked(ctx).instance_id)
+    const { resources } = doneData<{ resources: Resources }>(ctx.journal, 'resize')
+    return {
+      data: { instance: record.id },
+      writes: [{ put: 'instance', record: { ...record, resources } }],
+    }
+  },
+}
