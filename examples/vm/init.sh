@@ -10,8 +10,10 @@ ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
 
-# What the driver tells this one VM (ports, the agent's token) comes through fw_cfg, so that it is on no command line.
+# What the driver tells this one VM (ports, the agent's token) is on no command line: it comes through QEMU's fw_cfg, or in a
+# second archive of this file system where the hypervisor has no such channel.
 settings=/sys/firmware/qemu_fw_cfg/by_name/opt/tidegate/env/raw
+[ -r "$settings" ] || settings=/tidegate/env
 set -a
 [ -r "$settings" ] && . "$settings"
 set +a

@@ -79,7 +79,7 @@ export interface AdminConfig {
 
 export type StoreConfig = { readonly kind: 'memory' } | { readonly kind: 'sqlite'; readonly path: string }
 
-export const driverKinds = ['process', 'qemu', 'firecracker'] as const
+export const driverKinds = ['process', 'qemu', 'cloud_hypervisor', 'firecracker'] as const
 export type DriverKind = (typeof driverKinds)[number]
 
 export interface Resources {

@@ -4,7 +4,6 @@ import { driverKinds, type InstanceConfig } from './config.ts'
 import { choice, ratio, requestPath, size, whole } from './fields.ts'
 import { statuses } from './health-schema.ts'
 
-export const laterDrivers = ['cloud-hypervisor', 'cloud_hypervisor']
 export const cpusMax = 1024
 const warmRequestsMax = 32
 const MiB = 1024 ** 2
@@ -25,7 +24,7 @@ const warmRequest = strict({
 
 /** A live clone has its source's sessions, and its secrets, connections and leases: nobody gets that without asking for it. */
 export const instance = strict({
-  driver: choice(driverKinds, laterDrivers),
+  driver: choice(driverKinds),
   port: whole(1, 65_535, 'port').prefault(8080),
   resources: resources({ cpus: 1, memory: '384MiB', disk: '1GiB' }).prefault({}),
   clone_from: choice(['live', 'golden']).prefault('golden'),

@@ -14,7 +14,7 @@ import {
 } from './config.ts'
 import { address, autoOr, choice, cookieName, dnsId, filePath, network, whole } from './fields.ts'
 import { health, outlier } from './health-schema.ts'
-import { cpusMax, instance, laterDrivers, resources } from './instance-schema.ts'
+import { cpusMax, instance, resources } from './instance-schema.ts'
 import { drain, shutdown, shutdownGrace } from './leaving-schema.ts'
 import { accessLogFor, tracingFor } from './observe-schema.ts'
 import { hedge, limits, overloadFor, rateLimit, resilienceOf, retries } from './resilience-schema.ts'
@@ -62,7 +62,7 @@ const storeFor = ({ absolute }: Surroundings) =>
 const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
   strict({
     id: dnsId(32),
-    driver: choice(driverKinds, laterDrivers),
+    driver: choice(driverKinds),
     zone: dnsId(63).prefault('default'),
     capacity: resources({
       cpus: Math.min(cpus, cpusMax),

@@ -10,6 +10,7 @@ type Template = Readonly<Record<string, unknown>>
 const pathFields: Record<DriverKind, readonly string[]> = {
   process: ['cwd'],
   qemu: ['kernel', 'initrd'],
+  cloud_hypervisor: ['kernel', 'initrd'],
   firecracker: ['kernel', 'initrd', 'rootfs'],
 }
 
@@ -24,5 +25,13 @@ export function withAbsolutePaths(
     const value = whole[field]
     return typeof value === 'string' ? [[field, absolute(value)] as const] : []
   })
-  return { ...whole, ...Object.fromEntries(paths) }
+  return { ...whole, ...Object.fromEntries(paths), ...located(whole.disks, absolute) }
+}
+
+/** A list of disks, each with its `path`. */
+function located(disks: unknown, absolute: (path: string) => string): Template {
+  if (!Array.isArray(disks)) return {}
+  const at = (disk: Template) =>
+    typeof disk?.path === 'string' ? { ...disk, path: absolute(disk.path) } : disk
+  return { disks: disks.map(at) }
 }

@@ -2,6 +2,7 @@
 import type { Clock } from '../clock.ts'
 import type { DriverKind, NodeConfig } from '../config/config.ts'
 import type { Log } from '../log.ts'
+import { createCloudHypervisorDriver } from './cloud-hypervisor/driver.ts'
 import type { Driver } from './driver.ts'
 import { createFirecrackerDriver } from './firecracker/driver.ts'
 import { createProcessDriver } from './process/driver.ts'
@@ -17,6 +18,7 @@ export type DriverFactory = (node: NodeConfig, deps: DriverDeps) => Driver
 const factories = {
   process: createProcessDriver,
   qemu: createQemuDriver,
+  cloud_hypervisor: createCloudHypervisorDriver,
   firecracker: createFirecrackerDriver,
 } as const satisfies Record<DriverKind, DriverFactory>
 

@@ -104,8 +104,11 @@ t.test('rooms import only from the rooms they may know', async t => {
 })
 
 t.test('only the registries and the composition root name concrete drivers and stores', async t => {
-  const concrete = /^lib\/(hypervisor\/(process|qemu|firecracker)\/|store\/(memory|sqlite)\.ts)/
-  const outside = all.filter(s => !/^lib\/hypervisor\/(process|qemu|firecracker)\//.test(s.path))
+  const concrete =
+    /^lib\/(hypervisor\/(process|qemu|cloud-hypervisor|firecracker)\/|store\/(memory|sqlite)\.ts)/
+  const outside = all.filter(
+    s => !/^lib\/hypervisor\/(process|qemu|cloud-hypervisor|firecracker)\//.test(s.path),
+  )
   const allowed = [
     ...['lib/hypervisor/registry.ts', 'lib/store/open.ts', 'lib/server.ts', 'lib/index.ts'],
     // What the system says of processes (process/proc.ts) is for every driver that has some.

@@ -54,7 +54,7 @@ t.test('one fault each, with its place and its fix', async t => {
     [cluster('autoscale: {}'), '`autoscale` is not supported yet in this version'],
     [
       cluster('instance: { driver: cloud-hypervisor }'),
-      '`cloud-hypervisor` is not supported yet in this version — one of process, qemu, firecracker',
+      '`cloud-hypervisor` is not known here — did you mean `cloud_hypervisor`? (one of process, qemu, cloud_hypervisor, firecracker)',
     ],
     [cluster('instance: { port: 8080 }'), 'clusters[0].instance.driver: `driver` is missing'],
     [cluster('instance: { driver: process, resources: { memory: 384MB } }'), 'write `384MiB`'],

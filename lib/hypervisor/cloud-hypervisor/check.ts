@@ -1,0 +1,105 @@
+/** The cloud_hypervisor driver's lines of `tidegate doctor`: what is there, what is missing, what to type. Throws nothing. */
+import { access, constants, mkdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { Clock } from '../../clock.ts'
+import { TidegateError, toTidegateError } from '../../errors.ts'
+import type { Diagnosis } from '../driver.ts'
+import type { Network } from '../network/network.ts'
+import { freeBytes } from '../qemu/disk.ts'
+import { binaryVersion, bootTrouble, type Trial } from './boot-trial.ts'
+import { type CloudHypervisorOptions, type CloudHypervisorTemplate, parseTemplate } from './template.ts'
+
+const freeBytesMin = 2 * 1024 ** 3
+const buildCommand = 'node examples/vm/build-image.ts'
+
+export interface Place {
+  readonly options: CloudHypervisorOptions
+  readonly directory: string
+  readonly network: Network
+}
+
+export async function checkCloudHypervisor(
+  { options, directory, network }: Place,
+  template: Readonly<Record<string, unknown>> | null,
+  clock: Clock,
+): Promise<readonly Diagnosis[]> {
+  const binary = await row('cloud-hypervisor', 'install it (docs/cloud-hypervisor.md)', () =>
+    binaryVersion(options.binary),
+  )
+  const space = await row('disk', 'free some space, or give the node another directory', () =>
+    diskDetail(directory),
+  )
+  const rows = [binary, ...(await network.check()), { ...space, advice: true } as const]
+  if (template === null) return rows
+  let parsed: CloudHypervisorTemplate | null = null
+  const shape = await row('template', 'correct instance.template in the config', async () => {
+    parsed = located(parseTemplate(template))
+    return 'its fields are right'
+  })
+  rows.push(shape)
+  return parsed === null
+    ? rows
+    : [...rows, ...(await imageRows(options, parsed, binary.ok ? binary.detail : null, clock))]
+}
+
+/** The template with its paths absolute: the hypervisor runs in another directory than we do. */
+export function located(template: CloudHypervisorTemplate): CloudHypervisorTemplate {
+  const disks = template.disks.map(disk => ({ ...disk, path: resolve(disk.path) }))
+  return { ...template, kernel: resolve(template.kernel), initrd: resolve(template.initrd), disks }
+}
+
+/** Throws `image_missing` that names the file and what to do. */
+export async function requireImage({ kernel, initrd, disks }: CloudHypervisorTemplate): Promise<void> {
+  for (const path of [kernel, initrd]) await requireFile(path, `build the image with: ${buildCommand}`)
+  for (const { path } of disks) await requireFile(path, 'it is a disk of the template')
+}
+
+/** Throws `hypervisor_failed` when a VM cannot come up here, before one is waited for. */
+export async function requireBoot(trial: Trial, clock: Clock): Promise<void> {
+  const trouble = await bootTrouble(trial, clock)
+  if (trouble === null) return
+  const fix = 'it needs KVM that works; the qemu driver runs VMs without'
+  throw new TidegateError('hypervisor_failed', `Cloud Hypervisor cannot boot a VM here: ${trouble}; ${fix}`)
+}
+
+async function requireFile(path: string, fix: string): Promise<void> {
+  await access(path, constants.R_OK).catch(error => {
+    const message = `${path} cannot be read; ${fix}`
+    throw new TidegateError('image_missing', message, { details: { path }, cause: error })
+  })
+}
+
+async function imageRows(
+  options: CloudHypervisorOptions,
+  template: CloudHypervisorTemplate,
+  version: string | null,
+  clock: Clock,
+): Promise<readonly Diagnosis[]> {
+  const image = await row('vm image', buildCommand, async () => {
+    await requireImage(template)
+    return template.initrd
+  })
+  if (!image.ok || version === null) return [image]
+  const boot = await row('kvm', 'use a machine with KVM, or driver: qemu', async () => {
+    await requireBoot({ ...options, ...template, version }, clock)
+    return 'this kernel starts under it'
+  })
+  return [image, boot]
+}
+
+async function diskDetail(directory: string): Promise<string> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const free = await freeBytes(directory)
+  const gib = (free / 1024 ** 3).toFixed(1)
+  if (free < freeBytesMin) throw new Error(`only ${gib} GiB are free in ${directory}`)
+  return `${gib} GiB are free in ${directory}`
+}
+
+async function row(name: string, fix: string, look: () => Promise<string>): Promise<Diagnosis> {
+  try {
+    return { name, ok: true, detail: await look() }
+  } catch (error) {
+    const { code, message } = toTidegateError(error, 'hypervisor_failed')
+    return { name, ok: false, detail: message, fix, code }
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * One Cloud Hypervisor process: started in its network with its API and its events, asked, ended. Knows a directory,
+ * nothing of what the VM is for. Being busy is never being dead: who is asked while it saves or restores does not answer,
+ * and its last event says then whether the VM stands still.
+ */
+import { join } from 'node:path'
+import type { Clock } from '../../clock.ts'
+import { TidegateError } from '../../errors.ts'
+import type { InstanceState } from '../driver.ts'
+import { type CallLimits, NoAnswer } from '../http-unix/client.ts'
+import type { ProcessKey } from '../process/proc.ts'
+import { explainBy, findVmm, killVmm, spawnVmm, tailOf, type VmmStarted, vmmGoneBy } from '../vmm-process.ts'
+import { CloudHypervisorApi, type Pong } from './api.ts'
+import { lastKnownState, readEvents } from './events.ts'
+import { files } from './vm-config.ts'
+
+export interface StartRequest {
+  readonly binary: string
+  readonly directory: string
+  /** Goes before the command: enters the instance's network. */
+  readonly enter: readonly string[]
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+  /** Called as soon as there is a process. */
+  readonly started: (key: ProcessKey) => Promise<void>
+}
+
+export interface Vmm {
+  readonly api: CloudHypervisorApi
+  readonly pong: Pong
+  readonly key: ProcessKey
+}
+
+const pollMs = 3
+const pingTimeoutMs = 5_000
+const stateTimeoutMs = 2_000
+
+export const apiOf = (directory: string, clock: Clock): CloudHypervisorApi =>
+  new CloudHypervisorApi(join(directory, files.socket), clock)
+
+/** Resolves when its API answers. When it does not come up it is ended, and the error holds what it said. */
+export async function startVmm(request: StartRequest, clock: Clock): Promise<Vmm> {
+  const { binary, directory, enter, signal, timeoutMs } = request
+  signal.throwIfAborted()
+  const api = ['--api-socket', `path=${files.socket}`, '--event-monitor', `path=${files.events}`]
+  const process = await spawnVmm({ directory, command: [...enter, binary, ...api], log: files.log })
+  try {
+    await request.started(process.key)
+    const pong = await firstPong(request, process, clock, clock.monotonic() + timeoutMs)
+    return { api: apiOf(directory, clock), pong, key: process.key }
+  } catch (error) {
+    await killVmm(directory, process.key, clock)
+    throw error
+  }
+}
+
+async function firstPong(
+  { directory, binary, signal }: StartRequest,
+  process: VmmStarted,
+  clock: Clock,
+  deadline: number,
+): Promise<Pong> {
+  const api = apiOf(directory, clock)
+  while (true) {
+    const ended = process.ended()
+    if (ended !== null) throw await startFailure(directory, binary, ended)
+    try {
+      return await api.ping({ timeoutMs: pingTimeoutMs, signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!(error instanceof NoAnswer) || clock.monotonic() > deadline) throw error
+    }
+    await clock.sleep(pollMs, signal)
+  }
+}
+
+async function startFailure(directory: string, binary: string, ended: string): Promise<TidegateError> {
+  const said = await tailOf(directory, files.log)
+  const fix = /status 12[67]/.test(ended) ? `; install Cloud Hypervisor as ${binary}` : ''
+  const message = `Cloud Hypervisor ended (${ended}): ${said || 'it said nothing'}${fix}`
+  return new TidegateError('hypervisor_failed', message)
+}
+
+/** What the VM of a living process does. */
+export async function stateOf(directory: string, clock: Clock): Promise<InstanceState> {
+  try {
+    const info = await apiOf(directory, clock).info({ timeoutMs: stateTimeoutMs })
+    if (info?.state === 'Running') return 'running'
+    return info?.state === 'Paused' ? 'paused' : 'unknown'
+  } catch (error) {
+    const busy = error instanceof NoAnswer && error.silence === 'still_working'
+    const last = busy ? lastKnownState(await readEvents(join(directory, files.events))) : null
+    return last ?? 'unknown'
+  }
+}
+
+/** Asks it to end, waits `graceMs`, then kills it. Resolves when the process is gone. */
+export async function endVmm(
+  directory: string,
+  key: ProcessKey | null,
+  graceMs: number,
+  clock: Clock,
+): Promise<void> {
+  const found = await findVmm(directory, key)
+  if (found === null) return
+  const deadline = clock.monotonic() + graceMs
+  if (graceMs > 0) {
+    try {
+      await apiOf(directory, clock).vmmShutdown({ timeoutMs: graceMs })
+    } catch {
+      // It does not listen, or has other things to do: by force then.
+    }
+  }
+  if (!(await vmmGoneBy(directory, found, deadline, clock))) await killVmm(directory, found, clock)
+}
+
+/** What an error in the middle of an act means: when the process is gone, that is the news. */
+export const explain = (
+  error: unknown,
+  directory: string,
+  key: ProcessKey | null,
+  clock: Clock,
+): Promise<unknown> => explainBy(error, { name: 'Cloud Hypervisor', directory, log: files.log }, key, clock)
+
+/**
+ * An act that may have been done although its answer did not come: then `done` decides, asked as long as the hypervisor
+ * may still be at it.
+ */
+export async function decided(
+  act: Promise<void>,
+  done: (limits: CallLimits) => Promise<boolean>,
+  limits: CallLimits,
+): Promise<void> {
+  try {
+    await act
+  } catch (error) {
+    if (!(error instanceof NoAnswer) || !error.sent || !(await done(limits))) throw error
+  }
+}

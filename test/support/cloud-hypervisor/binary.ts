@@ -1,0 +1,62 @@
+/** The double as a program that a driver can be given, and the network that its guests are reached by. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { guestNet, type Network } from '../../../lib/hypervisor/network/network.ts'
+import { freePorts } from '../../../lib/hypervisor/network/ports.ts'
+
+/** How the double misbehaves. */
+export interface Faults {
+  readonly version?: string
+  /** A kernel never speaks. */
+  readonly noBoot?: boolean
+  /** Endpoint → how long its answer, and all behind it, waits. */
+  readonly slowMs?: Readonly<Record<string, number>>
+  /** Endpoint → why it is refused (500). */
+  readonly refuse?: Readonly<Record<string, string>>
+  /** Writing the memory, after `snapshotted` was said. */
+  readonly snapshotWritesMs?: number
+  /** The guest plugs nothing in. */
+  readonly guestIgnoresMemory?: boolean
+  /** How often it is still taking CPUs away (429). */
+  readonly slowCpuRemovals?: number
+}
+
+/** Path of a program that runs the double. */
+export function doubleBinary(t: Test, faults: Faults = {}): string {
+  const directory = mkdtempSync(join(tmpdir(), 'cloud-hypervisor-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const path = join(directory, 'cloud-hypervisor')
+  const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
+  const main = join(import.meta.dirname, 'double.ts')
+  const lines = [
+    '#!/bin/sh',
+    `export TIDEGATE_DOUBLE=${quoted(JSON.stringify(faults))}`,
+    `exec ${quoted(process.execPath)} ${quoted(main)} "$@"`,
+  ]
+  writeFileSync(path, `${lines.join('\n')}\n`, { mode: 0o700 })
+  return path
+}
+
+/** Ports of 127.0.0.1 in the place of a namespace: the TAP's name tells the double which. */
+export const loopbackNetwork: Network = {
+  kind: 'namespace',
+  check: async () => [],
+  attach: async ({ ports }) => {
+    const [app, agent] = (await freePorts(2)) as [number, number]
+    const hex = (port: number) => port.toString(16).padStart(4, '0')
+    return {
+      kind: 'namespace',
+      host: '127.0.0.1',
+      forwards: [
+        { hostPort: app, guestPort: ports[0]! },
+        { hostPort: agent, guestPort: ports[1]! },
+      ],
+      enter: [],
+      tap: { name: `tg${hex(app)}${hex(agent)}`, guestMac: guestNet.mac },
+    }
+  },
+  detach: async () => {},
+  sweep: async () => {},
+}
