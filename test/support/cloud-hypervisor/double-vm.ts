@@ -109,7 +109,10 @@ export class DoubleVm {
   }
 
   #create(body: Json): void {
-    if (!('payload' in body)) throw new No(400, 'Failed to deserialize JSON', 'missing field `payload`')
+    for (const key of ['cpus', 'memory', 'payload']) {
+      if (key in body && typeof body[key] !== 'object')
+        throw new No(400, 'Failed to deserialize JSON', `invalid type: ${key}`)
+    }
     if (this.#config !== null)
       throw new No(500, 'Error from API', 'The VM could not be created', 'VM is already created')
     this.#config = structuredClone(body) as unknown as Config
