@@ -337,7 +337,7 @@ export async function rawClient(port: number, text = ''): Promise<RawClient> {
 export async function until(
   condition: () => boolean,
   what: string | (() => string),
-  limitMs = 10_000,
+  limitMs = 120_000,
 ): Promise<void> {
   const deadline = performance.now() + limitMs
   while (!condition()) {

@@ -5,8 +5,6 @@ import { Echoing } from '../../support/reloadable.ts'
 import { installation } from '../../support/two-nodes.ts'
 import { until } from '../../support/wait.ts'
 
-t.setTimeout(120_000)
-
 t.test('replicas, full nodes, protected instances', async t => {
   const { start } = installation(t, { nodes: { n1: 2, n2: 1 }, scaling: { max_instances: 9 } })
   const { ask, backends, spread, last, url } = await start()
@@ -75,7 +73,7 @@ t.test(
     const { operation_id: id } = (await ask('/api/v1/clusters/web/scale', { method: 'POST', body })).body
     await until('it drains', () => backends().some(({ state }) => state === 'draining'))
     const load = Array.from({ length: 12 }, () => front('/slow?ms=4000'))
-    const ended = await server.control.waitOperation(id, 60_000)
+    const ended = await server.control.waitOperation(id, 300_000)
     t.match(ended, {
       status: 'cancelled',
       error: { code: 'load_returned', message: /per remaining instance/ },

@@ -5,8 +5,6 @@ import { asker } from '../../support/admin.ts'
 import { cli } from '../../support/cli.ts'
 import { reloadable } from '../../support/reloadable.ts'
 
-t.setTimeout(60_000)
-
 const documentIn =
   (directory: string) =>
   (scaling: object, debug = false) => ({

@@ -26,8 +26,7 @@ async function start(t: Test, options: Partial<DemoOptions>) {
 const operations = async (server: Server) =>
   (await server.control.operations({ limit: 100 })).map(({ type, actor }) => `${type} ${actor}`).reverse()
 
-const empty = (server: Server) =>
-  until('nobody is left', () => server.control.backends('demo').length === 0, 60_000)
+const empty = (server: Server) => until('nobody is left', () => server.control.backends('demo').length === 0)
 
 t.test('from zero, to zero, and from zero again: by HTTP, by HTTP/2 and by a WebSocket', async t => {
   const { server, port } = await start(t, { h2c: true })

@@ -15,7 +15,7 @@ t.test('clones have what the warm requests left, and nothing of the clients', as
   const server = await startServer(config, { log: silentLog })
   t.teardown(() => server.close({ graceMs: 0 }))
   const ready = () => server.control.backends('demo').filter(({ state }) => state === 'ready')
-  await until('the first instance serves', () => ready().length === 1, 30_000)
+  await until('the first instance serves', () => ready().length === 1)
   const [first] = ready()
   t.equal((await get(server.listeners[0]!.port, '/sessions/anna', { method: 'POST', body: 'x' })).status, 200)
 
@@ -23,7 +23,7 @@ t.test('clones have what the warm requests left, and nothing of the clients', as
   const command = { ...scale, immediate: false, drainConnections: true }
   const result = await server.control.execute(command, 'test')
   if (result.result !== 'operation') throw new Error('no operation')
-  const operation = await server.control.waitOperation(result.operation.id, 60_000)
+  const operation = await server.control.waitOperation(result.operation.id, 300_000)
   t.match(operation, { status: 'completed', error: null })
   const clones = ready().filter(({ id }) => id !== first!.id)
   t.equal(clones.length, 2)

@@ -14,7 +14,7 @@ t.test('kept over a restart, and taken first', async t => {
   })
   const first = await startServer(config, { log: silentLog })
   const pool = async (server: typeof first) => (await server.control.status('demo')).warm_pool
-  await until('one stands ready', async () => (await pool(first))?.ready === 1, 60_000)
+  await until('one stands ready', async () => (await pool(first))?.ready === 1)
   const [kept] = (await pool(first))!.instances
   const held = async (server: typeof first) =>
     (await server.control.nodes())[0]!.instances.find(({ id }) => id === kept)
@@ -29,11 +29,11 @@ t.test('kept over a restart, and taken first', async t => {
 
   const second = await startServer(config, { log: silentLog })
   t.teardown(() => second.close({ graceMs: 0 }))
-  await until('it is adopted', async () => (await pool(second))?.ready === 1, 30_000)
+  await until('it is adopted', async () => (await pool(second))?.ready === 1)
   const scale = { kind: 'scale', cluster: 'demo', direction: null, targetCount: 2 } as const
   const result = await second.control.execute({ ...scale, immediate: false, drainConnections: true }, 'test')
   if (result.result !== 'operation') throw new Error('no operation')
-  const operation = await second.control.waitOperation(result.operation.id, 60_000)
+  const operation = await second.control.waitOperation(result.operation.id, 300_000)
   t.match(operation, { status: 'completed', error: null, instances: [kept] })
   t.match(await held(second), { state: 'running', pid })
   const backend = second.control.backend('demo', kept!)
