@@ -71,6 +71,8 @@ async function document(options: DemoOptions, directory: string) {
     admin: { address: '127.0.0.1:0' },
     store: { kind: 'sqlite', path: join(directory, 'tidegate.db') },
     shutdown_grace: '2s',
+    // What else this machine has to do is no reason to refuse a client here.
+    overload: { max_event_loop_delay: '60s' },
     nodes: [
       {
         id: 'local',

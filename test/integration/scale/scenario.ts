@@ -103,8 +103,8 @@ function tellStates(t: Test, server: Server): void {
 /** Sessions written through the front door, before anything is cloned. */
 async function putSessions(port: number): Promise<void> {
   for (let i = 0; i < sessionsCount; i++) {
-    const { status } = await get(port, `/sessions/s${i}`, { method: 'POST', body: `value ${i}` })
-    if (status >= 300) throw new Error(`session s${i}: status ${status}`)
+    const { status, body } = await get(port, `/sessions/s${i}`, { method: 'POST', body: `value ${i}` })
+    if (status >= 300) throw new Error(`session s${i}: status ${status}: ${body}`)
   }
 }
 
