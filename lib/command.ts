@@ -48,6 +48,8 @@ export type Command =
   | { readonly kind: 'set_policy'; readonly cluster: string; readonly policy: Partial<PolicyView> }
   /** Back to the file's. */
   | { readonly kind: 'reset_policy'; readonly cluster: string }
+  /** One that nobody uses. */
+  | { readonly kind: 'remove_snapshot'; readonly snapshot: string }
   /** Reads the configuration file again. */
   | { readonly kind: 'reload' }
 

@@ -19,6 +19,7 @@ import type { Log } from './log.ts'
 import { policyView } from './policy.ts'
 import type { OperationRequest, OperationView } from './scaling/operation.ts'
 import type { Scaling } from './scaling/scaling.ts'
+import type { SnapshotView } from './scaling/snapshots.ts'
 import type { HistoryRecord, MarkRecord, OperationFilter, Store } from './store/store.ts'
 import type {
   ClusterStatus,
@@ -102,9 +103,23 @@ export class Control {
           result: 'policy',
           policy: await this.#deps.policies.reset(command.cluster, actor),
         }))
+      case 'remove_snapshot':
+        return this.#removeSnapshot(command.snapshot, actor)
       case 'reload':
         return { result: 'reloaded', reload: await this.reload(actor) }
     }
+  }
+
+  snapshots(): Promise<readonly SnapshotView[]> {
+    return this.#deps.scaling.snapshots()
+  }
+
+  async #removeSnapshot(id: string, actor: Actor): Promise<CommandResult> {
+    const { audit, scaling, store } = this.#deps
+    const { cluster_id: cluster, node_id: node } = await scaling.removeSnapshot(id)
+    const act = { cluster, node, action: 'remove_snapshot', from: id, to: null }
+    await store.write([audit.line(actor, { ...act, reason: `Removed snapshot ${id}` })])
+    return { result: 'removed' }
   }
 
   /** Takes in this configuration, or the file again. */

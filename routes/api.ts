@@ -13,6 +13,7 @@ import { operationEndpoints } from './operations.ts'
 import { policyEndpoints } from './policy.ts'
 import { reloadEndpoints } from './reload.ts'
 import { scaleEndpoints } from './scale.ts'
+import { snapshotEndpoints } from './snapshots.ts'
 
 const described: readonly Endpoint[] = [
   ...healthEndpoints,
@@ -25,6 +26,7 @@ const described: readonly Endpoint[] = [
   ...operationEndpoints,
   ...backendEndpoints,
   ...nodeEndpoints,
+  ...snapshotEndpoints,
   ...reloadEndpoints,
   ...eventEndpoints,
 ]

@@ -18,6 +18,7 @@ export type ControlPort = Pick<
   | 'nodes'
   | 'node'
   | 'waitNodeDrained'
+  | 'snapshots'
   | 'diagnose'
   | 'subscribe'
   | 'ready'

@@ -8,6 +8,7 @@ import type { StampedEvent } from '../lib/events.ts'
 import type { Diagnosis } from '../lib/hypervisor/driver.ts'
 import { type PolicyView, protections } from '../lib/policy.ts'
 import type { OperationView } from '../lib/scaling/operation.ts'
+import type { SnapshotView } from '../lib/scaling/snapshots.ts'
 import { z } from '../lib/schema.ts'
 import type { Json } from '../lib/store/store.ts'
 import type { ClusterStatus, ClusterView, NodeView, PolicyAnswer, ReloadView } from '../lib/views.ts'
@@ -262,6 +263,20 @@ export const nodeShape: z.ZodType<NodeView> = z.strictObject({
   ),
   snapshots: z.array(
     z.strictObject({ id: z.string(), cluster: z.string(), bytes: z.number(), complete: z.boolean() }),
+  ),
+})
+
+export const snapshotShape: z.ZodType<SnapshotView> = z.strictObject({
+  id: z.string(),
+  cluster_id: z.string(),
+  node_id: z.string(),
+  kind: z.enum(['golden', 'operation']),
+  source: z.string().meta({ description: 'What it was taken of.' }),
+  bytes: count,
+  complete: z.boolean().meta({ description: 'Nothing is started from one that is not.' }),
+  created_at: time,
+  used_by: z.array(
+    z.strictObject({ kind: z.enum(['golden', 'operation', 'warm_pool', 'instance']), id: z.string() }),
   ),
 })
 

@@ -12,6 +12,7 @@ import { history, operations } from './verbs/operations.ts'
 import { policy } from './verbs/policy.ts'
 import { replace, resize, scale } from './verbs/scale.ts'
 import { serve } from './verbs/serve.ts'
+import { snapshots } from './verbs/snapshots.ts'
 import { status } from './verbs/status.ts'
 
 const adminDefault = 'http://127.0.0.1:9090'
@@ -36,6 +37,7 @@ export async function runProgram(argv: readonly string[], io: Io, version: strin
   addScaling(program, io)
   addResizing(program, io)
   addPolicy(program, io)
+  addSnapshots(program, io)
   addBackends(program, io)
   addProtection(program, io)
   addNodes(program, io)
@@ -134,6 +136,14 @@ function addResizing(program: Command, io: Io): void {
     .action((cluster: string, instance: string, options, command: Command) =>
       resize(contextOf(command, io), cluster, instance, options),
     )
+}
+
+function addSnapshots(program: Command, io: Io): void {
+  program
+    .command('snapshots')
+    .description('what the nodes hold of snapshots, and who uses it')
+    .option('--remove <id>', 'remove this one, if nobody uses it')
+    .action((options, command: Command) => snapshots(contextOf(command, io), options))
 }
 
 function addPolicy(program: Command, io: Io): void {

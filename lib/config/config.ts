@@ -2,9 +2,9 @@
  * The configuration as the rest of the program sees it: checked, defaulted, frozen, with units in its names. @pure
  * The file format (snake_case, `30s`, `512MiB`) is described in `schema.ts`, which produces these types.
  */
-import type { StandbyConfig } from './standby.ts'
+import type { SnapshotLimits, StandbyConfig } from './standby.ts'
 
-export type { StandbyConfig, WakeConfig, WarmPoolConfig } from './standby.ts'
+export type { SnapshotLimits, StandbyConfig, WakeConfig, WarmPoolConfig } from './standby.ts'
 export interface Config {
   readonly listeners: readonly ListenerConfig[]
   /** Number of data-plane worker threads; 0 runs both planes on the main thread. `auto` is resolved on load. */
@@ -104,6 +104,8 @@ export interface NodeConfig {
   readonly directory: string
   /** The driver's own options, checked by the driver. */
   readonly options: Readonly<Record<string, unknown>>
+  /** Left out: no limits. */
+  readonly snapshots?: SnapshotLimits
 }
 
 export type BalanceKind = 'round_robin' | 'random' | 'least_request' | 'peak_ewma' | 'consistent_hash'

@@ -1,11 +1,12 @@
 /** The keys of `clusters[].scaling`: between which bounds a cluster grows and shrinks, and what stands ready for it. @pure */
 import { policyBounds, policyDefaults, policyOfView, protections } from '../policy.ts'
 import { strict } from '../schema.ts'
-import type { ScalingPolicy, StandbyConfig, WakeConfig } from './config.ts'
-import { choice, duration, ratio, whole } from './fields.ts'
+import type { ScalingPolicy, SnapshotLimits, StandbyConfig, WakeConfig } from './config.ts'
+import { choice, duration, ratio, size, whole } from './fields.ts'
 
 const minuteMs = 60_000
 const dayMs = 86_400_000
+const TiB = 1024 ** 4
 
 const bounded = (key: Exclude<keyof typeof policyBounds, 'target_cpu_utilization'>) =>
   whole(policyBounds[key].min, policyBounds[key].max, key)
@@ -51,5 +52,17 @@ export const scaling = strict({
   }): { readonly policy: ScalingPolicy; readonly standby: StandbyConfig } => ({
     policy: policyOfView({ ...policy, min_instances: min_instances ?? (zero ? 0 : 1) }),
     standby: { scaleToZero: zero ?? null, warmPool: warm_pool ?? null },
+  }),
+)
+
+export const snapshotLimits = strict({
+  max_bytes: size(1, 1024 * TiB).optional(),
+  max_count: whole(1, 10_000, 'max_count').optional(),
+  max_age: duration(minuteMs, 365 * dayMs).optional(),
+}).transform(
+  (value): SnapshotLimits => ({
+    maxBytes: value.max_bytes ?? null,
+    maxCount: value.max_count ?? null,
+    maxAgeMs: value.max_age ?? null,
   }),
 )

@@ -18,7 +18,7 @@ import { cpusMax, instance, resources } from './instance-schema.ts'
 import { drain, shutdown, shutdownGrace } from './leaving-schema.ts'
 import { accessLogFor, tracingFor } from './observe-schema.ts'
 import { hedge, limits, overloadFor, rateLimit, resilienceOf, retries } from './resilience-schema.ts'
-import { scaling } from './scaling-schema.ts'
+import { scaling, snapshotLimits } from './scaling-schema.ts'
 import { listenerFor, upstreamTls } from './tls-schema.ts'
 
 export const listMax = 1000
@@ -73,11 +73,14 @@ const nodeFor = ({ cpus, memoryBytes, diskBytes, absolute }: Surroundings) =>
       hourly: z.number().min(0).max(1_000_000),
       kind: choice(['on_demand', 'reserved', 'spot']).prefault('on_demand'),
     }).optional(),
+    snapshots: snapshotLimits.optional(),
     options: z.looseObject({ directory: filePath().optional() }).prefault({}),
   }).transform((value): NodeConfig => {
     const { directory, ...options } = value.options
     const { id, driver, zone, capacity, price = null } = value
-    return { id, driver, zone, capacity, price, directory: absolute(directory ?? `./state/${id}`), options }
+    const at = absolute(directory ?? `./state/${id}`)
+    const limited = value.snapshots ? { snapshots: value.snapshots } : {}
+    return { id, driver, zone, capacity, price, directory: at, options, ...limited }
   })
 
 /** `header:x-user` `cookie:sid` `query:tenant` `path` */

@@ -22,3 +22,11 @@ export interface StandbyConfig {
   /** Golden clones that are kept in advance; null: none are. */
   readonly warmPool: WarmPoolConfig | null
 }
+
+/** What a node may hold of snapshots; null: any. */
+export interface SnapshotLimits {
+  readonly maxBytes: number | null
+  readonly maxCount: number | null
+  /** A golden one that is older is made anew. */
+  readonly maxAgeMs: number | null
+}

@@ -49,6 +49,8 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, { ...command.policy }, 'change the policy')
     case 'reset_policy':
       return of(command.cluster, null, "go back to the file's policy")
+    case 'remove_snapshot':
+      return of(null, command.snapshot, `remove snapshot ${command.snapshot}`)
     case 'reload':
       return of(null, null, 'reload the configuration')
   }

@@ -43,12 +43,14 @@ export const keepsGolden = ({ instance, standby }: ClusterConfig): boolean =>
   instance !== null &&
   (instance.cloneFrom === 'golden' || standby.scaleToZero !== null || standby.warmPool !== null)
 
-/** What the store says; null when there is none, or it was made from other inputs than those of now. */
+/** What the store says; null when there is none, it was made from other inputs than those of now, or it is too old. */
 export async function goldenOf(world: World, cluster: string): Promise<GoldenValue | null> {
   const value = (await world.store.value(goldenKey(cluster))) as GoldenValue | null
   if (!value || !world.clusters.has(cluster)) return value
   const { instance } = world.clusters.config(cluster)
-  return instance && value.inputs === (await goldenInputs(instance)) ? value : null
+  const maxAgeMs = world.reality.configOf(value.node)?.snapshots?.maxAgeMs ?? Number.POSITIVE_INFINITY
+  if (!instance || world.clock.now() - value.made_at_ms > maxAgeMs) return null
+  return value.inputs === (await goldenInputs(instance)) ? value : null
 }
 
 /** The golden snapshot as a source, if its node really holds it whole. */

@@ -42,6 +42,11 @@ export class Reality {
     return [...this.#nodes.values()].map(node => node.config)
   }
 
+  /** Null for a node that is not configured. */
+  configOf(node: string): NodeConfig | null {
+    return this.#nodes.get(node)?.config ?? null
+  }
+
   /** The nodes that run instances of this kind. */
   nodesOf(kind: DriverKind): readonly NodeConfig[] {
     return [...this.#nodes.values()].filter(node => node.driver.kind === kind).map(node => node.config)

@@ -30,6 +30,7 @@ import { recipes } from './recipes.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
 import { Repairs } from './repairs.ts'
 import { Run } from './runner.ts'
+import { listSnapshots, removeSnapshot, type SnapshotView } from './snapshots.ts'
 import { Standing } from './standing.ts'
 import { waitForEnd } from './waiting.ts'
 import { type Probe, Promises, type World } from './world.ts'
@@ -205,6 +206,16 @@ export class Scaling {
   /** The id of the cluster's operation under way, also while it is being recovered. */
   running(cluster: string): string | null {
     return this.#active.get(cluster)?.run.record.id ?? null
+  }
+
+  /** What the nodes hold, and who uses it. */
+  snapshots(): Promise<readonly SnapshotView[]> {
+    return listSnapshots(this.#world)
+  }
+
+  /** Throws `unknown_snapshot`, `snapshot_in_use`. */
+  removeSnapshot(id: string): Promise<SnapshotView> {
+    return removeSnapshot(this.#world, id)
   }
 
   /** The nodes of a reloaded configuration: what a node has room for may have changed, and there may be more of them. */

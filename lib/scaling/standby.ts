@@ -15,6 +15,7 @@ import { goldenName, operationId, resourceName } from './names.ts'
 import type { PoolItem } from './pool.ts'
 import { repairBackoffMs } from './repairs.ts'
 import { findPlaces } from './rooms.ts'
+import { requireQuota } from './snapshots.ts'
 import { destroyAll } from './teardown.ts'
 import { warm } from './warm.ts'
 import type { World } from './world.ts'
@@ -143,6 +144,10 @@ export class Standby {
     const name = resourceName(cluster, id, 'g')
     const snapshot = goldenName(cluster, id)
     const node = await this.#promised(cluster, instance, id, name, [])
+    await requireQuota(this.#world, node).catch((error: unknown) => {
+      this.#world.promises.drop(id)
+      throw error
+    })
     const item = { name, node, snapshot, state: 'making', made_at_ms: clock.now() } as const
     try {
       await pools.put(this.#world, cluster, item)

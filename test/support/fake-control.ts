@@ -8,6 +8,7 @@ import { TidegateError } from '../../lib/errors.ts'
 import { Events } from '../../lib/events.ts'
 import { policyDefaults } from '../../lib/policy.ts'
 import type { OperationView } from '../../lib/scaling/operation.ts'
+import type { SnapshotView } from '../../lib/scaling/snapshots.ts'
 import type { HistoryRecord } from '../../lib/store/store.ts'
 import type { ClusterStatus, ClusterView, CommandResult, NodeView, PolicyAnswer } from '../../lib/views.ts'
 import type { ControlPort } from '../../routes/ports.ts'
@@ -194,6 +195,22 @@ export class FakeControl implements ControlPort {
     known(id)
     return { cluster_id: id, ...cluster.scaling!, source: 'file', set_by: null, set_at: null }
   }
+  async snapshots(): Promise<readonly SnapshotView[]> {
+    return [
+      {
+        id: 'web-1abc-golden',
+        cluster_id: 'web',
+        node_id: 'local',
+        kind: 'golden',
+        source: 'web-1abc-1',
+        bytes: 3_145_728,
+        complete: true,
+        created_at: '2026-01-02T03:04:05.000Z',
+        used_by: [{ kind: 'golden', id: 'web' }],
+      },
+    ]
+  }
+
   async nodes(): Promise<readonly NodeView[]> {
     return [aNode()]
   }
@@ -233,6 +250,7 @@ function resultOf(command: Command): CommandResult {
     case 'acknowledge_operation':
       return { result: 'operation', operation: anOperation() }
     case 'deregister_backend':
+    case 'remove_snapshot':
       return { result: 'removed' }
     case 'drain_node':
     case 'ready_node':

@@ -25,6 +25,8 @@ import { VirtualTime } from './virtual-time.ts'
 const MiB = 1024 ** 2
 
 export interface LabOptions {
+  /** What each node may hold of snapshots. */
+  readonly snapshots?: NonNullable<NodeConfig['snapshots']>
   readonly cluster?: Partial<ClusterConfig>
   readonly nodes?: readonly { readonly id: string; readonly cpus: number }[]
 }
@@ -104,6 +106,7 @@ export class Lab {
       capacity: { cpus, memoryBytes: 64 * 1024 * MiB, diskBytes: 64 * 1024 * MiB },
       directory: `/nowhere/${id}`,
       options: {},
+      ...(options.snapshots ? { snapshots: options.snapshots } : {}),
     }))
   }
 

@@ -16,6 +16,7 @@ import {
 import { goldenInputs, keepsGolden } from '../golden.ts'
 import { limits } from '../limits.ts'
 import { goldenName } from '../names.ts'
+import { requireQuota } from '../snapshots.ts'
 import type { Step, StepContext, StepResult } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 import { warm } from '../warm.ts'
@@ -62,6 +63,7 @@ async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promis
   const first = doneData<MadeData>(journal, 'clone').instances[0]!
   const inputs = await goldenInputs(instance)
   await warm(world, world.clusters.target(cluster, first.address), instance.warmRequests, signal)
+  await requireQuota(world, first.node)
   const driver = world.reality.driver(first.node)
   const { snapshot, pausedMs } = await driver.snapshot(
     { name, owner, source: first.name, keep: true },

@@ -5,6 +5,7 @@
  */
 import { type AllocateData, doneData, type PrepareIntent, type SnapshotItem } from '../facts.ts'
 import { limits } from '../limits.ts'
+import { requireQuota } from '../snapshots.ts'
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
@@ -48,6 +49,7 @@ async function saveSource(ctx: StepContext, item: SnapshotItem, fence: boolean, 
       await quiesce(ctx, item.source, signal)
     }
     const { name, source } = item
+    await requireQuota(world, item.node)
     const { snapshot, pausedMs } = await driver.snapshot({ name, owner: ctx.owner, source }, signal)
     return { name, node: item.node, source, bytes: snapshot.bytes, paused_ms: pausedMs, fenced: fence }
   } catch (error) {
