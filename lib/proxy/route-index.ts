@@ -15,6 +15,8 @@ interface Paths<T> {
 
 export class RouteIndex<T> {
   readonly #hosts = new Map<string, Paths<T>>()
+  /** A memo: most requests name the same host as the one before. */
+  #last: { readonly host: string; readonly own: Paths<T> | undefined } = { host: '', own: undefined }
 
   constructor(routes: readonly (RouteConfig & { readonly value: T })[]) {
     for (const { host, path, value } of routes) {
@@ -28,16 +30,23 @@ export class RouteIndex<T> {
       paths.lengths = [...new Set([...paths.byPrefix.keys()].map(prefix => prefix.length))].sort(
         (a, b) => b - a,
       )
+    this.#last = { host: '', own: this.#hosts.get('') }
   }
 
   match(host: string, path: string): T | null {
     const question = path.indexOf('?')
     const length = question < 0 ? path.length : question
-    const own = this.#hosts.get(host) ?? this.#hosts.get(normalHost(host))
+    const own = this.#own(host)
     const found = own && longest(own, path, length)
     if (found !== undefined) return found
     const any = this.#hosts.get('*')
     return (any === undefined || any === own ? undefined : longest(any, path, length)) ?? null
+  }
+
+  #own(host: string): Paths<T> | undefined {
+    if (host !== this.#last.host)
+      this.#last = { host, own: this.#hosts.get(host) ?? this.#hosts.get(normalHost(host)) }
+    return this.#last.own
   }
 }
 

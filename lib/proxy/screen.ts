@@ -74,7 +74,7 @@ export function screenTarget(
   const path = query === -1 ? target : target.slice(0, query)
   if (mayHaveDots(path) && dotSegment.test(path))
     return refuse('The path contains a "." or ".." segment; send it resolved.')
-  return { fault: null, authority, hostname: lastHost.hostname, target, path }
+  return { fault: null, authority: lastHost.authority, hostname: lastHost.hostname, target, path }
 }
 
 /** A memo: most requests name the same host as the one before. */

@@ -178,4 +178,16 @@ export class FieldScanner {
   }
 }
 
+/** Of a Content-Length, in bytes: up to fifteen digits and nothing else (RFC 9110 §8.6). -1: it is none. */
+export function contentLength(value: string): number {
+  if (value.length === 0 || value.length > 15) return -1
+  let length = 0
+  for (let i = 0; i < value.length; i++) {
+    const digit = value.charCodeAt(i) - 0x30
+    if (digit < 0 || digit > 9) return -1
+    length = length * 10 + digit
+  }
+  return length
+}
+
 const isBlank = (code: number) => code === blank || code === tab

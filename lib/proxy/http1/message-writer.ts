@@ -6,12 +6,13 @@ import type { Socket } from 'node:net'
 
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
 
-/** Up to here bytes are copied into the text that waits; larger ones go out as they are, beside it. */
+/** Up to here bytes become part of the text that waits; larger ones are copied behind it into memory of their own. */
 const copyBytesMax = 3 * 1024
 const heldCharsMax = 16 * 1024
 
 export class MessageWriter {
   readonly #socket: Socket
+  readonly #secure: boolean
   /** Latin1, not sent yet. */
   #held = ''
   #framing: Framing = 'none'
@@ -22,6 +23,7 @@ export class MessageWriter {
 
   constructor(socket: Socket) {
     this.#socket = socket
+    this.#secure = 'encrypted' in socket
   }
 
   /** True: what was promised in the head has been written. */
@@ -57,20 +59,24 @@ export class MessageWriter {
       if (this.#held.length > heldCharsMax) this.flush()
       return true
     }
-    const socket = this.#socket
-    const own = Buffer.from(bytes)
     const before = chunked ? `${this.#held}${length.toString(16)}\r\n` : this.#held
     this.#held = ''
-    if (before === '') {
-      socket.write(own)
-      return true
-    }
-    socket.cork()
-    socket.write(before, 'latin1')
-    socket.write(own)
-    if (chunked) socket.write('\r\n', 'latin1')
-    socket.uncork()
+    this.#copyOut(before, bytes, chunked ? '\r\n' : '')
     return true
+  }
+
+  /** As one write. */
+  #copyOut(before: string, bytes: Buffer, after: string): void {
+    const total = before.length + bytes.length + after.length
+    // TLS has a copy of its own, and says only later that it has been sent.
+    const piece = this.#secure ? Buffer.allocUnsafe(total) : scratch.take(total)
+    const at = before === '' ? 0 : piece.write(before, 'latin1')
+    piece.set(bytes, at)
+    if (after !== '') piece.write(after, at + bytes.length, 'latin1')
+    const socket = this.#socket
+    socket.write(piece)
+    // The kernel has it all, or else the socket goes on to need this memory.
+    if (!this.#secure && socket.writableLength > 0) scratch.lose()
   }
 
   flush(): void {
@@ -90,3 +96,27 @@ export class MessageWriter {
     this.flush()
   }
 }
+
+/**
+ * Memory for one write after another: nearly always the kernel takes a write at once, and the memory is free for the next. New memory for
+ * each piece would be the dearest part of relaying a body.
+ */
+class Scratch {
+  #memory: Buffer | null = null
+
+  /** `length` bytes, until the next `take`. */
+  take(length: number): Buffer {
+    if (length > scratchBytes) return Buffer.allocUnsafeSlow(length)
+    this.#memory ??= Buffer.allocUnsafeSlow(scratchBytes)
+    return this.#memory.subarray(0, length)
+  }
+
+  /** What was taken last is somebody else's for good. */
+  lose(): void {
+    this.#memory = null
+  }
+}
+
+/** A full read and the text before it. */
+const scratchBytes = 80 * 1024
+const scratch = new Scratch()

@@ -21,10 +21,13 @@ export function outboundText(
   return `${text}\r\n`
 }
 
-/** From a head that was read as text: what passes of it stays as it came, what decides routing and framing is written anew. */
+/**
+ * From a head that was read as text: what passes of it stays as it came, what decides routing and framing is written anew.
+ * `forwarding`: from `ForwardingLines`. Few pieces: each is one more to be joined when the text goes out.
+ */
 export function relayedText(head: RequestHead, forwarding: string, member: Member): string {
-  const host = head.authority === '' ? hostOf(member) : head.authority
-  let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${host}\r\n${head.kept}${forwarding}`
+  const host = head.authority === '' ? `Host: ${hostOf(member)}\r\n` : ''
+  let text = `${head.line}${host}${forwarding}${head.kept}`
   if (head.takesTrailers) text += 'TE: trailers\r\n'
   if (head.webSocket) return `${text}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
   if (head.body === 'length') return `${text}Content-Length: ${head.length}\r\n\r\n`
@@ -51,19 +54,25 @@ export function isLastOnConnection(method: string, bodyLength: number): boolean 
   }
 }
 
-/** The forwarding lines of one connection: those of the next request are the same as of the last, most of the time. */
+/** Host and the forwarding lines of one connection: those of the next request are the same as of the last, most of the time. */
 export class ForwardingLines {
   #authority = ''
   #text = ''
 
   of(head: RequestHead, hop: Hop): string {
-    if (head.forwarded || hop.trusted || hop.httpVersionMinor === 0) return forwardingText(head, hop)
+    if (head.forwarded || hop.trusted || hop.httpVersionMinor === 0) return linesOf(head, hop)
     if (this.#text === '' || this.#authority !== hop.authority) {
       this.#authority = hop.authority
-      this.#text = forwardingText(head, hop)
+      // One flat piece: what is joined of many would be joined anew for every request.
+      this.#text = Buffer.from(linesOf(head, hop), 'latin1').toString('latin1')
     }
     return this.#text
   }
+}
+
+function linesOf(head: RequestHead, hop: Hop): string {
+  const host = hop.authority === '' ? '' : `Host: ${hop.authority}\r\n`
+  return host + forwardingText(head, hop)
 }
 
 /** The fields about this hop, and under trust about earlier ones, as lines. */

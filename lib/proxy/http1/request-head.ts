@@ -8,7 +8,7 @@ import { isEssential } from '../headers.ts'
 import { requestFieldsMax } from '../limits.ts'
 import type { Screened } from '../screen.ts'
 import { screenTarget } from '../screen.ts'
-import { Field, FieldScanner, isToken, type ScanResult } from './field-scanner.ts'
+import { contentLength, Field, FieldScanner, isToken, type ScanResult } from './field-scanner.ts'
 
 const methodCharsMax = 32
 
@@ -29,6 +29,8 @@ export class RequestHead implements Screened {
   /** The Content-Length, bytes; -1: none. */
   length = -1
   httpVersionMinor: 0 | 1 = 1
+  /** The request line as it goes out, with its CR LF. */
+  line = ''
   /** The field lines that pass to the backend as they are, each with its CR LF. */
   kept = ''
   cookie: string | undefined = undefined
@@ -132,6 +134,9 @@ class HeadReader {
     head.hostname = line.hostname
     head.target = line.target
     head.path = line.path
+    // As it came, if that is what we would write.
+    const same = head.httpVersionMinor === 1 && line.target === target
+    head.line = same ? text.slice(0, fieldsAt) : `${head.method} ${line.target} HTTP/1.1\r\n`
     return head
   }
 
@@ -204,8 +209,8 @@ class HeadReader {
     const head = this.#head
     if (this.#transferEncoding === null) {
       if (this.#contentLength === null) return null
-      if (!/^\d{1,15}$/.test(this.#contentLength)) return 'Content-Length is not a number.'
-      head.length = Number(this.#contentLength)
+      head.length = contentLength(this.#contentLength)
+      if (head.length < 0) return 'Content-Length is not a number.'
       if (head.length > 0) head.body = 'length'
       return null
     }

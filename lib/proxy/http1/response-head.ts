@@ -2,7 +2,7 @@
  * A backend's answer head, read as strictly as a request's: an answer whose end two readers could see in two places is not passed on
  * (RFC 9112 §4, §6.3). @pure
  */
-import { Field, FieldScanner, type ScanResult } from './field-scanner.ts'
+import { Field, FieldScanner, contentLength as lengthOf, type ScanResult } from './field-scanner.ts'
 import { withoutNominated } from './request-head.ts'
 
 export const responseFieldsMax = 256
@@ -13,8 +13,9 @@ export type AnswerFraming = 'none' | 'length' | 'chunked' | 'close'
 export class ResponseHead {
   status = 0
   message = ''
-  /** The field lines that pass to the client as they are, each with its CR LF. */
-  kept = ''
+  /** The status line as it goes out, and the field lines that pass to the client as they are, each with its CR LF. */
+  start = ''
+  fieldsAt = 0
   framing: AnswerFraming = 'none'
   /** The Content-Length, or -1; an answer to HEAD has one and no body. */
   length = -1
@@ -23,14 +24,20 @@ export class ResponseHead {
   /** What it switches to (lower case), with status 101. */
   upgrade: string | null = null
 
+  /** The lines behind the status line. */
+  get kept(): string {
+    return this.start.slice(this.fieldsAt)
+  }
+
   /** Name and value in turns, without what belongs to one hop. */
   fields(): string[] {
     const out: string[] = []
-    let at = 0
-    while (at < this.kept.length) {
-      const end = this.kept.indexOf('\r\n', at)
-      const colon = this.kept.indexOf(':', at)
-      out.push(this.kept.slice(at, colon), this.kept.slice(colon + 1, end).trim())
+    const { start } = this
+    let at = this.fieldsAt
+    while (at < start.length) {
+      const end = start.indexOf('\r\n', at)
+      const colon = start.indexOf(':', at)
+      out.push(start.slice(at, colon), start.slice(colon + 1, end).trim())
       at = end + 2
     }
     if (this.length >= 0) out.push('Content-Length', String(this.length))
@@ -63,18 +70,23 @@ export function parseResponseHead(text: string, toHead: boolean): ResponseHead |
   const head = new ResponseHead()
   head.status = status
   head.message = message
-  return readFields(text, lineEnd + 2, head, minor, toHead)
+  // As it came, if that is what we would write: then it is one piece with the lines that follow it.
+  const same = minor === 1 && lineEnd > 12
+  if (!same) head.start = `HTTP/1.1 ${status} ${message}\r\n`
+  head.fieldsAt = same ? lineEnd + 2 : head.start.length
+  return readFields(text, lineEnd + 2, same ? 0 : lineEnd + 2, head, minor, toHead)
 }
 
 function readFields(
   text: string,
   fieldsAt: number,
+  from: number,
   head: ResponseHead,
   minor: number,
   toHead: boolean,
 ): ResponseHead | ResponseFault {
-  let runStart = fieldsAt
-  let kept = ''
+  let runStart = from
+  let { start } = head
   let contentLength: string | null = null
   let transferEncoding: string | null = null
   let connection = ''
@@ -85,7 +97,7 @@ function readFields(
     if (result === 'end') break
     const { kind } = scanner
     if (passes(kind, text)) continue
-    if (runStart < scanner.lineStart) kept += text.slice(runStart, scanner.lineStart)
+    if (runStart < scanner.lineStart) start += text.slice(runStart, scanner.lineStart)
     runStart = scanner.lineEnd
     if (kind === Field.contentLength) {
       if (contentLength !== null) return refuse('more than one Content-Length')
@@ -99,7 +111,7 @@ function readFields(
     else if (kind === Field.upgrade)
       head.upgrade = `${head.upgrade === null ? '' : `${head.upgrade},`}${scanner.value().toLowerCase()}`
   }
-  head.kept = runStart < scanner.lineStart ? kept + text.slice(runStart, scanner.lineStart) : kept
+  head.start = runStart < scanner.lineStart ? start + text.slice(runStart, scanner.lineStart) : start
   head.keepAlive = minor === 1
   if (connection !== '') readConnection(head, connection)
   return frame(head, contentLength, transferEncoding, minor, toHead)
@@ -137,7 +149,8 @@ function readConnection(head: ResponseHead, connection: string): void {
     else if (name !== '' && name !== 'keep-alive' && name !== 'upgrade')
       nominated = (nominated ?? new Set()).add(name)
   }
-  if (nominated !== null) head.kept = withoutNominated(head.kept, nominated)
+  if (nominated !== null)
+    head.start = head.start.slice(0, head.fieldsAt) + withoutNominated(head.kept, nominated)
 }
 
 function frame(
@@ -149,8 +162,8 @@ function frame(
 ): ResponseHead | ResponseFault {
   if (contentLength !== null) {
     if (transferEncoding !== null) return refuse('both Content-Length and Transfer-Encoding')
-    if (!/^\d{1,15}$/.test(contentLength)) return refuse('a Content-Length that is not a number')
-    head.length = Number(contentLength)
+    head.length = lengthOf(contentLength)
+    if (head.length < 0) return refuse('a Content-Length that is not a number')
   }
   if (transferEncoding !== null && (transferEncoding !== 'chunked' || minor === 0))
     return refuse('a Transfer-Encoding other than chunked')

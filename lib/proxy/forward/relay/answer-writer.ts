@@ -74,7 +74,7 @@ export class AnswerWriter implements AnswerBody {
     if (head instanceof ResponseHead) {
       length = head.length
       framing = head.framing === 'close' ? 'chunked' : head.framing
-      text = `HTTP/1.1 ${head.status} ${head.message}\r\n${head.kept}Via: 1.1 tidegate\r\n`
+      text = `${head.start}Via: 1.1 tidegate\r\n`
       if (extras.setCookie !== null) text += `Set-Cookie: ${extras.setCookie}\r\n`
       if (extras.backend !== null) text += `X-Tidegate-Backend: ${extras.backend}\r\n`
     } else {

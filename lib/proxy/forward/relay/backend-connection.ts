@@ -97,15 +97,14 @@ export class BackendConnection implements Timed, ChunkSink, Listed {
     this.#call?.connected()
   }
 
-  /** `buffer` is the caller's again after this. False: read no further. */
-  read(buffer: Buffer, length: number): boolean {
-    if (this.#onRest !== null) return this.#onRest(Buffer.from(buffer.subarray(0, length)))
+  /** The bytes are the caller's again after this. False: read no further. */
+  read(bytes: Buffer): boolean {
+    if (this.#onRest !== null) return this.#onRest(Buffer.from(bytes))
     const call = this.#call
     if (call === null) {
       this.destroy()
       return false
     }
-    const bytes = buffer.subarray(0, length)
     call.arrived()
     let offset = 0
     if (this.#reading === 'head') offset = this.#readHeads(bytes, call)

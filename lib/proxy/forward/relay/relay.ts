@@ -10,18 +10,24 @@ import type { Forward, ForwardDeps, ForwardEvents, ForwardRequest, TunnelEnd } f
 import { BackendConnection } from './backend-connection.ts'
 import { RelayCall } from './call.ts'
 import { MemberPool } from './pool.ts'
+import { ReadBuffer } from './read-buffer.ts'
 
 export function createRelay(deps: ForwardDeps): Forward {
   const deadlines = new Deadlines(deps.clock)
   const pools = new Map<number, MemberPool>()
+  /** A memo by slot: the pool of whoever was asked for last. */
+  const newest: ({ readonly key: number; readonly pool: MemberPool } | undefined)[] = []
 
   const poolOf = (member: Member): MemberPool => {
     const key = tenancy(member)
+    const known = newest[member.slot]
+    if (known?.key === key) return known.pool
     let pool = pools.get(key)
     if (pool === undefined) {
       pool = new MemberPool(own => open(member, own, deadlines, deps.tls), deadlines)
       pools.set(key, pool)
     }
+    newest[member.slot] = { key, pool }
     return pool
   }
 
@@ -38,10 +44,12 @@ export function createRelay(deps: ForwardDeps): Forward {
     forget: member => {
       pools.get(tenancy(member))?.forget()
       pools.delete(tenancy(member))
+      newest[member.slot] = undefined
     },
     close: () => {
       for (const pool of pools.values()) pool.close()
       pools.clear()
+      newest.length = 0
     },
   }
 }
@@ -57,8 +65,8 @@ function open(
   tls: TlsHolder | undefined,
 ): BackendConnection {
   let connection: BackendConnection | null = null
-  const callback = (length: number, buffer: Uint8Array) => connection!.read(buffer as Buffer, length)
-  const onread = { buffer: readBuffer, callback }
+  const callback = (length: number) => connection!.read(reads.first(length))
+  const onread = { buffer: reads.buffer, callback }
   const socket =
     member.tls === null
       ? connect({ host: member.host, port: member.port, noDelay: true, onread })
@@ -67,7 +75,7 @@ function open(
   return connection
 }
 
-const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+const reads = new ReadBuffer()
 
 /** Slots are below 2^14 and epochs below 2^24: one exact number. */
 const tenancy = (member: Member) => member.slot * 2 ** 24 + member.epoch

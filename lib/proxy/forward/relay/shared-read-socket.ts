@@ -6,6 +6,7 @@
  * accepted socket, and a new one made around it: `docs/decisions/clients-are-read-into-one-buffer.md`.
  */
 import { Socket, type SocketConstructorOpts } from 'node:net'
+import { ReadBuffer } from './read-buffer.ts'
 
 export class SharedReadSocket extends Socket {
   /** Takes what was read; the bytes are somebody else's after the call. Null: `data` is emitted, with a copy. */
@@ -13,11 +14,11 @@ export class SharedReadSocket extends Socket {
 
   constructor(handle: object) {
     const own: { socket: SharedReadSocket | null } = { socket: null }
-    const callback = (length: number, buffer: Uint8Array) => {
-      own.socket!.#read((buffer as Buffer).subarray(0, length))
+    const callback = (length: number) => {
+      own.socket!.#read(reads.first(length))
       return true
     }
-    const options = { handle, allowHalfOpen: true, onread: { buffer: readBuffer, callback } }
+    const options = { handle, allowHalfOpen: true, onread: { buffer: reads.buffer, callback } }
     super(options as SocketConstructorOpts)
     own.socket = this
   }
@@ -41,4 +42,4 @@ export function readTogether(accepted: Socket): Socket {
   return socket
 }
 
-const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+const reads = new ReadBuffer()

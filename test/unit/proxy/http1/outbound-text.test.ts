@@ -2,7 +2,12 @@
 import t from 'tap'
 import type { Member } from '../../../../lib/cluster/member.ts'
 import type { Hop } from '../../../../lib/proxy/headers.ts'
-import { forwardingText, outboundText, relayedText } from '../../../../lib/proxy/http1/outbound-text.ts'
+import {
+  ForwardingLines,
+  forwardingText,
+  outboundText,
+  relayedText,
+} from '../../../../lib/proxy/http1/outbound-text.ts'
 import { parseRequestHead, RequestHead } from '../../../../lib/proxy/http1/request-head.ts'
 
 const member = { host: '10.0.0.1', port: 80 } as Member
@@ -28,7 +33,7 @@ t.test('a relayed head: one Host, one framing, the rest as it came', async t => 
   const cases: [RequestHead, string][] = [
     [
       head('GET /a?b HTTP/1.1', 'X: 1', 'host:  H:80 '),
-      'GET /a?b HTTP/1.1\r\nHost: H:80\r\nX: 1\r\nF: f\r\n\r\n',
+      'GET /a?b HTTP/1.1\r\nHost: H:80\r\nF: f\r\nX: 1\r\n\r\n',
     ],
     [head('GET http://y/p HTTP/1.1', 'Host: x'), 'GET /p HTTP/1.1\r\nHost: y\r\nF: f\r\n\r\n'],
     [head('GET / HTTP/1.0'), 'GET / HTTP/1.1\r\nHost: 10.0.0.1:80\r\nF: f\r\n\r\n'],
@@ -54,7 +59,7 @@ t.test('a relayed head: one Host, one framing, the rest as it came', async t => 
     ],
     [
       head('GET / HTTP/1.1', 'Host: x', 'Connection: upgrade', 'Upgrade: WebSocket', 'Sec-WebSocket-Key: k'),
-      'GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Key: k\r\nF: f\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+      'GET / HTTP/1.1\r\nHost: x\r\nF: f\r\nSec-WebSocket-Key: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     ],
     [
       head('GET / HTTP/1.1', 'Host: x', 'Upgrade: h2c', 'Connection: upgrade'),
@@ -62,7 +67,8 @@ t.test('a relayed head: one Host, one framing, the rest as it came', async t => 
     ],
     [head('OPTIONS * HTTP/1.1', 'Host: x'), 'OPTIONS * HTTP/1.1\r\nHost: x\r\nF: f\r\n\r\n'],
   ]
-  for (const [from, text] of cases) t.equal(relayedText(from, 'F: f\r\n', member), text)
+  const host = ({ authority }: RequestHead) => (authority === '' ? '' : `Host: ${authority}\r\n`)
+  for (const [from, text] of cases) t.equal(relayedText(from, `${host(from)}F: f\r\n`, member), text)
   t.match(relayedText(head('GET / HTTP/1.0'), '', six), 'Host: [fd00::1]:8080\r\n')
 })
 
@@ -82,6 +88,20 @@ t.test('forwarding lines: ours alone, or ours after those of a trusted peer', as
   const trusted = forwardingText(from, hop(from, { trusted: true }))
   t.match(trusted, 'x-forwarded-for: 1.2.3.4, 192.0.2.7\r\n')
   t.match(trusted, 'x-real-ip: 1.2.3.4\r\n')
+})
+
+t.test('the lines of a connection: Host first, made anew only where something of them changes', async t => {
+  const lines = new ForwardingLines()
+  const [x, y] = [head('GET / HTTP/1.1', 'Host: x'), head('GET / HTTP/1.1', 'Host: y')]
+  const ofX = `Host: x\r\n${forwardingText(x, hop(x))}`
+  t.equal(lines.of(x, hop(x)), ofX)
+  t.equal(lines.of(y, hop(y)), `Host: y\r\n${forwardingText(y, hop(y))}`)
+  t.equal(lines.of(x, hop(x)), ofX)
+  const old = head('GET / HTTP/1.0')
+  t.equal(lines.of(old, hop(old)), forwardingText(old, hop(old)), 'without a Host there is none of it')
+  const said = head('GET / HTTP/1.1', 'Host: x', 'X-Forwarded-For: 1.2.3.4')
+  t.match(lines.of(said, hop(said, { trusted: true })), 'Host: x\r\n')
+  t.equal(lines.of(x, hop(x)), ofX, 'what one request said is not the next one')
 })
 
 t.test('a head made from fields', async t => {
