@@ -37,11 +37,11 @@ import {
 import type { Listed } from '../../roster.ts'
 import { tellRefused } from '../../telling.ts'
 import { Tunnel, WaitingClient } from '../../tunnel.ts'
-import { AnswerWriter } from './answer-writer.ts'
+import { type AnswerManner, AnswerWriter } from './answer-writer.ts'
 import { HalfClosed } from './half-closed.ts'
 import type { RelayListenerState } from './listener-state.ts'
 import { type BodyOwner, ConnectionBody } from './request-body.ts'
-import { SharedReadSocket } from './shared-read-socket.ts'
+import { readNoMore, readWith } from './shared-read-socket.ts'
 
 type State = 'head' | 'body' | 'waiting' | 'leaving' | 'handed over'
 
@@ -82,8 +82,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
     this.localPort = arrival.localPort
     listener.deadlines.add(this)
     this.deadlineMs = listener.deadlines.in(requestHeadTimeoutMs)
-    if (socket instanceof SharedReadSocket) socket.reader = this.#onData
-    else socket.on('data', this.#onData)
+    readWith(socket, this.#onData)
     socket.on('end', this.#onEnd)
     socket.on('error', ignore)
     socket.on('close', this.#onClose)
@@ -210,11 +209,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   sendHead(head: AnswerHead, extras: InboundExtras, close: boolean): AnswerBody {
     if (this.#halfClosed !== null) this.deadlineMs = this.#listener.deadlines.in(halfClosedSilenceMs)
-    this.#answer.begin(head, extras, {
-      toHead: this.method === 'HEAD',
-      oldClient: this.#head.httpVersionMinor === 0,
-      keepAlive: this.#keepsAlive(close),
-    })
+    this.#answer.begin(head, extras, this.#manner(this.#keepsAlive(close)))
     return this.#answer
   }
 
@@ -234,13 +229,8 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   ): void {
     if (this.answered) return this.break()
     const keepAlive = this.#keepsAlive(close) && this.bodyComplete
-    this.#answer.refuse(code, reason, {
-      accept: this.#head === noRequest ? undefined : this.field('accept'),
-      toHead: this.method === 'HEAD',
-      oldClient: this.#head.httpVersionMinor === 0,
-      keepAlive,
-      fields,
-    })
+    const accept = this.#head === noRequest ? undefined : this.field('accept')
+    this.#answer.refuse(code, reason, { ...this.#manner(keepAlive), accept, fields })
     this.#answerSent()
   }
 
@@ -322,10 +312,9 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   /** What a client sends before its 101 is kept for the tunnel. */
   #awaitUpgrade(): void {
-    if (this.#socket instanceof SharedReadSocket) this.#socket.reader = null
-    else this.#socket.off('data', this.#onData)
+    readNoMore(this.#socket, this.#onData)
     this.#socket.off('end', this.#onEnd)
-    this.#waitingClient = new WaitingClient(this.#socket, Buffer.from(this.#rest ?? nothing), earlyBytesMax)
+    this.#waitingClient = new WaitingClient(this.#socket, Buffer.from(this.#rest ?? []), earlyBytesMax)
     this.#rest = null
   }
 
@@ -336,6 +325,10 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   // Ends.
+
+  #manner(keepAlive: boolean): AnswerManner {
+    return { toHead: this.method === 'HEAD', oldClient: this.#head.httpVersionMinor === 0, keepAlive }
+  }
 
   #keepsAlive(close: boolean): boolean {
     return !close && this.#head.keepAlive && !this.#listener.stopped && !this.upgrade && this.bodyComplete
@@ -404,5 +397,4 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 }
 
 const ignore = () => {}
-const nothing = Buffer.alloc(0)
 const noRequest = new RequestHead('', 0)

@@ -29,6 +29,17 @@ export class SharedReadSocket extends Socket {
   }
 }
 
+/** Either kind of socket; the bytes are lent for the call. */
+export function readWith(socket: Socket, reader: (bytes: Buffer) => void): void {
+  if (socket instanceof SharedReadSocket) socket.reader = reader
+  else socket.on('data', reader)
+}
+
+export function readNoMore(socket: Socket, reader: (bytes: Buffer) => void): void {
+  if (socket instanceof SharedReadSocket) socket.reader = null
+  else socket.off('data', reader)
+}
+
 /** Only in the turn in which the socket was accepted: nothing of it may have been read. The socket itself where Node has changed within. */
 export function readTogether(accepted: Socket): Socket {
   const within = accepted as unknown as { _handle?: object | null; _server?: object | null }
