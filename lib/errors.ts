@@ -83,6 +83,7 @@ export const errorTable = {
   network_unavailable: { status: 400, source: 'operator', retry: 'never' },
   hypervisor_unreachable: { status: 503, source: 'hypervisor', retry: 'safe' },
   hypervisor_failed: { status: 500, source: 'hypervisor', retry: 'safe' },
+  hypervisor_unsupported: { status: 400, source: 'operator', retry: 'never' },
   instance_died: { status: 500, source: 'hypervisor', retry: 'safe' },
   instance_unhealthy: { status: 500, source: 'hypervisor', retry: 'safe' },
   resize_unsupported: { status: 400, source: 'operator', retry: 'never' },

@@ -5,8 +5,11 @@
  *   PORT=3000 node examples/app/server.ts
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { cpus, tmpdir, totalmem } from 'node:os'
+import { join } from 'node:path'
 import { guest } from '../../lib/guest/index.ts'
 import { readBody } from './body.ts'
+import { Files } from './files.ts'
 import { page } from './page.ts'
 import { Sessions } from './sessions.ts'
 import { answerBytes, answerEcho, answerRandom, answerSlow } from './toys.ts'
@@ -14,6 +17,7 @@ import { serveWebSockets } from './web-sockets.ts'
 
 const startedAt = new Date().toISOString()
 const sessions = new Sessions()
+const files = new Files(process.env.FILES ?? join(tmpdir(), `tidegate-demo-${process.pid}`))
 let me = { instance_id: `pid-${process.pid}`, incarnation: '' }
 
 // Before listening, so that a clone has its sessions back before anybody asks for them.
@@ -40,7 +44,9 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://app')
   const session = /^\/sessions\/([\w.~-]{1,128})$/.exec(url.pathname)?.[1]
-  const key = session === undefined ? `${request.method} ${url.pathname}` : `${request.method} /sessions/{id}`
+  const file = /^\/files\/([\w.~-]{1,128})$/.exec(url.pathname)?.[1]
+  const path = session !== undefined ? '/sessions/{id}' : file !== undefined ? '/files/{id}' : url.pathname
+  const key = `${request.method} ${path}`
   switch (key) {
     case 'GET /':
       return answerPage(request, response)
@@ -53,12 +59,25 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
         return json(response, 404, { error: `no session ${session}`, instance: me.instance_id })
       return json(response, 200, { value, instance: me.instance_id })
     }
+    case 'POST /files/{id}':
+      return json(response, 200, await files.put(file!, await readBody(request)))
+    case 'GET /files/{id}': {
+      const value = await files.get(file!)
+      if (value === null) return json(response, 404, { error: `no file ${file}`, instance: me.instance_id })
+      return json(response, 200, { value, instance: me.instance_id })
+    }
     case 'GET /count':
       return json(response, 200, { count: sessions.count, instance: me.instance_id })
     case 'GET /healthz':
       return json(response, 200, { ok: true })
     case 'GET /whoami':
-      return json(response, 200, { ...me, pid: process.pid, started_at: startedAt })
+      return json(response, 200, {
+        ...me,
+        pid: process.pid,
+        started_at: startedAt,
+        cpus: cpus().length,
+        memory_bytes: totalmem(),
+      })
     case 'GET /random':
       return answerRandom(response)
     case 'GET /slow':

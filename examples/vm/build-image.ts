@@ -92,7 +92,7 @@ function contents(main: string, kernel: Kernel): ArchiveEntry[] {
     file('app/package.json', Buffer.from('{ "type": "module" }\n')),
     file('modules/order', Buffer.from(kernel.modules.map(module => `${module.name}\n`).join(''))),
     ...kernel.modules.map(module => file(`modules/${module.name}`, readFileSync(module.path))),
-    ...['dev', 'proc', 'sys', 'tmp'].map(name => file(`${name}/.keep`, new Uint8Array())),
+    ...['data', 'dev', 'proc', 'sys', 'tmp'].map(name => file(`${name}/.keep`, new Uint8Array())),
     ...sharedLibraries(nodeBinary()),
   ]
   for (const [path, text] of app.files) entries.push(file(`app/${path}`, Buffer.from(text)))

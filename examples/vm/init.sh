@@ -10,6 +10,12 @@ ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
 
+# A disk keeps the application's files. One with nothing on it, and no other, is made ready first.
+if [ -b /dev/vda ]; then
+  [ -n "$(head -c 65536 /dev/vda | tr -d '\000')" ] || mke2fs /dev/vda >/dev/null
+  mount -t ext4 /dev/vda /data && export FILES=/data
+fi
+
 # What the driver tells this one VM (ports, the agent's token) is on no command line: it comes through QEMU's fw_cfg, or in a
 # second archive of this file system where the hypervisor has no such channel.
 settings=/sys/firmware/qemu_fw_cfg/by_name/opt/tidegate/env/raw

@@ -21,6 +21,7 @@ const moduleOrder = [
   'virtio/virtio_pci_modern_dev',
   'virtio/virtio_pci',
   'virtio/virtio_mem',
+  'block/virtio_blk',
   'char/hw_random/virtio-rng',
   'firmware/qemu_fw_cfg',
   '/net/core/failover',

@@ -9,7 +9,7 @@ type Template = Readonly<Record<string, unknown>>
 /** Fields of each driver's template that are paths. A process starts in the config's directory unless its template says where. */
 const pathFields: Record<DriverKind, readonly string[]> = {
   process: ['cwd'],
-  qemu: ['kernel', 'initrd'],
+  qemu: ['kernel', 'initrd', 'disk'],
   cloud_hypervisor: ['kernel', 'initrd'],
   firecracker: ['kernel', 'initrd', 'rootfs'],
 }

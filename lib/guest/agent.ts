@@ -16,6 +16,7 @@ import {
   guestPaths,
   guestProtocolVersion,
 } from './protocol.ts'
+import { resizeGuest } from './resources.ts'
 import { handOver, Refusal, readBody, takeBack } from './state.ts'
 
 export interface AgentOptions {
@@ -62,6 +63,11 @@ export function startAgent(hooks: AnyHooks, options: AgentOptions): Agent {
       const receivedAtMs = clock.monotonic()
       const body = await readBody(request, guestLimits.jsonBodyBytesMax)
       return identifier.identify(body.toString('utf8'), receivedAtMs)
+    },
+    [`POST ${guestPaths.resize}`]: async request => {
+      if (!options.vm) throw new Refusal('no_hook', 'this is a process: it has no machine of its own')
+      const body = await readBody(request, guestLimits.jsonBodyBytesMax)
+      return resizeGuest(body.toString('utf8'), hooks.resized, clock)
     },
   }
   const server = listen(options, handlers)

@@ -9,7 +9,15 @@ import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
 import { TidegateError } from '../errors.ts'
 import type { GuestIdentity } from './hooks.ts'
-import type { GuestFailureCode, IdentifyAnswer, IdentifyRequest, PingAnswer, StateShape } from './protocol.ts'
+import type {
+  GuestFailureCode,
+  IdentifyAnswer,
+  IdentifyRequest,
+  PingAnswer,
+  ResizeAnswer,
+  ResizeRequest,
+  StateShape,
+} from './protocol.ts'
 import {
   guestFailures,
   guestLimits,
@@ -124,6 +132,17 @@ export class GuestClient {
         details: { asked: identity.instanceId, acknowledged: answer.instance_id },
       })
     }
+    return answer
+  }
+
+  /** Has the guest use `cpus` processors and all memory, of which there is to be so much; tells what it has then. */
+  async resize(cpus: number, memoryBytesMin: number, options: CallOptions): Promise<ResizeAnswer> {
+    const body: ResizeRequest = { cpus, memory_bytes_min: memoryBytesMin }
+    const answer = await this.#call(options, 'POST', guestPaths.resize, async (outgoing, response) => {
+      outgoing.end(JSON.stringify(body))
+      return readJson(await response)
+    })
+    if (!isResizeAnswer(answer)) throw unreachable(this.#where(), 'its answer to resize is not understood')
     return answer
   }
 
@@ -257,6 +276,11 @@ function isIdentifyAnswer(value: unknown): value is IdentifyAnswer {
   const { instance_id, incarnation, application } = value
   const names = typeof instance_id === 'string' && typeof incarnation === 'string'
   return names && (application === 'acknowledged' || application === 'no_hook')
+}
+
+function isResizeAnswer(value: unknown): value is ResizeAnswer {
+  if (!isObject(value) || !Array.isArray(value.warnings)) return false
+  return typeof value.cpus === 'number' && typeof value.memory_bytes === 'number'
 }
 
 const unreachable = (where: string, why: string, cause?: unknown) =>

@@ -20,6 +20,14 @@ export interface GuestHooks<State> {
   takeBack?: (state: State) => void | Promise<void>
   /** Hears who this instance is. Throwing refuses the identity, and the instance never serves. */
   identified?: (identity: GuestIdentity) => void | Promise<void>
+  /** Hears what the VM has now, after it was given other resources while it ran: to size its own pools and caches. */
+  resized?: (resources: GuestResources) => void | Promise<void>
+}
+
+export interface GuestResources {
+  readonly cpus: number
+  /** As the system counts it: what the kernel itself takes is not in it. */
+  readonly memoryBytes: number
 }
 
 /** The same hooks once their state's type has done its work; null: not given. */
@@ -28,4 +36,5 @@ export interface AnyHooks {
   // biome-ignore lint/suspicious/noExplicitAny: what was handed over by one hook is given to the other, unseen.
   readonly takeBack: ((state: any) => void | Promise<void>) | null
   readonly identified: ((identity: GuestIdentity) => void | Promise<void>) | null
+  readonly resized: ((resources: GuestResources) => void | Promise<void>) | null
 }

@@ -12,7 +12,7 @@ import { type AgentOptions, startAgent } from './agent.ts'
 import type { AnyHooks, GuestHooks, GuestIdentity } from './hooks.ts'
 import { guestEnv, guestLimits } from './protocol.ts'
 
-export type { GuestHooks, GuestIdentity } from './hooks.ts'
+export type { GuestHooks, GuestIdentity, GuestResources } from './hooks.ts'
 
 export interface Guest {
   /** False outside Tidegate. */
@@ -40,6 +40,7 @@ function bound<State>(hooks: GuestHooks<State>): AnyHooks {
     handOver: hooks.handOver?.bind(hooks) ?? null,
     takeBack: hooks.takeBack?.bind(hooks) ?? null,
     identified: hooks.identified?.bind(hooks) ?? null,
+    resized: hooks.resized?.bind(hooks) ?? null,
   }
 }
 

@@ -7,6 +7,7 @@
  *   POST hand_over  → 200 the application's state as a stream, its shape in `stateHeader`, its pause in `pausedHeader`
  *   POST take_back  ← the same stream and `stateHeader`         → 200 TakeBackAnswer
  *   POST identify   ← IdentifyRequest                           → 200 IdentifyAnswer
+ *   POST resize     ← ResizeRequest                             → 200 ResizeAnswer
  *
  * Every request carries `authorization: Bearer <token>`. A failure is `{ "error": { "code", "message" } }` with a status
  * from `guestFailures`. A stream that ends without its last chunk (RFC 9112 §8) was cut and must not be used.
@@ -33,6 +34,7 @@ export const guestPaths = {
   handOver: '/tidegate/v1/hand_over',
   takeBack: '/tidegate/v1/take_back',
   identify: '/tidegate/v1/identify',
+  resize: '/tidegate/v1/resize',
 } as const
 
 export const guestProtocolVersion = 1
@@ -48,6 +50,7 @@ export const guestLimits = {
   entropyBytesMin: 32,
   entropyBytesMax: 4096,
   connectionsMax: 16,
+  cpusMax: 1024,
   /** How long the application's `identified` hook may take inside the guest. */
   identifyHookMs: 5_000,
   /** How long one `hand_over` or `take_back` may take inside the guest, hook and transfer together. */
@@ -104,6 +107,21 @@ export interface IdentifyAnswer {
   readonly incarnation: string
   readonly application: 'acknowledged' | 'no_hook'
   /** What the agent could not mend of a clone's duplicated identity, in people's words; empty when all was mended. */
+  readonly warnings: readonly string[]
+}
+
+/** In a VM to which something was plugged, or from which something is to be pulled. */
+export interface ResizeRequest {
+  /** How many processors are to be used; 0: as many as now, for asking. */
+  readonly cpus: number
+  /** What the system is to have at least before the answer: what was plugged in may be found a moment later. */
+  readonly memory_bytes_min: number
+}
+
+export interface ResizeAnswer {
+  /** What is used now, as the system itself counts it. */
+  readonly cpus: number
+  readonly memory_bytes: number
   readonly warnings: readonly string[]
 }
 

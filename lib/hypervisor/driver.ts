@@ -86,6 +86,8 @@ export interface SnapshotReport {
   readonly snapshot: HeldSnapshot
   /** How long the source did not run, milliseconds. */
   readonly pausedMs: number
+  /** How it was taken, where the driver has more than one way: its own word. */
+  readonly method?: string
 }
 
 /** What of an instance may be changed while it runs. */

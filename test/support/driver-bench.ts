@@ -24,6 +24,8 @@ export interface BenchOptions {
   readonly resources: Resources
   /** The application's port inside the instance. */
   readonly port: number
+  /** The template has a disk, and the application keeps its files there. */
+  readonly disk?: boolean
   /** For one operation of the driver, boot included. */
   readonly timeoutMs: number
 }

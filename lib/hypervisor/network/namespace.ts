@@ -7,9 +7,9 @@ import { access, constants, mkdtemp, readdir, realpath, rm } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { TidegateError } from '../../errors.ts'
+import { CommandFailure, runCommand } from '../command.ts'
 import type { Diagnosis } from '../driver.ts'
 import { isCode } from '../ownership.ts'
-import { CommandFailure, runCommand } from './command.ts'
 import { type AttachRequest, guestNet, type Link, type Network } from './network.ts'
 import {
   addressesOf,

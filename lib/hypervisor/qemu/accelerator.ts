@@ -13,7 +13,7 @@ import { promisify } from 'node:util'
 import { TidegateError } from '../../errors.ts'
 import { writeDurably } from '../ownership.ts'
 import { bootId } from '../process/proc.ts'
-import type { Accelerator } from './command-line.ts'
+import type { Accelerator } from './machine.ts'
 import type { AcceleratorChoice } from './template.ts'
 
 export interface Verdict {

@@ -1,10 +1,15 @@
 /** The qemu driver's lines of `tidegate doctor`: what is there, what is missing, and what to type. Throws nothing. */
-import { access, constants, mkdir } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { TidegateError, toTidegateError } from '../../errors.ts'
+import { toTidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
+import { openNamespaces } from '../network/namespace.ts'
+import { askAbilities } from './abilities.ts'
 import { chooseAccelerator, qemuVersion } from './accelerator.ts'
 import { freeBytes } from './disk.ts'
+import { readBase } from './disks.ts'
+import { requireImage } from './image.ts'
+import { chooseSnapshot } from './snapshot-choice.ts'
 import { parseTemplate, type QemuOptions, type QemuTemplate } from './template.ts'
 
 const freeBytesMin = 2 * 1024 ** 3
@@ -16,7 +21,10 @@ export async function checkQemu(
   template: Readonly<Record<string, unknown>> | null,
 ): Promise<readonly Diagnosis[]> {
   const rows = [
-    await row('qemu', 'npm run setup', () => qemuVersion(options.binary)),
+    await row('qemu', 'npm run setup', async () => {
+      await askAbilities(options.binary)
+      return qemuVersion(options.binary)
+    }),
     {
       ...(await row('disk', 'free some space, or give the node another directory', () =>
         diskDetail(directory),
@@ -36,22 +44,15 @@ export async function checkQemu(
 
 /** The template with its paths absolute: QEMU runs in another directory than we do. */
 export function located(template: QemuTemplate): QemuTemplate {
-  return { ...template, kernel: resolve(template.kernel), initrd: resolve(template.initrd) }
-}
-
-/** Throws `image_missing` that names the file and the command that builds it. */
-export async function requireImage(template: QemuTemplate): Promise<void> {
-  for (const path of [template.kernel, template.initrd]) {
-    await access(path, constants.R_OK).catch(error => {
-      const message = `${path} cannot be read; build the image with: ${buildCommand}`
-      throw new TidegateError('image_missing', message, { details: { path }, cause: error })
-    })
-  }
+  const { kernel, initrd, disk } = template
+  const base = disk?.base ? resolve(disk.base) : null
+  return { ...template, kernel: resolve(kernel), initrd: resolve(initrd), disk: disk && { base } }
 }
 
 async function imageRows(options: QemuOptions, template: QemuTemplate): Promise<readonly Diagnosis[]> {
   const image = await row('vm image', buildCommand, async () => {
     await requireImage(template)
+    if (template.disk?.base) await readBase(template.disk.base)
     return template.initrd
   })
   if (!image.ok) return [image]
@@ -61,7 +62,13 @@ async function imageRows(options: QemuOptions, template: QemuTemplate): Promise<
     const verdict = await chooseAccelerator(choice, request)
     return `${verdict.accelerator}: ${verdict.reason}`
   })
-  return [image, accelerator]
+  const saved = await row('snapshots', 'set snapshot: copy', async () => {
+    const { memory, reason } = await chooseSnapshot(template, options, 0)
+    return `${memory === 'anonymous' ? 'background' : 'copy'}: ${reason}`
+  })
+  const kind = template.network ?? options.network
+  const network = kind === 'namespace' ? await openNamespaces(options.pool).check() : []
+  return [image, accelerator, saved, ...network]
 }
 
 async function diskDetail(directory: string): Promise<string> {

@@ -9,6 +9,7 @@ import type { NodeConfig, Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type {
+  Capabilities,
   CloneSpec,
   Diagnosis,
   Driver,
@@ -20,29 +21,36 @@ import type {
   SnapshotReport,
   SnapshotRequest,
 } from '../driver.ts'
-import { freePorts } from '../network/ports.ts'
-import { ioError, type OwnerRecord, Ownership } from '../ownership.ts'
+import { openNamespaces } from '../network/namespace.ts'
+import type { Network, NetworkKind } from '../network/network.ts'
+import { openUserNetwork } from '../network/user.ts'
+import { ioError, Ownership } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../process/proc.ts'
-import { chooseAccelerator, qemuVersion, type Verdict } from './accelerator.ts'
-import { checkQemu, located, requireImage } from './check.ts'
-import { type Accelerator, commandLine, files, type Machine, type Start } from './command-line.ts'
-import { allocatedBytes, requireSpace } from './disk.ts'
-import { guestClient, guestPorts, waitForAgent, writeGuestEnvironment } from './guest.ts'
+import { askAbilities } from './abilities.ts'
+import { chooseAccelerator, type Verdict } from './accelerator.ts'
+import { checkQemu, located } from './check.ts'
+import { cloneSource } from './clone-source.ts'
+import { files, memoryFiles, type Start } from './command-line.ts'
+import { requireSpace } from './disk.ts'
+import { imagesIn, linkImages, makeImage, readBase } from './disks.ts'
+import { guestClient, guestPorts, writeGuestEnvironment } from './guest.ts'
 import { heldInstance, heldSnapshot, processOf, recordOf } from './held.ts'
+import { requireImage, requireMemory } from './image.ts'
+import { agentReady, launchVm } from './launch.ts'
+import { type Accelerator, machineFor } from './machine.ts'
 import { loadState } from './migrate.ts'
-import type { Qmp } from './qmp.ts'
-import { type InstanceFacts, instanceFacts, machineFields, processFields, snapshotFacts } from './record.ts'
-import { pauseVm, resumeVm, saveVm } from './snapshot.ts'
+import { type InstanceFacts, instanceFacts, machineFields } from './record.ts'
+import { resizeInstance } from './resize.ts'
+import { pauseVm, resumeVm, saveVm, snapshotBytes } from './snapshot.ts'
+import { chooseSnapshot } from './snapshot-choice.ts'
 import { type Maker, makerOf, sumFiles, verifySnapshot } from './sums.ts'
 import { parseOptions, parseTemplate, type QemuOptions, type QemuTemplate } from './template.ts'
-import { endVm, explain, findVm, killVm, startVm } from './vm.ts'
+import { endVm, explain, findVm, inItsWords, killVm } from './vm.ts'
 
-const startTimeoutMs = 20_000
 const restoreTimeoutMs = 60_000
 const commandTimeoutMs = 5_000
 const identifyTimeoutMs = 20_000
 const identifyAttemptsMax = 2
-const portAttemptsMax = 5
 
 export interface QemuDeps {
   readonly clock: Clock
@@ -55,15 +63,15 @@ export function createQemuDriver(node: NodeConfig, deps: QemuDeps): Driver {
 
 class QemuDriver implements Driver {
   readonly kind = 'qemu'
-  readonly can = { resize: [], snapshotWhileRunning: false, pause: true } as const
+  readonly can: Capabilities
   readonly #directory: string
   readonly #options: QemuOptions
   readonly #ownership: Ownership
   readonly #clock: Clock
   readonly #log: Log
+  readonly #networks: Readonly<Record<NetworkKind, Network>>
   /** Trials of KVM under way, so that VMs made at the same time share one. */
   readonly #trials = new Map<string, Promise<Verdict>>()
-  #version: Promise<string> | null = null
 
   constructor(node: NodeConfig, deps: QemuDeps) {
     this.#directory = node.directory
@@ -71,6 +79,9 @@ class QemuDriver implements Driver {
     this.#ownership = new Ownership(node.directory, deps.clock)
     this.#clock = deps.clock
     this.#log = deps.log.child({ driver: 'qemu', node: node.id })
+    const resize = ['cpus', 'memory', 'disk'] as const
+    this.can = { resize, snapshotWhileRunning: this.#options.snapshot === 'background', pause: true }
+    this.#networks = { user: openUserNetwork(), namespace: openNamespaces(this.#options.pool) }
   }
 
   check(template: Readonly<Record<string, unknown>> | null): Promise<readonly Diagnosis[]> {
@@ -80,18 +91,27 @@ class QemuDriver implements Driver {
   async create(spec: InstanceSpec, signal: AbortSignal): Promise<HeldInstance> {
     this.#ownership.path('instances', spec.name)
     const template = located(parseTemplate(spec.template))
-    await requireImage(template)
-    const machine = await this.#machine(spec, template)
+    const needBytes = await requireImage(template)
+    const base = template.disk?.base ? await readBase(template.disk.base) : null
+    requireMemory(spec.resources.memoryBytes, needBytes)
+    await askAbilities(this.#options.binary)
+    const { accelerator } = await this.#accelerator(template)
+    const machine = machineFor(spec.resources, template, accelerator, base?.bytes ?? 0)
+    const { memory } = await chooseSnapshot(template, this.#options, machine.memoryBytes)
     signal.throwIfAborted()
     const guest = guestPorts(spec.port)
-    const fields = { ...machineFields(machine, guest), memory: 'shared' }
+    const network = template.network ?? this.#options.network
+    const fields = { ...machineFields(machine, guest), memory, network }
     return this.#make(spec, fields, signal, async directory => {
       await requireSpace(directory, machine.memoryBytes, 'the memory of a VM')
       await writeGuestEnvironment(directory, spec.name, guest, template.env)
-      const start: Start = { from: 'boot', ...template }
-      const qmp = await this.#start(spec.name, directory, start, signal)
+      const disk = machine.diskBytes && (await makeImage(directory, machine.diskBytes, base))
+      const { kernel, initrd, append } = template
+      const start: Start = { from: 'boot', kernel, initrd, append, memory, disk: disk || null }
+      const qmp = await this.#launch(spec.name, directory, start, network, signal)
       try {
-        await this.#agentReady(spec.name, directory, signal)
+        const limits = { timeoutMs: this.#options.bootTimeoutMs, signal }
+        await agentReady(directory, await this.#living(spec.name), this.#clock, limits)
         // From here on the console is kept in a ring of bounded size.
         const backend = { type: 'ringbuf', data: { size: 65_536 } }
         await qmp.execute('chardev-change', { id: 'serial', backend }, { timeoutMs: commandTimeoutMs })
@@ -114,13 +134,14 @@ class QemuDriver implements Driver {
       const { machine, memory } = facts
       const { binary } = this.#options
       const save = { source: sourcePath, target, name, binary, machine, memory, signal }
-      const pausedMs = await saveVm(save, this.#clock)
-      const bytes =
-        (await allocatedBytes(join(target, files.ram))) + (await allocatedBytes(join(target, files.state)))
-      const checksums = await sumFiles(target, keep, signal)
-      const record = await this.#ownership.update('snapshots', name, { complete: true, bytes, checksums })
-      this.#log.info({ snapshot: name, source, paused_ms: pausedMs, bytes }, 'snapshot taken')
-      return { snapshot: await heldSnapshot({ name, path: target, record }), pausedMs }
+      const saved = await saveVm(save, this.#clock)
+      const { pausedMs, method, disk } = saved
+      const bytes = await snapshotBytes(target, saved.machine)
+      const checksums = await sumFiles(target, saved.machine, keep, signal)
+      const made = { ...machineFields(saved.machine, facts.guest), disk, checksums, method }
+      const record = await this.#ownership.update('snapshots', name, { ...made, complete: true, bytes })
+      this.#log.info({ snapshot: name, source, method, paused_ms: pausedMs, bytes }, 'snapshot taken')
+      return { snapshot: await heldSnapshot({ name, path: target, record }), pausedMs, method }
     } catch (error) {
       await this.#discard('snapshots', name, target, null)
       signal.throwIfAborted()
@@ -130,30 +151,38 @@ class QemuDriver implements Driver {
 
   async clone(spec: CloneSpec, signal: AbortSignal): Promise<HeldInstance> {
     signal.throwIfAborted()
-    const snapshot = await this.#completeSnapshot(spec)
-    const { machine, guest } = snapshotFacts(snapshot.record)
+    const template = parseTemplate(spec.template)
+    const snapshot = await cloneSource(this.#ownership, spec)
+    const { machine, guest, disk } = snapshot.facts
     await verifySnapshot(snapshot, await this.#maker(machine.accelerator), signal)
-    const fields = { ...machineFields(machine, guest), memory: 'private', snapshot: spec.snapshot }
+    const network = template.network ?? this.#options.network
+    const fields = { ...machineFields(machine, guest), memory: 'private', network, snapshot: spec.snapshot }
+    const memory = memoryFiles(machine)
     return this.#make(spec, fields, signal, async directory => {
-      for (const file of [files.ram, files.state, files.env]) {
+      for (const file of [...memory, files.state, files.env]) {
         await link(join(snapshot.path, file), join(directory, file))
       }
-      const qmp = await this.#start(spec.name, directory, { from: 'clone' }, signal)
+      await linkImages(snapshot.path, directory, await imagesIn(snapshot.path))
+      const over =
+        disk && (await makeImage(directory, machine.diskBytes ?? 0, { path: disk, format: 'qcow2' }))
+      const qmp = await this.#launch(spec.name, directory, { from: 'clone', disk: over }, network, signal)
       try {
-        await loadState(qmp, 'devices', { timeoutMs: restoreTimeoutMs, signal })
+        await loadState(qmp, 'devices', { timeoutMs: restoreTimeoutMs, signal }).catch(async error => {
+          throw await inItsWords(error, directory)
+        })
         await qmp.execute('cont', {}, { timeoutMs: commandTimeoutMs, signal })
       } finally {
         qmp.close()
       }
       // QEMU holds the memory by its mapping: without these names it is freed when the last clone ends.
-      for (const file of [files.ram, files.state]) await rm(join(directory, file), { force: true })
+      for (const file of [...memory, files.state]) await rm(join(directory, file), { force: true })
     })
   }
 
   async identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck> {
     const directory = this.#ownership.path('instances', name)
     const facts = await this.#living(name)
-    const client = await guestClient(directory, facts.agentPort ?? 0, this.#clock)
+    const client = await guestClient(directory, facts.agent, this.#clock)
     for (let attempt = 1; ; attempt++) {
       try {
         const answer = await client.identify(identity, { timeoutMs: identifyTimeoutMs, signal })
@@ -170,13 +199,23 @@ class QemuDriver implements Driver {
     }
   }
 
-  async resize(name: string, _resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
+  async resize(name: string, resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
     signal.throwIfAborted()
-    await this.#living(name)
-    throw new TidegateError(
-      'resize_unsupported',
-      `${name} keeps the resources it was made with; replace it by an instance with others`,
-    )
+    const directory = this.#ownership.path('instances', name)
+    const facts = await this.#living(name)
+    const client = await guestClient(directory, facts.agent, this.#clock)
+    const { machine, memory } = facts
+    const site = { directory, machine, memory, client, clock: this.#clock, signal }
+    try {
+      const result = await resizeInstance(name, site, resources)
+      if (facts.machine.diskBytes !== null) {
+        await this.#ownership.update('instances', name, { disk_bytes: result.diskBytes })
+      }
+      return { instance: await this.#held(name), resources: result }
+    } catch (error) {
+      signal.throwIfAborted()
+      throw await explain(error, directory, facts.process)
+    }
   }
 
   async pause(name: string): Promise<void> {
@@ -212,10 +251,14 @@ class QemuDriver implements Driver {
     if (found === null) return
     // A snapshot may have a VM too: the one that was turning a stream into files when its maker died.
     await endVm(found.path, kind === 'instances' ? processOf(found) : null, 0, this.#clock)
+    if (kind === 'instances') await this.#networks.namespace.detach(found.path)
     await this.#ownership.remove(kind, name)
   }
 
   async inspect() {
+    await this.#networks.namespace.sweep(this.#directory).catch(error => {
+      this.#log.error({ error: String(error) }, 'network namespaces that nobody has could not be removed')
+    })
     const [instances, snapshots] = await Promise.all([
       this.#ownership.list('instances'),
       this.#ownership.list('snapshots'),
@@ -236,9 +279,7 @@ class QemuDriver implements Driver {
     const directory = await this.#ownership.claim('instances', spec.name, spec.owner, fields)
     try {
       await build(directory)
-      const found = await this.#ownership.read('instances', spec.name)
-      if (found === null) throw unknown(spec.name)
-      return await heldInstance(found, this.#clock)
+      return await this.#held(spec.name)
     } catch (error) {
       const found = await this.#ownership.read('instances', spec.name).catch(() => null)
       const key = found?.record ? instanceFacts(found.record).process : null
@@ -249,64 +290,22 @@ class QemuDriver implements Driver {
     }
   }
 
-  /** Starts QEMU with free ports; when one is taken in between, with others. */
-  async #start(name: string, directory: string, start: Start, signal: AbortSignal): Promise<Qmp> {
-    const avoid = new Set<number>()
-    for (let attempt = 1; ; attempt++) {
-      const [appPort, agentPort] = (await freePorts(2, avoid)) as [number, number]
-      const ports = { app_port: appPort, agent_port: agentPort }
-      const record = await this.#ownership.update('instances', name, ports)
-      const { machine, guest } = instanceFacts(record)
-      const forwards = [
-        { hostPort: appPort, guestPort: guest.app },
-        { hostPort: agentPort, guestPort: guest.agent },
-      ]
-      const args = commandLine(name, machine, start, forwards)
-      const started = async (key: ProcessKey) => {
-        await this.#ownership.update('instances', name, processFields(key))
-      }
-      const { binary } = this.#options
-      try {
-        const request = { binary, directory, args, timeoutMs: startTimeoutMs, signal, started }
-        return await startVm(request, this.#clock)
-      } catch (error) {
-        const taken = error instanceof TidegateError && error.code === 'port_in_use'
-        if (!taken || attempt >= portAttemptsMax) throw error
-        for (const port of [appPort, agentPort]) avoid.add(port)
-      }
-    }
+  #launch(name: string, directory: string, start: Start, network: NetworkKind, signal: AbortSignal) {
+    const { binary } = this.#options
+    const common = { ownership: this.#ownership, clock: this.#clock, binary, signal }
+    return launchVm({ ...common, name, directory, start, network: this.#networks[network] })
   }
 
-  async #agentReady(name: string, directory: string, signal: AbortSignal): Promise<void> {
-    const facts = await this.#living(name)
-    const client = await guestClient(directory, facts.agentPort ?? 0, this.#clock)
-    const alive = async () => {
-      if ((await findVm(directory, facts.process)) !== null) return
-      throw await explain(new TidegateError('hypervisor_unreachable', 'QEMU ended'), directory, facts.process)
-    }
-    const limits = { timeoutMs: this.#options.bootTimeoutMs, signal }
-    await waitForAgent(client, alive, this.#clock, limits)
+  async #held(name: string): Promise<HeldInstance> {
+    const found = await this.#ownership.read('instances', name)
+    if (found === null) throw unknown(name)
+    return heldInstance(found, this.#clock)
   }
 
-  async #machine(spec: InstanceSpec, template: QemuTemplate): Promise<Machine> {
-    const { accelerator } = await this.#accelerator(template)
-    const { cpus, memoryBytes } = spec.resources
-    return {
-      kind: template.machine,
-      accelerator,
-      cpus: Math.max(1, Math.ceil(cpus)),
-      memoryBytes: Math.ceil(memoryBytes / pageBytes) * pageBytes,
-      outbound: template.outbound,
-    }
-  }
-
-  /** What a state must be loaded by: the same QEMU, on the same CPU where the guest sees it. Asked once. */
-  #maker(accelerator: Accelerator): Promise<Maker> {
-    this.#version ??= qemuVersion(this.#options.binary)
-    this.#version.catch(() => {
-      this.#version = null
-    })
-    return this.#version.then(version => makerOf(version, accelerator))
+  /** What a state must be loaded by: the same QEMU, on the same CPU where the guest sees it. */
+  async #maker(accelerator: Accelerator): Promise<Maker> {
+    const { version } = await askAbilities(this.#options.binary)
+    return makerOf(`QEMU ${version}`, accelerator)
   }
 
   async #accelerator(template: QemuTemplate): Promise<Verdict> {
@@ -331,29 +330,6 @@ class QemuDriver implements Driver {
     return { ...facts, process }
   }
 
-  async #completeSnapshot(spec: CloneSpec): Promise<{ path: string; record: OwnerRecord }> {
-    const found = await this.#ownership.read('snapshots', spec.snapshot)
-    if (found === null) throw unknown(spec.snapshot)
-    const held = await heldSnapshot(found)
-    if (found.record === null || !held.complete) {
-      throw new TidegateError(
-        'snapshot_failed',
-        `the snapshot ${spec.snapshot} is not complete; take another`,
-      )
-    }
-    const { machine, guest } = snapshotFacts(found.record)
-    const { cpus, memoryBytes } = spec.resources
-    const sameMemory = Math.ceil(memoryBytes / pageBytes) * pageBytes === machine.memoryBytes
-    if (!sameMemory || Math.max(1, Math.ceil(cpus)) !== machine.cpus || spec.port !== guest.app) {
-      throw new TidegateError(
-        'template_invalid',
-        `a clone has the memory, CPUs and port of its snapshot ${spec.snapshot}; take a new snapshot of an instance with these`,
-        { details: { memory_bytes: machine.memoryBytes, cpus: machine.cpus, port: guest.app } },
-      )
-    }
-    return { path: found.path, record: found.record }
-  }
-
   async #discard(
     kind: 'instances' | 'snapshots',
     name: string,
@@ -363,6 +339,7 @@ class QemuDriver implements Driver {
     try {
       await endVm(path, key, 0, this.#clock)
       await killVm(path, null, this.#clock)
+      if (kind === 'instances') await this.#networks.namespace.detach(path)
       await this.#ownership.remove(kind, name)
     } catch (error) {
       // It stays claimed by its record, and whoever collects orphans tries again.
@@ -370,8 +347,6 @@ class QemuDriver implements Driver {
     }
   }
 }
-
-const pageBytes = 4096
 
 const unknown = (name: string): TidegateError =>
   new TidegateError('unknown_instance', `there is no instance or snapshot ${name} here`, {

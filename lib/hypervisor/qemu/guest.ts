@@ -9,6 +9,7 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { GuestClient } from '../../guest/client.ts'
 import { guestEnv } from '../../guest/protocol.ts'
+import type { Endpoint } from '../driver.ts'
 import { environmentFile, files } from './command-line.ts'
 import type { GuestPorts } from './record.ts'
 
@@ -41,12 +42,17 @@ export async function writeGuestEnvironment(
   await writeFile(join(directory, files.env), text, { mode: 0o600 })
 }
 
-/** A client of the agent behind `hostPort`, with the token that is in the directory's environment file. */
-export async function guestClient(directory: string, hostPort: number, clock: Clock): Promise<GuestClient> {
+/** A client of the agent at `address`, with the token that is in the directory's environment file. */
+export async function guestClient(
+  directory: string,
+  address: Endpoint | null,
+  clock: Clock,
+): Promise<GuestClient> {
+  if (address === null) throw new TidegateError('guest_unreachable', `${directory} was never started`)
   const text = await readFile(join(directory, files.env), 'utf8')
   const token = new RegExp(`^${guestEnv.token}='(.*)'$`, 'm').exec(text)?.[1]
   if (token === undefined) throw new TidegateError('guest_unreachable', `there is no token in ${directory}`)
-  return new GuestClient({ host: '127.0.0.1', port: hostPort }, token, clock)
+  return new GuestClient(address, token, clock)
 }
 
 /**

@@ -20,8 +20,7 @@ export async function heldInstance(found: Found, clock: Clock): Promise<HeldInst
     return { name, owner: nobody, state: 'unknown', ...nothing }
   }
   const { owner, createdAtMs } = found.record
-  const address = facts.appPort === null ? null : { host: '127.0.0.1', port: facts.appPort }
-  const base = { name, owner, createdAtMs, address, snapshot: facts.snapshot }
+  const base = { name, owner, createdAtMs, address: facts.app, snapshot: facts.snapshot }
   const key = await findVm(path, facts.process)
   if (key === null) return { ...base, snapshot: null, state: 'stopped', pid: null, residentBytes: null }
   const state = await askState(path, clock)

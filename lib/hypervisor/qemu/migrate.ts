@@ -2,7 +2,8 @@
  * A VM's state out of QEMU into a file, and back. QEMU calls both a migration and reads and writes through a shell
  * command, in its own working directory.
  *
- * `devices`: everything but the memory, which is in a shared file. `full`: the memory too, sent while the VM runs; it is
+ * `background`: the memory too, as it is when this begins: QEMU stops the VM for a moment, lets it run on, and writes each
+ * page before the guest may change it. `devices`: everything but the memory, which is in a shared file. `full`: the memory too, sent while the VM runs; it is
  * stopped for the last part only. QEMU reports a completed migration before the writing command has ended, so the file's
  * final name is given by that command and waited for.
  */
@@ -13,9 +14,16 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { files } from './command-line.ts'
 import { freeBytes } from './disk.ts'
-import type { Qmp, QmpLimits } from './qmp.ts'
+import type { Command, Qmp, QmpEvent, QmpLimits } from './qmp.ts'
 
-export type StateKind = 'devices' | 'full'
+export type StateKind = 'devices' | 'full' | 'background'
+
+export interface SaveOptions {
+  /** `full`: what to do while the VM stands still for the last part. Without it QEMU does not wait. */
+  readonly atRest?: () => Promise<void>
+  /** `background`: commands to run just before, without a wait in between, because the VM stands still from the first. */
+  readonly first?: readonly Command[]
+}
 
 const commandTimeoutMs = 5_000
 /** No limit in practice: 100 GiB/s. The default, 128 MiB/s, would make the last part last for seconds. */
@@ -27,6 +35,7 @@ const impatientAfterMs = 8_000
 const impatientDowntimeMs = 2_000
 const fileTimeoutMs = 10_000
 const filePollMs = 2
+const ends: readonly string[] = ['completed', 'failed', 'cancelled']
 const failedMark = `${files.state}.failed`
 
 /** Writes the VM's state to `state` in its directory. With `devices` the VM must be stopped; it is stopped at the end. */
@@ -36,18 +45,22 @@ export async function saveState(
   kind: StateKind,
   clock: Clock,
   limits: QmpLimits,
+  options: SaveOptions = {},
 ): Promise<void> {
   const quick = { ...limits, timeoutMs: commandTimeoutMs }
   for (const name of [files.state, failedMark]) await rm(join(directory, name), { force: true })
-  await setCapabilities(qmp, kind, quick)
+  const { atRest, first = [] } = options
+  await setCapabilities(qmp, kind, quick, atRest !== undefined)
   await setPace(qmp, downtimeMs, quick)
   const part = `${files.state}.part`
   const command = `umask 077; cat > ${part} && mv ${part} ${files.state} || ln -s ${part} ${failedMark}`
-  await qmp.execute('migrate', { uri: `exec:${command}` }, quick)
+  const commands = [...first, { name: 'migrate', args: { uri: `exec:${command}` } }]
+  await qmp.executeAll(commands, quick)
   const hurry = clock.after(impatientAfterMs, () => {
     setPace(qmp, impatientDowntimeMs, quick).catch(() => {})
   })
   try {
+    if (atRest !== undefined) await switchOver(qmp, atRest, limits)
     await completed(qmp, 'saving', limits)
     await written(directory, clock)
   } catch (error) {
@@ -55,6 +68,8 @@ export async function saveState(
     throw await spaceExplained(error, directory)
   } finally {
     hurry()
+    // Left on, it would be how the VM is saved by whoever does not say otherwise.
+    if (kind === 'background') await setCapabilities(qmp, 'full', quick).catch(() => {})
   }
 }
 
@@ -66,10 +81,22 @@ export async function loadState(qmp: Qmp, kind: StateKind, limits: QmpLimits): P
   await completed(qmp, 'restoring', limits)
 }
 
-function setCapabilities(qmp: Qmp, kind: StateKind, limits: QmpLimits): Promise<unknown> {
+async function switchOver(qmp: Qmp, atRest: () => Promise<void>, limits: QmpLimits): Promise<void> {
+  const isOver = ({ event, data }: QmpEvent) =>
+    event === 'MIGRATION' && ['pre-switchover', ...ends].includes(String(data.status))
+  const { data } = await qmp.event(isOver, 'saving', limits)
+  if (data.status !== 'pre-switchover') return
+  await atRest()
+  await qmp.execute('migrate-continue', { state: 'pre-switchover' }, limits)
+}
+
+/** Those that are on are turned off too: a VM is saved more than once, and not always in the same way. */
+function setCapabilities(qmp: Qmp, kind: StateKind, limits: QmpLimits, waits = false): Promise<unknown> {
   const capabilities = [
     { capability: 'events', state: true },
     { capability: 'x-ignore-shared', state: kind === 'devices' },
+    { capability: 'background-snapshot', state: kind === 'background' },
+    { capability: 'pause-before-switchover', state: waits },
   ]
   return qmp.execute('migrate-set-capabilities', { capabilities }, limits)
 }
@@ -81,8 +108,7 @@ function setPace(qmp: Qmp, downtime: number, limits: QmpLimits): Promise<unknown
 
 async function completed(qmp: Qmp, what: string, limits: QmpLimits): Promise<void> {
   const ended = await qmp.event(
-    ({ event, data }) =>
-      event === 'MIGRATION' && ['completed', 'failed', 'cancelled'].includes(String(data.status)),
+    ({ event, data }) => event === 'MIGRATION' && ends.includes(String(data.status)),
     what,
     limits,
   )

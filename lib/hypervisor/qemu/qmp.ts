@@ -25,6 +25,11 @@ export interface QmpLimits {
   readonly signal?: AbortSignal
 }
 
+export interface Command {
+  readonly name: string
+  readonly args: Arguments
+}
+
 const lineCharsMax = 4 * 1024 * 1024
 const eventsMax = 256
 
@@ -90,6 +95,13 @@ export class Qmp {
       })
     }
     return message.return
+  }
+
+  /** Runs commands one after another, sent in one piece: between them QEMU waits for nobody. Throws as `execute`. */
+  async executeAll(commands: readonly Command[], limits: QmpLimits): Promise<void> {
+    const answers = commands.map(({ name, args }) => this.execute(name, args, limits))
+    const outcomes = await Promise.allSettled(answers)
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 
   /** The first event since the last `forgetEvents` that `accept` takes, also one that came before the call. */

@@ -3,9 +3,10 @@
  * Plain JSON in snake_case. A record that is not as written here is not ours to act on.
  */
 import { TidegateError } from '../../errors.ts'
+import type { Endpoint } from '../driver.ts'
 import type { OwnerRecord } from '../ownership.ts'
 import type { ProcessKey } from '../process/proc.ts'
-import type { Accelerator, Machine } from './command-line.ts'
+import { type Accelerator, type Machine, nothingAdded } from './machine.ts'
 import type { MachineKind } from './template.ts'
 
 /** Ports inside the guest, which a clone inherits with its memory. */
@@ -17,10 +18,11 @@ export interface GuestPorts {
 export interface InstanceFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
-  /** `shared`: its memory is its own file. `private`: copy-on-write on a snapshot's file. */
-  readonly memory: 'shared' | 'private'
-  readonly appPort: number | null
-  readonly agentPort: number | null
+  /** `shared`: its memory is its own file. `private`: copy-on-write on a snapshot's file. `anonymous`: in no file. */
+  readonly memory: 'shared' | 'private' | 'anonymous'
+  /** Where the application and the agent are reached; null until it was started. */
+  readonly app: Endpoint | null
+  readonly agent: Endpoint | null
   readonly process: ProcessKey | null
   /** Whose files its memory rests on; null: nobody's. */
   readonly snapshot: string | null
@@ -31,6 +33,8 @@ export interface SnapshotFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
   readonly complete: boolean
+  /** The image, with all under it, that clones put theirs on; null without a disk. */
+  readonly disk: string | null
   readonly bytes: number
   /** The boot in which it was written: its files are not forced to the disk, so no later boot trusts them. */
   readonly boot: string
@@ -49,6 +53,10 @@ export const machineFields = (machine: Machine, guest: GuestPorts): Fields => ({
   cpus: machine.cpus,
   memory_bytes: machine.memoryBytes,
   outbound: machine.outbound,
+  cpus_max: machine.cpusMax,
+  memory_max_bytes: machine.memoryMaxBytes,
+  added: { cpus: machine.added.cpus, dimm_bytes: machine.added.dimmBytes },
+  disk_bytes: machine.diskBytes,
   guest_app_port: guest.app,
   guest_agent_port: guest.agent,
 })
@@ -63,9 +71,9 @@ export function instanceFacts(record: OwnerRecord): InstanceFacts {
   const { fields } = record
   return {
     ...shared(record),
-    memory: fields.memory === 'private' ? 'private' : 'shared',
-    appPort: numberOrNull(fields.app_port),
-    agentPort: numberOrNull(fields.agent_port),
+    memory: fields.memory === 'private' || fields.memory === 'anonymous' ? fields.memory : 'shared',
+    app: endpoint(fields.host, fields.app_port),
+    agent: endpoint(fields.host, fields.agent_port),
     process:
       typeof fields.pid === 'number'
         ? { pid: fields.pid, started: String(fields.started), boot: String(fields.boot) }
@@ -82,15 +90,14 @@ export function snapshotFacts(record: OwnerRecord): SnapshotFacts {
     complete: fields.complete === true,
     bytes: numberOrNull(fields.bytes) ?? 0,
     boot: String(fields.boot),
+    disk: typeof fields.disk === 'string' ? fields.disk : null,
     maker: typeof fields.maker === 'string' ? fields.maker : null,
     checksums: textsOf(fields.checksums),
   }
 }
 
-function textsOf(value: unknown): Readonly<Record<string, string>> {
-  if (typeof value !== 'object' || value === null) return {}
-  return Object.fromEntries(Object.entries(value).filter(([, text]) => typeof text === 'string'))
-}
+const endpoint = (host: unknown, port: unknown): Endpoint | null =>
+  typeof port === 'number' ? { host: typeof host === 'string' ? host : '127.0.0.1', port } : null
 
 function shared({ name, fields }: OwnerRecord): { machine: Machine; guest: GuestPorts } {
   const { cpus, memory_bytes: memoryBytes, guest_app_port: app, guest_agent_port: agent } = fields
@@ -104,8 +111,24 @@ function shared({ name, fields }: OwnerRecord): { machine: Machine; guest: Guest
     cpus: cpus as number,
     memoryBytes: memoryBytes as number,
     outbound: fields.outbound === true,
+    cpusMax: numberOrNull(fields.cpus_max) ?? (cpus as number),
+    memoryMaxBytes: numberOrNull(fields.memory_max_bytes) ?? (memoryBytes as number),
+    added: readAdded(fields.added),
+    diskBytes: numberOrNull(fields.disk_bytes),
   }
   return { machine, guest: { app: app as number, agent: agent as number } }
+}
+
+function textsOf(value: unknown): Readonly<Record<string, string>> {
+  if (typeof value !== 'object' || value === null) return {}
+  return Object.fromEntries(Object.entries(value).filter(([, text]) => typeof text === 'string'))
+}
+
+function readAdded(value: unknown): Machine['added'] {
+  if (typeof value !== 'object' || value === null) return nothingAdded
+  const { cpus, dimm_bytes: dimmBytes } = value as Fields
+  const sizes = Array.isArray(dimmBytes) ? dimmBytes.filter(bytes => typeof bytes === 'number') : []
+  return { cpus: numberOrNull(cpus) ?? 0, dimmBytes: sizes }
 }
 
 const numberOrNull = (value: unknown): number | null => (typeof value === 'number' ? value : null)

@@ -1,11 +1,12 @@
 /**
- * Saves a running VM as a pair of files, `ram` and `state`, from which clones start copy-on-write.
+ * Saves a running VM as files, its memory and `state`, from which clones start copy-on-write.
  *
- *   memory of its own (shared file)        memory on a snapshot (private mapping)
- *   stop                                   full stream while it runs; QEMU stops it for the last part
- *   device state ∥ copy of the memory      cont
- *   cont                                   read the stream once into a shared file, never run it,
- *                                          save its device state
+ *   shared memory file                  private mapping of a snapshot     memory in no file
+ *   stop                                full stream while it runs         stop
+ *   disk, device state ∥ copy of the    stop for the last part, disk      disk, background stream begins
+ *   memory; cont                        cont                              cont, pages written as they are
+ *                                       └── read the stream once into shared files, never run it, ──┘
+ *                                           save its device state
  *
  * The source runs again before this resolves or rejects, unless it is dead. It knows directories, not owners.
  */
@@ -14,10 +15,15 @@ import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import type { ProcessKey } from '../process/proc.ts'
-import { commandLine, files, type Machine } from './command-line.ts'
+import { commandLine, files, memoryFiles } from './command-line.ts'
 import { allocatedBytes, prepareCopy, requireSpace } from './disk.ts'
+import { type PreparedDisk, prepareDisk, shortenChain } from './disk-snapshot.ts'
+import { imageBytes, linkImages } from './disks.ts'
+import { readAdded } from './hot-plug.ts'
+import { type Machine, memoryOf } from './machine.ts'
 import { loadState, saveState } from './migrate.ts'
 import type { Qmp } from './qmp.ts'
+import type { InstanceFacts } from './record.ts'
 import { endVm, killVm, openControl, openWatch, startVm } from './vm.ts'
 
 export interface SaveRequest {
@@ -27,7 +33,7 @@ export interface SaveRequest {
   readonly name: string
   readonly binary: string
   readonly machine: Machine
-  readonly memory: 'shared' | 'private'
+  readonly memory: InstanceFacts['memory']
   readonly signal: AbortSignal
 }
 
@@ -37,23 +43,63 @@ const streamTimeoutMs = 120_000
 const statesMax = 50
 const statePollMs = 10
 
-/** Writes `ram`, `state` and `env` into the target directory. Returns how long the source stood still, in milliseconds. */
-export async function saveVm(request: SaveRequest, clock: Clock): Promise<number> {
-  const { source, target, memory, machine, signal } = request
-  const need = memory === 'shared' ? await allocatedBytes(join(source, files.ram)) : 2 * machine.memoryBytes
-  await requireSpace(target, need, 'a snapshot')
+export interface Saved {
+  /** How long the source stood still, milliseconds. */
+  readonly pausedMs: number
+  readonly method: 'copy' | 'stream' | 'background'
+  /** The machine as it was then, with what had been plugged in. */
+  readonly machine: Machine
+  /** The image that the disk stood on. */
+  readonly disk: string | null
+}
+
+/** Writes the memory files, `state`, `env` and the disk's images into the target directory. */
+export async function saveVm(asked: SaveRequest, clock: Clock): Promise<Saved> {
+  const { source, target, memory, signal } = asked
   const qmp = await openControl(source, clock, connectTimeoutMs, signal)
   try {
     await requireRunning(qmp)
-    const pausedMs =
-      memory === 'shared' ? await saveShared(qmp, request, clock) : await savePrivate(qmp, request, clock)
+    const machine = { ...asked.machine, added: await readAdded(qmp, asked.machine) }
+    const request = { ...asked, machine }
+    await requireSpace(target, await needBytes(request), 'a snapshot')
+    const disk = await prepareDisk(qmp, source, { timeoutMs: streamTimeoutMs, signal })
+    let pausedMs: number
+    try {
+      pausedMs = await save[memory](qmp, request, disk, clock)
+    } catch (error) {
+      await disk?.drop()
+      throw error
+    }
     await link(join(source, files.env), join(target, files.env))
-    for (const name of [files.ram, files.state, files.env]) await chmod(join(target, name), 0o600)
-    return pausedMs
+    if (disk !== null) {
+      await linkImages(source, target, disk.chain.names)
+      await shortenChain(qmp)
+    }
+    for (const name of [...memoryFiles(machine), files.state, files.env])
+      await chmod(join(target, name), 0o600)
+    const diskBytes = disk === null ? null : disk.chain.virtualBytes
+    const method = methods[memory]
+    return { pausedMs, method, machine: { ...machine, diskBytes }, disk: disk?.chain.names[0] ?? null }
   } finally {
     qmp.close()
     await rm(join(source, files.state), { force: true })
   }
+}
+
+/** Bytes that a snapshot takes on its disk. */
+export async function snapshotBytes(directory: string, machine: Machine): Promise<number> {
+  const names = [...memoryFiles(machine), files.state]
+  const sizes = await Promise.all(names.map(name => allocatedBytes(join(directory, name))))
+  return sizes.reduce((sum, bytes) => sum + bytes, await imageBytes(directory))
+}
+
+const methods = { shared: 'copy', private: 'stream', anonymous: 'background' } as const
+
+/** A copy takes what is used; a stream takes as much as there is, twice. */
+async function needBytes({ memory, machine, source }: SaveRequest): Promise<number> {
+  if (memory !== 'shared') return 2 * memoryOf(machine)
+  const sizes = memoryFiles(machine).map(name => allocatedBytes(join(source, name)))
+  return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0)
 }
 
 /** Stops a VM's processors. What is stopped already is a success. */
@@ -94,18 +140,26 @@ async function requireRunning(qmp: Qmp): Promise<void> {
   throw new TidegateError('snapshot_failed', `the source is not running (${status}); resume it first`)
 }
 
-async function saveShared(qmp: Qmp, request: SaveRequest, clock: Clock): Promise<number> {
-  const { source, target, signal } = request
-  // One failing ends the other: neither may still be writing when the source runs on.
+type Save = (qmp: Qmp, request: SaveRequest, disk: PreparedDisk | null, clock: Clock) => Promise<number>
+
+async function saveShared(
+  qmp: Qmp,
+  request: SaveRequest,
+  disk: PreparedDisk | null,
+  clock: Clock,
+): Promise<number> {
+  const { source, target, machine, signal } = request
+  // One failing ends the others: none may still be writing when the source runs on.
   const abort = new AbortController()
-  const both = AbortSignal.any([signal, abort.signal])
-  const copy = prepareCopy(join(source, files.ram), join(target, files.ram), both)
+  const all = AbortSignal.any([signal, abort.signal])
+  const copies = memoryFiles(machine).map(name => prepareCopy(join(source, name), join(target, name), all))
   try {
     return await paused(qmp, source, clock, async () => {
-      await qmp.execute('stop', {}, { timeoutMs: commandTimeoutMs })
+      const first = [{ name: 'stop', args: {} }, ...(disk ? [disk.command] : [])]
+      await qmp.executeAll(first, { timeoutMs: commandTimeoutMs })
       const parts = [
-        copy.run(),
-        saveState(qmp, source, 'devices', clock, { timeoutMs: commandTimeoutMs, signal: both }),
+        ...copies.map(copy => copy.run()),
+        saveState(qmp, source, 'devices', clock, { timeoutMs: commandTimeoutMs, signal: all }),
       ]
       for (const part of parts) part.catch(error => abort.abort(error))
       const outcomes = await Promise.allSettled(parts)
@@ -114,24 +168,57 @@ async function saveShared(qmp: Qmp, request: SaveRequest, clock: Clock): Promise
       await rename(join(source, files.state), join(target, files.state))
     })
   } finally {
-    copy.drop()
+    for (const copy of copies) copy.drop()
   }
 }
 
-async function savePrivate(qmp: Qmp, request: SaveRequest, clock: Clock): Promise<number> {
+async function savePrivate(
+  qmp: Qmp,
+  request: SaveRequest,
+  disk: PreparedDisk | null,
+  clock: Clock,
+): Promise<number> {
   const { source, target, signal } = request
   const limits = { timeoutMs: streamTimeoutMs, signal }
-  const pausedMs = await paused(qmp, source, clock, () => saveState(qmp, source, 'full', clock, limits))
+  const atRest = disk && (() => qmp.executeAll([disk.command], { timeoutMs: commandTimeoutMs }))
+  const pausedMs = await paused(qmp, source, clock, () =>
+    saveState(qmp, source, 'full', clock, limits, atRest === null ? {} : { atRest }),
+  )
   await rename(join(source, files.state), join(target, files.state))
   await rebase(request, clock)
   return pausedMs
+}
+
+/** QEMU lets the VM run on by itself as soon as its pages are protected. */
+async function saveAnonymous(
+  qmp: Qmp,
+  request: SaveRequest,
+  disk: PreparedDisk | null,
+  clock: Clock,
+): Promise<number> {
+  const { source, target, signal } = request
+  const limits = { timeoutMs: streamTimeoutMs, signal }
+  // Stopped by us only where the disk must be of the same moment: QEMU's own stop is the shorter one.
+  const first = disk === null ? [] : [{ name: 'stop', args: {} }, disk.command]
+  const pausedMs = await paused(qmp, source, clock, () =>
+    saveState(qmp, source, 'background', clock, limits, { first }),
+  )
+  await rename(join(source, files.state), join(target, files.state))
+  await rebase(request, clock)
+  return pausedMs
+}
+
+const save: Readonly<Record<SaveRequest['memory'], Save>> = {
+  shared: saveShared,
+  private: savePrivate,
+  anonymous: saveAnonymous,
 }
 
 /** Turns a full stream into a memory file and a device state, by a VM that is never run. */
 async function rebase(request: SaveRequest, clock: Clock): Promise<void> {
   const { source, target, name, binary, machine, signal } = request
   await link(join(source, files.env), join(target, files.env))
-  const args = commandLine(name, machine, { from: 'rebase' }, [])
+  const args = commandLine(name, machine, { from: 'rebase' }, { forwards: [], tap: null })
   let key: ProcessKey | null = null
   const started = async (found: ProcessKey) => {
     key = found

@@ -7,7 +7,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checksum, rememberWritten, unusable, verifyFile } from '../checksums.ts'
 import type { OwnerRecord } from '../ownership.ts'
-import { type Accelerator, files } from './command-line.ts'
+import { files, memoryFiles } from './command-line.ts'
+import { imagesIn } from './disks.ts'
+import type { Accelerator, Machine } from './machine.ts'
 import { snapshotFacts } from './record.ts'
 
 export type Maker = { readonly maker: string }
@@ -24,13 +26,15 @@ export async function makerOf(version: string, accelerator: Accelerator): Promis
 /** Checksums of what was just written. The memory is read again only when it is to be kept. */
 export async function sumFiles(
   directory: string,
+  machine: Machine,
   keep: boolean,
   signal: AbortSignal,
 ): Promise<Readonly<Record<string, string>>> {
-  const names = keep ? [files.state, files.env, files.ram] : [files.state, files.env]
+  const large = await largeFiles(directory, machine)
+  const names = keep ? [files.state, files.env, ...large] : [files.state, files.env]
   const sums: Record<string, string> = {}
   for (const name of names) sums[name] = await checksum(join(directory, name), signal)
-  if (!keep) await rememberWritten(join(directory, files.ram))
+  if (!keep) for (const name of large) await rememberWritten(join(directory, name))
   return sums
 }
 
@@ -44,8 +48,14 @@ export async function verifySnapshot(
   const facts = snapshotFacts(snapshot.record)
   if (facts.maker !== maker)
     throw unusable(name, 'version', `it is of ${facts.maker ?? 'an older Tidegate'}, and here is ${maker}`)
-  for (const file of [files.state, files.env, files.ram])
+  const large = await largeFiles(snapshot.path, facts.machine)
+  for (const file of [files.state, files.env, ...large])
     await verifyFile(join(snapshot.path, file), facts.checksums[file] ?? null, name, signal)
+}
+
+/** The memory and the disk: what a checksum takes long for. */
+async function largeFiles(directory: string, machine: Machine): Promise<readonly string[]> {
+  return [...memoryFiles(machine), ...(await imagesIn(directory))]
 }
 
 /** The model, and a short name for its features. */

@@ -3,6 +3,8 @@
  * It looks at shapes only; whether the files exist is seen when they are needed.
  */
 import { TidegateError } from '../../errors.ts'
+import { type NetworkKind, networkKinds } from '../network/network.ts'
+import { type Pool, parsePool, poolDefault } from '../network/plan.ts'
 
 export type AcceleratorChoice = 'auto' | 'kvm' | 'tcg'
 export type MachineKind = 'pc' | 'q35'
@@ -19,19 +21,41 @@ export interface QemuTemplate {
   readonly env: Readonly<Record<string, string>>
   /** Whether the guest may open connections of its own. It would reach this machine's loopback too, hence false. */
   readonly outbound: boolean
+  /** What an instance can grow to while it runs; null: four CPUs, twice its memory. */
+  readonly cpusMax: number | null
+  readonly memoryMaxBytes: number | null
+  /** A disk of `resources.disk`, empty or on top of an image that is only read. Null: none. */
+  readonly disk: { readonly base: string | null } | null
+  /** Null: the node's. */
+  readonly network: NetworkKind | null
+  readonly snapshot: SnapshotChoice | null
 }
+
+/**
+ * How a booted VM is saved. `copy`: its memory is a file, copied while it stands still. `background`: it runs on while its
+ * pages are written, protected from writes until they are; the first clone comes seconds later. `auto`: by its size.
+ */
+export type SnapshotChoice = 'auto' | 'copy' | 'background'
 
 export interface QemuOptions {
   readonly binary: string
   readonly accelerator: AcceleratorChoice
   /** How long a cold boot may take until the guest's agent answers. */
   readonly bootTimeoutMs: number
+  readonly network: NetworkKind
+  /** Addresses for instances in namespaces. */
+  readonly pool: Pool
+  readonly snapshot: SnapshotChoice
 }
 
 const accelerators: readonly string[] = ['auto', 'kvm', 'tcg']
 const machines: readonly string[] = ['pc', 'q35']
-const templateKeys = ['kernel', 'initrd', 'append', 'machine', 'accelerator', 'env', 'outbound']
-const optionKeys = ['binary', 'accelerator', 'boot_timeout_ms']
+const snapshots: readonly string[] = ['auto', 'copy', 'background']
+const templateKeys = [
+  ...['kernel', 'initrd', 'append', 'machine', 'accelerator', 'env', 'outbound'],
+  ...['cpus_max', 'memory_max', 'disk', 'network', 'snapshot'],
+]
+const optionKeys = ['binary', 'accelerator', 'boot_timeout_ms', 'network', 'network_pool', 'snapshot']
 const appendCharsMax = 1024
 const envNamesMax = 64
 const envValueCharsMax = 4096
@@ -51,6 +75,11 @@ export function parseTemplate(raw: Raw): QemuTemplate {
     accelerator: oneOf(raw.accelerator, accelerators, 'auto', at('accelerator')) as AcceleratorChoice,
     env: environment(raw.env, at('env')),
     outbound: flag(raw.outbound, at('outbound')),
+    cpusMax: raw.cpus_max === undefined ? null : count(raw.cpus_max, at('cpus_max')),
+    memoryMaxBytes: raw.memory_max === undefined ? null : size(raw.memory_max, at('memory_max')),
+    disk: disk(raw.disk, at('disk')),
+    network: raw.network === undefined ? null : networkKind(raw.network, at('network')),
+    snapshot: raw.snapshot === undefined ? null : snapshotChoice(raw.snapshot, at('snapshot')),
   }
 }
 
@@ -76,7 +105,14 @@ function options(raw: Raw): QemuOptions {
     throw invalid(at('boot_timeout_ms'), `milliseconds, ${min} to ${max}`)
   }
   const accelerator = oneOf(raw.accelerator, accelerators, 'auto', at('accelerator')) as AcceleratorChoice
-  return { binary, accelerator, bootTimeoutMs: timeout }
+  return {
+    binary,
+    accelerator,
+    bootTimeoutMs: timeout,
+    network: networkKind(raw.network, at('network')),
+    pool: parsePool(raw.network_pool ?? poolDefault, at('network_pool')),
+    snapshot: snapshotChoice(raw.snapshot, at('snapshot')),
+  }
 }
 
 function refuseUnknown(raw: Raw, known: readonly string[], at: (field: string) => string): void {
@@ -103,6 +139,31 @@ function oneOf(value: unknown, allowed: readonly string[], fallback: string, whe
 function flag(value: unknown = false, where: string): boolean {
   if (typeof value === 'boolean') return value
   throw invalid(where, 'true or false')
+}
+
+const networkKind = (value: unknown, where: string) =>
+  oneOf(value, networkKinds, 'user', where) as NetworkKind
+
+const snapshotChoice = (value: unknown, where: string) =>
+  oneOf(value, snapshots, 'auto', where) as SnapshotChoice
+
+function count(value: unknown, where: string): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1) return value
+  throw invalid(where, 'a whole number of CPUs')
+}
+
+function size(value: unknown, where: string): number {
+  const match = typeof value === 'string' ? /^(\d{1,6})(MiB|GiB)$/.exec(value) : null
+  if (match !== null) return Number(match[1]) * (match[2] === 'GiB' ? 1024 ** 3 : 1024 ** 2)
+  throw invalid(where, 'a size in MiB or GiB, like 2GiB')
+}
+
+/** `true`: an empty one. A path: on top of that image. */
+function disk(value: unknown = false, where: string): QemuTemplate['disk'] {
+  if (value === false) return null
+  if (value === true) return { base: null }
+  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return { base: value }
+  throw invalid(where, 'true for an empty disk, or the path of a disk image to start from')
 }
 
 function environment(value: unknown = {}, where: string): Record<string, string> {

@@ -6,14 +6,16 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { bootId, findByEnvironment, findProcess, type ProcessKey, readProcess } from '../process/proc.ts'
 import { files } from './command-line.ts'
-import { Qmp } from './qmp.ts'
+import { Qmp, type QmpLimits } from './qmp.ts'
 
 export interface StartRequest {
+  /** Goes before QEMU on the command line: what enters its network. */
+  readonly enter?: readonly string[]
   readonly binary: string
   readonly directory: string
   readonly args: readonly string[]
@@ -57,7 +59,7 @@ export async function startVm(request: StartRequest, clock: Clock): Promise<Qmp>
 }
 
 async function spawnVm(request: StartRequest) {
-  const { directory, binary, args } = request
+  const { directory, binary, args, enter = [] } = request
   for (const name of [files.control, files.watch, files.pid]) await rm(join(directory, name), { force: true })
   const stderr = await open(
     join(directory, files.stderr),
@@ -66,7 +68,7 @@ async function spawnVm(request: StartRequest) {
   )
   let reason: string | null = null
   try {
-    const child = spawn('/bin/sh', ['-c', 'umask 077; exec "$0" "$@"', binary, ...args], {
+    const child = spawn('/bin/sh', ['-c', 'umask 077; exec "$0" "$@"', ...enter, binary, ...args], {
       cwd: directory,
       detached: true,
       stdio: ['ignore', stderr.fd, stderr.fd],
@@ -100,7 +102,23 @@ export async function findVm(directory: string, key: ProcessKey | null): Promise
 
 /** The monitor that nobody holds for long, so that it answers while an act is under way on the other. */
 export function openWatch(directory: string, clock: Clock, timeoutMs: number): Promise<Qmp> {
-  return Qmp.open(join(directory, files.watch), clock, { timeoutMs })
+  return openOwn(directory, files.watch, clock, { timeoutMs })
+}
+
+/** A monitor, by the name of the machine behind it: a socket may have been put there by others. */
+async function openOwn(directory: string, socket: string, clock: Clock, limits: QmpLimits): Promise<Qmp> {
+  const qmp = await Qmp.open(join(directory, socket), clock, limits)
+  try {
+    const { name } = (await qmp.execute('query-name', {}, limits)) as { readonly name?: string }
+    if (name === basename(directory)) return qmp
+    throw new TidegateError(
+      'hypervisor_unreachable',
+      `the monitor ${join(directory, socket)} is of another machine (${name ?? 'without a name'})`,
+    )
+  } catch (error) {
+    qmp.close()
+    throw error
+  }
 }
 
 export function openControl(
@@ -109,7 +127,7 @@ export function openControl(
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Qmp> {
-  return Qmp.open(join(directory, files.control), clock, { timeoutMs, signal })
+  return openOwn(directory, files.control, clock, { timeoutMs, signal })
 }
 
 /** Asks QEMU to quit, waits `graceMs`, then kills it. Resolves when the process is gone. */
@@ -187,6 +205,13 @@ export async function explain(error: unknown, directory: string, key: ProcessKey
   )
   const words = said.join('\n')
   return new TidegateError('instance_died', `QEMU ended${words === '' ? '' : `: ${words}`}`, { cause: error })
+}
+
+/** A state that QEMU does not take is explained by QEMU on its standard error only. */
+export async function inItsWords(error: unknown, directory: string): Promise<unknown> {
+  if (!(error instanceof TidegateError) || error.code !== 'snapshot_failed') return error
+  const said = await tail(directory, files.stderr)
+  return said === '' ? error : new TidegateError(error.code, `${error.message}: ${said}`, { cause: error })
 }
 
 async function startFailure(directory: string, reason: string): Promise<TidegateError> {

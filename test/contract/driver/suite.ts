@@ -191,12 +191,43 @@ async function resizing(t: Test, bench: Bench, instance: HeldInstance): Promise<
     const refused = driver.resize(name, options.resources, bench.signal())
     await t.rejects(refused, { code: 'resize_unsupported' })
   }
+  if (driver.can.resize.length > 0) await grown(t, bench, instance)
   await bench.answers(instance)
+}
+
+/** More of what can be changed, seen by the application; too much refused; and back. */
+async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<void> {
+  const { driver, options } = bench
+  const { name } = instance
+  const { cpus, memoryBytes, diskBytes } = options.resources
+  const before = await told(instance, '/whoami')
+  const huge = { cpus, memoryBytes: memoryBytes * 64, diskBytes }
+  const refused = driver.resize(name, huge, bench.signal())
+  await t.rejects(refused, { code: 'resize_unsupported' }, 'more than it was made for')
+  const wanted = { cpus: cpus + 1, memoryBytes: memoryBytes + 2 ** 27, diskBytes }
+  const { resources, instance: same } = await driver.resize(name, wanted, bench.signal())
+  t.same(resources, wanted)
+  t.match(same, { name, state: 'running', pid: instance.pid }, 'the same one, never stopped')
+  const after = await told(instance, '/whoami')
+  t.equal(after.cpus, cpus + 1, 'the guest has another processor')
+  t.ok(Number(after.memory_bytes) - Number(before.memory_bytes) > 2 ** 26, 'and more memory')
+  t.same((await driver.resize(name, wanted, bench.signal())).resources, wanted, 'said again: the same')
+  await ask(instance, '/sessions/grown', 'in memory')
+  const request = { name: 'web-op1-g', owner, source: name }
+  await driver.snapshot(request, bench.signal())
+  const clone = await driver.clone(bench.cloneSpec('web-op1-8', request.name), bench.signal())
+  await bench.answers(clone)
+  t.match(await told(clone, '/whoami'), { cpus: cpus + 1, memory_bytes: after.memory_bytes }, 'as its clone')
+  for (const gone of [clone.name, request.name]) await driver.destroy(gone)
+  await driver.resize(name, options.resources, bench.signal())
+  const again = await told(instance, '/whoami')
+  t.match(again, { cpus, memory_bytes: before.memory_bytes }, 'and what it had before')
 }
 
 async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<readonly HeldInstance[]> {
   const { driver } = bench
   const before = await told(source, '/random')
+  if (bench.options.disk) await ask(source, '/files/kept', 'on disk')
 
   const request = { name: 'web-op1-s', owner, source: source.name }
   const report = await driver.snapshot(request, bench.signal())
@@ -204,6 +235,7 @@ async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<read
   t.ok(report.snapshot.bytes > 0 && report.pausedMs >= 0, 'size and pause are reported')
   privateFiles(t, bench)
   await ask(source, '/sessions/later', 'after the snapshot')
+  if (bench.options.disk) await ask(source, '/files/later', 'after the snapshot')
   await t.rejects(driver.snapshot(request, bench.signal()), TidegateError, 'the name is taken')
   t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'and the snapshot unharmed')
 
@@ -227,9 +259,22 @@ async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<read
     t.match(ack, { instanceId: clone.name, application: 'acknowledged' })
   }
   await identitiesDiffer(t, [source, ...made], before)
+  if (bench.options.disk) await disksDiffer(t, source, made)
   return made
 }
 
+/** Each has what was written just before the snapshot, and from then on writes for itself alone. */
+async function disksDiffer(t: Test, source: HeldInstance, made: readonly HeldInstance[]): Promise<void> {
+  for (const clone of made) {
+    t.match(await told(clone, '/files/kept'), { value: 'on disk' }, `${clone.name} has the file`)
+    t.equal((await ask(clone, '/files/later')).status, 404, 'of the moment of the snapshot')
+    await ask(clone, '/files/own', clone.name)
+  }
+  for (const clone of made) t.match(await told(clone, '/files/own'), { value: clone.name }, 'and its own')
+  t.equal((await ask(source, '/files/own')).status, 404, 'that the source does not see')
+}
+
+/** A clone is as good a source as any. */
 async function secondGeneration(t: Test, bench: Bench, parent: HeldInstance): Promise<void> {
   await ask(parent, '/sessions/second', 'generation')
   const request = { name: 'web-op2-s', owner, source: parent.name }
@@ -238,6 +283,7 @@ async function secondGeneration(t: Test, bench: Bench, parent: HeldInstance): Pr
   await bench.answers(child)
   t.match(await told(child, '/sessions/kept'), { value: 'in memory' }, 'a clone of a clone')
   t.match(await told(child, '/sessions/second'), { value: 'generation' })
+  if (bench.options.disk) t.match(await told(child, '/files/own'), { value: parent.name }, 'and its disk')
   await bench.driver.identify(child.name, identity(child.name, 'cloned'), bench.signal())
   await identitiesDiffer(t, [parent, child], await told(parent, '/random'))
   for (const name of [request.name, child.name]) await bench.driver.destroy(name)

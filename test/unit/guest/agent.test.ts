@@ -194,7 +194,7 @@ t.test('a hook that never ends refuses at its deadline', async t => {
   const clock = new ManualClock()
   const identified = () => new Promise<void>(() => {})
   const agent = startAgent(
-    { handOver: null, takeBack: null, identified },
+    { handOver: null, takeBack: null, resized: null, identified },
     { listen: { port: 0 }, token, vm: false, clock },
   )
   t.teardown(agent.close)

@@ -2,10 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../../lib/clock.ts'
 import { Qmp } from '../../../../lib/hypervisor/qemu/qmp.ts'
+import { openControl } from '../../../../lib/hypervisor/qemu/vm.ts'
 
 const limits = { timeoutMs: 5_000 }
 const greeting = '{"QMP": {"version": {}, "capabilities": []}}\n'
@@ -127,4 +128,18 @@ t.test('a path longer than a socket address holds', async t => {
   const qmp = await Qmp.open(join(long, 'control.sock'), systemClock, limits)
   t.teardown(() => qmp.close())
   t.equal(await qmp.execute('x', {}, limits), 1)
+})
+
+t.test('a monitor that others put in our place is not spoken to', async t => {
+  const called = (name: () => string) =>
+    monitor(t, ({ id, execute }, socket) => {
+      const result = execute === 'query-name' ? { name: name() } : {}
+      socket.write(`${JSON.stringify({ return: result, id })}\n`)
+    })
+  const open = (path: string) => openControl(dirname(path), systemClock, 5_000, AbortSignal.timeout(5_000))
+  let own = ''
+  own = await called(() => basename(dirname(own)))
+  ;(await open(own)).close()
+  const foreign = open(await called(() => 'web-op9-1'))
+  await t.rejects(foreign, { code: 'hypervisor_unreachable', message: /another machine \(web-op9-1\)/ })
 })

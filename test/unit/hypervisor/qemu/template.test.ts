@@ -11,8 +11,26 @@ t.test('defaults', async t => {
     accelerator: 'auto',
     env: {},
     outbound: false,
+    cpusMax: null,
+    memoryMaxBytes: null,
+    disk: null,
+    network: null,
+    snapshot: null,
   })
-  t.same(parseOptions({}), { binary: 'qemu-system-x86_64', accelerator: 'auto', bootTimeoutMs: 120_000 })
+  t.same(parseOptions({}), {
+    binary: 'qemu-system-x86_64',
+    accelerator: 'auto',
+    bootTimeoutMs: 120_000,
+    network: 'user',
+    pool: { base: 0x64600000, size: 65_536 },
+    snapshot: 'auto',
+  })
+  t.match(parseTemplate({ ...good, cpus_max: 8, memory_max: '2GiB', disk: '/base.qcow2' }), {
+    cpusMax: 8,
+    memoryMaxBytes: 2 ** 31,
+    disk: { base: '/base.qcow2' },
+  })
+  t.same(parseTemplate({ ...good, disk: true }).disk, { base: null })
 })
 
 t.test('each fault names its field and what is wanted', async t => {
@@ -27,6 +45,11 @@ t.test('each fault names its field and what is wanted', async t => {
     [{ ...good, env: { A: 1 } }, /template\.env\.A must be a string/],
     [{ ...good, env: [] }, /template\.env must be a map/],
     [{ ...good, outbound: 'yes' }, /template\.outbound must be true or false/],
+    [{ ...good, cpus_max: 0 }, /template\.cpus_max must be a whole number/],
+    [{ ...good, memory_max: 7 }, /template\.memory_max must be a size/],
+    [{ ...good, disk: 3 }, /template\.disk must be true/],
+    [{ ...good, network: 'bridge' }, /template\.network must be one of user, namespace/],
+    [{ ...good, snapshot: 'fast' }, /template\.snapshot must be one of auto, copy, background/],
     [{ ...good, ram: 1 }, /template\.ram must be left out; known are kernel/],
   ]
   for (const [template, message] of faults) {
@@ -35,7 +58,15 @@ t.test('each fault names its field and what is wanted', async t => {
 })
 
 t.test('options are checked too', async t => {
-  for (const options of [{ binary: '' }, { accelerator: 'x' }, { boot_timeout_ms: 5 }, { directory: '/d' }]) {
+  for (const options of [
+    { binary: '' },
+    { accelerator: 'x' },
+    { boot_timeout_ms: 5 },
+    { directory: '/d' },
+    { network: 'x' },
+    { network_pool: '10.0.0.0/8' },
+    { snapshot: 1 },
+  ]) {
     t.throws(() => parseOptions(options), { code: 'invalid_config' }, JSON.stringify(options))
   }
 })

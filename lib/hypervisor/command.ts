@@ -1,4 +1,4 @@
-/** Runs one of the system's network commands to its end, with a deadline. */
+/** Runs a program of the system to its end, with a deadline: what it says is bounded, what it is told is its input. */
 import { spawn } from 'node:child_process'
 
 export class CommandFailure extends Error {

@@ -1,0 +1,78 @@
+/**
+ * What is to be done to give a machine other resources, or the refusal, before anything is done. @pure
+ * Memory goes in and out by modules of whole units: what is asked for is rounded up to them.
+ */
+import type { Resources } from '../../config/config.ts'
+import { TidegateError } from '../../errors.ts'
+import { type Added, dimmSlots, dimmUnitBytes, type Machine, wholeCpus, wholePages } from './machine.ts'
+
+export interface ResizePlan {
+  readonly now: Added
+  /** How many processors the guest is to use, and how many must be plugged in for it. */
+  readonly cpus: number
+  readonly addCpus: number
+  readonly addMemoryBytes: number
+  /** Modules that stay; those after them are pulled out. */
+  readonly keepDimms: number
+  /** Null: it has this size already, or there is no disk. */
+  readonly diskBytes: number | null
+  readonly result: Resources
+}
+
+/** Throws `resize_unsupported` that names what cannot be and what can. */
+export function planResize(name: string, machine: Machine, now: Added, wanted: Resources): ResizePlan {
+  const cpus = wholeCpus(wanted.cpus)
+  if (cpus > machine.cpusMax) {
+    throw refused(name, `at most ${machine.cpusMax} CPUs (instance.template.cpus_max)`)
+  }
+  const memory = planMemory(name, machine, now, wholePages(wanted.memoryBytes))
+  const { diskBytes } = machine
+  const disk = wholePages(wanted.diskBytes)
+  if (diskBytes !== null && disk < diskBytes) {
+    throw refused(name, `a disk of at least its ${diskBytes} bytes: disks only grow`)
+  }
+  return {
+    now,
+    cpus,
+    addCpus: Math.max(0, cpus - machine.cpus - now.cpus),
+    addMemoryBytes: memory.add,
+    keepDimms: memory.keep,
+    diskBytes: diskBytes !== null && disk > diskBytes ? disk : null,
+    result: { cpus, memoryBytes: memory.bytes, diskBytes: diskBytes === null ? wanted.diskBytes : disk },
+  }
+}
+
+function planMemory(name: string, machine: Machine, now: Added, wanted: number) {
+  const { memoryBytes: boot, memoryMaxBytes } = machine
+  const mib = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)}MiB`
+  if (wanted > memoryMaxBytes) {
+    throw refused(name, `at most ${mib(memoryMaxBytes)} of memory (instance.template.memory_max)`)
+  }
+  let bytes = boot
+  let keep = 0
+  while (bytes < wanted && keep < now.dimmBytes.length) bytes += now.dimmBytes[keep++]!
+  const missing = wanted - bytes
+  if (missing > 0) {
+    const add = Math.ceil(missing / dimmUnitBytes) * dimmUnitBytes
+    if (bytes + add > memoryMaxBytes || keep >= dimmSlots) {
+      throw refused(
+        name,
+        `${mib(bytes)}, or more in steps of ${mib(dimmUnitBytes)} up to ${mib(memoryMaxBytes)}`,
+      )
+    }
+    return { add, keep, bytes: bytes + add }
+  }
+  if (-missing >= dimmUnitBytes) {
+    throw refused(
+      name,
+      `${mib(bytes)} of memory and not ${mib(wanted)}: only whole modules that were added can leave`,
+    )
+  }
+  return { add: 0, keep, bytes }
+}
+
+const refused = (name: string, can: string): TidegateError =>
+  new TidegateError(
+    'resize_unsupported',
+    `while it runs ${name} can have ${can}; replace it for other resources`,
+  )

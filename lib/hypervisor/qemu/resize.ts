@@ -1,0 +1,52 @@
+/** One resize from end to end: what is plugged in, the plan, the acts, and the guest's own word that it uses them. */
+import type { Clock } from '../../clock.ts'
+import type { Resources } from '../../config/config.ts'
+import { TidegateError } from '../../errors.ts'
+import type { GuestClient } from '../../guest/client.ts'
+import { readAdded, resizeVm } from './hot-plug.ts'
+import type { Machine } from './machine.ts'
+import type { InstanceFacts } from './record.ts'
+import { planResize } from './resize-plan.ts'
+import { openControl } from './vm.ts'
+
+export interface ResizeRequest {
+  readonly directory: string
+  readonly machine: Machine
+  readonly memory: InstanceFacts['memory']
+  readonly client: GuestClient
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
+const connectTimeoutMs = 5_000
+const guestTimeoutMs = 20_000
+/** Of added memory the guest's kernel takes a part for its own tables. */
+const usableShare = 0.9
+
+export async function resizeInstance(
+  name: string,
+  request: ResizeRequest,
+  wanted: Resources,
+): Promise<Resources> {
+  const { directory, machine, memory, client, clock, signal } = request
+  const qmp = await openControl(directory, clock, connectTimeoutMs, signal)
+  try {
+    const plan = planResize(name, machine, await readAdded(qmp, machine), wanted)
+    const before = await client.resize(0, 0, { timeoutMs: guestTimeoutMs, signal })
+    const tell = async (cpus: number, abort?: AbortSignal) => {
+      const least = before.memory_bytes + (abort ? plan.addMemoryBytes * usableShare : 0)
+      const answer = await client.resize(cpus, least, { timeoutMs: guestTimeoutMs, signal: abort })
+      if (answer.cpus === cpus && answer.memory_bytes >= least) return
+      const why = answer.warnings.join('; ') || 'it does not say why'
+      const has = `${answer.cpus} CPUs and ${answer.memory_bytes} bytes of memory`
+      throw new TidegateError(
+        'hypervisor_failed',
+        `the guest of ${name} uses ${has} of what it was given: ${why}`,
+      )
+    }
+    await resizeVm({ qmp, directory, machine, memory, signal, tell, cpusBefore: before.cpus }, plan)
+    return plan.result
+  } finally {
+    qmp.close()
+  }
+}
