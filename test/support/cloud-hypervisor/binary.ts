@@ -9,14 +9,14 @@ import { freePorts } from '../../../lib/hypervisor/network/ports.ts'
 /** How the double misbehaves. */
 export interface Faults {
   readonly version?: string
-  /** A kernel never speaks. */
+  /** A kernel ends without a word. */
   readonly noBoot?: boolean
   /** Endpoint → how long its answer, and all behind it, waits. */
   readonly slowMs?: Readonly<Record<string, number>>
   /** Endpoint → why it is refused (500). */
   readonly refuse?: Readonly<Record<string, string>>
-  /** Writing the memory, after `snapshotted` was said. */
-  readonly snapshotWritesMs?: number
+  /** It writes the memory, after `snapshotted` was said, until this file is there. */
+  readonly snapshotWritesUntil?: string
   /** The guest plugs nothing in. */
   readonly guestIgnoresMemory?: boolean
   /** How often it is still taking CPUs away (429). */

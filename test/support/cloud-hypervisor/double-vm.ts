@@ -1,6 +1,7 @@
 /** The VM of the double: its states, its files, and what it refuses, with the words and codes of version 53. */
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { until } from '../wait.ts'
 import type { Faults } from './binary.ts'
 import { DoubleGuest, type Image, packed, unpacked } from './double-guest.ts'
 
@@ -188,8 +189,8 @@ export class DoubleVm {
     const size = zone?.size ?? this.#config!.memory.size
     const ranges = this.#sharedFile() === null ? [{ gpa: 0, length: size }] : []
     this.#event('snapshotted')
-    const wait = this.#faults.snapshotWritesMs ?? 0
-    await new Promise(resolve => setTimeout(resolve, wait))
+    const released = this.#faults.snapshotWritesUntil
+    if (released !== undefined) await until('it may go on', () => existsSync(released))
     try {
       writeFileSync(join(target, 'config.json'), JSON.stringify(this.#config), { flag: 'wx' })
       writeFileSync(join(target, 'state.json'), stateJson(ranges, size, zone?.id ?? 'mem0'), { flag: 'wx' })

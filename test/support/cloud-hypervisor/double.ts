@@ -23,8 +23,8 @@ if (given('version')) {
 }
 if (given('kernel')) {
   // Somebody tries whether a kernel comes up.
-  if (!existsSync(option('kernel'))) process.exit(1)
-  console.log(faults.noBoot ? '' : '[    0.000000] Linux version 6.1.0 (double)')
+  if (faults.noBoot || !existsSync(option('kernel'))) process.exit(1)
+  console.log('[    0.000000] Linux version 6.1.0 (double)')
   setTimeout(() => {}, 60_000)
 } else serve()
 

@@ -1,0 +1,125 @@
+/** What Cloud Hypervisor does that one would not expect, each by the name of what would go wrong. */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { systemClock } from '../../../lib/clock.ts'
+import { createCloudHypervisorDriver } from '../../../lib/hypervisor/cloud-hypervisor/driver.ts'
+import { silentLog } from '../../../lib/log.ts'
+import { doubleBinary, type Faults, loopbackNetwork } from '../../support/cloud-hypervisor/binary.ts'
+import { ask, Bench, owner, told } from '../../support/driver-bench.ts'
+import { until } from '../../support/wait.ts'
+
+const MiB = 2 ** 20
+const name = 'web-op1-1'
+const snapshot = { name: 'web-op1-s', owner, source: name }
+
+function benchOf(t: Test, faults: Faults, template: Record<string, unknown> = {}) {
+  const home = mkdtempSync(join(tmpdir(), 'ch-traps-'))
+  t.teardown(() => rmSync(home, { recursive: true, force: true }))
+  const paths = { kernel: join(home, 'vmlinuz'), initrd: join(home, 'initramfs') }
+  for (const path of Object.values(paths)) writeFileSync(path, 'not looked at')
+  writeFileSync(join(home, 'data.raw'), 'of the template')
+  const capacity = { cpus: 1, memoryBytes: 64 * MiB, diskBytes: 0 }
+  const driverOf = (directory: string, binary: string) =>
+    createCloudHypervisorDriver(
+      { id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory, options: { binary } },
+      { clock: systemClock, log: silentLog, network: loopbackNetwork },
+    )
+  const binary = doubleBinary(t, faults)
+  const bench = new Bench(t, {
+    makeDriver: directory => driverOf(directory, binary),
+    template: { ...paths, disks: [{ path: join(home, 'data.raw') }], ...template },
+    resources: capacity,
+    port: 8080,
+    timeoutMs: 60_000,
+  })
+  return { bench, driverOf }
+}
+
+const fileOf = (bench: Bench, instance: string, file: string) =>
+  join(bench.directory, 'instances', instance, file)
+
+t.test(
+  'an API that is busy saving is taken for neither dead nor unknown, and the source runs on',
+  async t => {
+    const release = join(mkdtempSync(join(tmpdir(), 'ch-release-')), 'go')
+    t.teardown(() => rmSync(join(release, '..'), { recursive: true, force: true }))
+    const { bench } = benchOf(t, { snapshotWritesUntil: release })
+    await bench.running(name)
+    const taken = bench.driver.snapshot(snapshot, bench.signal())
+    await until('it is being saved', () =>
+      readFileSync(fileOf(bench, name, 'events.json'), 'utf8').includes('snapshotted'),
+    )
+    const [held] = (await bench.driver.inspect()).instances
+    t.match(held, { name, state: 'paused' }, 'its last event tells')
+    t.ok(held?.pid)
+    writeFileSync(release, '')
+    t.equal((await taken).snapshot.complete, true)
+    t.equal((await bench.held(name))?.state, 'running')
+  },
+)
+
+t.test('a refused snapshot leaves the source running and nothing else', async t => {
+  const { bench } = benchOf(t, { refuse: { 'vm.snapshot': 'Could not get vCPU state' } })
+  const source = await bench.running(name)
+  const taken = bench.driver.snapshot(snapshot, bench.signal())
+  await t.rejects(taken, { code: 'hypervisor_failed', message: /\(500\): .*vCPU state/ })
+  t.same(bench.files('snapshots'), [])
+  await bench.answers(source)
+  t.equal((await bench.held(name))?.state, 'running')
+})
+
+t.test('disks and memory are a clone’s own; another version reads no snapshot', async t => {
+  const { bench, driverOf } = benchOf(t, {})
+  const { driver } = bench
+  const source = await bench.running(name)
+  writeFileSync(fileOf(bench, name, 'disk-0.raw'), 'of the source')
+  await driver.snapshot(snapshot, bench.signal())
+  writeFileSync(fileOf(bench, name, 'disk-0.raw'), 'changed later')
+  const memory = join(bench.directory, 'snapshots', snapshot.name, 'ram')
+  const before = statSync(memory).mtimeMs
+  const clone = await driver.clone(bench.cloneSpec('web-op1-2', snapshot.name), bench.signal())
+  await bench.answers(clone)
+  t.equal(readFileSync(fileOf(bench, clone.name, 'disk-0.raw'), 'utf8'), 'of the source')
+  await ask(clone, '/sessions/own', 'of the clone')
+  t.equal((await ask(source, '/sessions/own')).status, 404)
+  await driver.pause(clone.name)
+  await driver.resume(clone.name)
+  t.equal(statSync(memory).mtimeMs, before, 'nobody writes to the memory that clones map')
+  t.equal(clone.snapshot, snapshot.name, 'whose files it rests on')
+
+  const other = driverOf(bench.directory, doubleBinary(t, { version: '54.0.0' }))
+  const refused = other.clone(bench.cloneSpec('web-op1-3', snapshot.name), bench.signal())
+  await t.rejects(refused, { code: 'snapshot_unusable', message: /v53\.0\.0.*v54\.0\.0/ })
+  t.equal(await bench.held('web-op1-3'), undefined)
+})
+
+t.test(
+  'memory in no file: restored by version, and 52 saves nothing that is still being filled in',
+  async t => {
+    const { bench } = benchOf(t, { version: '52.0.0' }, { memory_backing: 'anonymous' })
+    const { driver } = bench
+    const source = await bench.running(name)
+    await ask(source, '/sessions/kept', 'in memory')
+    await driver.snapshot(snapshot, bench.signal())
+    const clone = await driver.clone(bench.cloneSpec('web-op1-2', snapshot.name), bench.signal())
+    await bench.answers(clone)
+    t.match(await told(clone, '/sessions/kept'), { value: 'in memory' })
+    const second = driver.snapshot({ ...snapshot, name: 'web-op2-s', source: clone.name }, bench.signal())
+    await t.rejects(second, { code: 'snapshot_failed', message: /52\.0\.0 would save it damaged/ })
+    t.equal((await bench.held(clone.name))?.state, 'running')
+  },
+)
+
+t.test('where no kernel comes up, doctor says so and a create is refused at once', async t => {
+  const { bench } = benchOf(t, { noBoot: true })
+  const create = bench.driver.create(bench.spec(name), bench.signal())
+  await t.rejects(create, {
+    code: 'hypervisor_failed',
+    message: /cannot boot a VM here: .*said nothing.*qemu driver/,
+  })
+  t.same(bench.files('instances'), [])
+  const row = (await bench.driver.check(bench.options.template)).find(line => line.name === 'kvm')
+  t.match(row, { ok: false, fix: /driver: qemu/ })
+})
