@@ -1,5 +1,4 @@
 /** Letting an operation in: what can be known to fail is refused before it exists, and then it does, in the store. */
-import { randomBytes } from 'node:crypto'
 import { TidegateError } from '../errors.ts'
 import type { Json, OperationRecord } from '../store/store.ts'
 import { goldenSource, keepsGolden } from './golden.ts'
@@ -59,7 +58,7 @@ export async function storeOperation(
 ): Promise<OperationRecord> {
   const { type, ...asked } = request
   const createdAtMs = clock.now()
-  const id = operationId(createdAtMs, randomBytes(5))
+  const id = operationId(createdAtMs, world.random(5))
   const ahead = { request: asked as Json, actor, createdAtMs, endedAtMs: null, outcome: null }
   const record: OperationRecord = { id, cluster, type, ...ahead }
   await store.write([{ put: 'operation', record }])

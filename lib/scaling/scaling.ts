@@ -45,6 +45,8 @@ export interface ScalingDeps {
   readonly installation: string
   /** How an instance is asked whether it is well; tests may give another. */
   readonly probe?: Probe
+  /** Chance, so many bytes of it; a simulation gives its own. */
+  readonly random?: (bytes: number) => Uint8Array
 }
 
 /** An operation that this process works on. `driven` resolves when it ended or stands still, and never rejects; null: it waits for `recover`. */
@@ -68,7 +70,7 @@ export class Scaling {
   #round: Promise<void> | null = null
 
   constructor(deps: ScalingDeps) {
-    const { nodes, probe, ...rest } = deps
+    const { nodes, probe, random, ...rest } = deps
     this.#world = {
       ...rest,
       reality: new Reality(nodes, deps.clock),
@@ -77,6 +79,7 @@ export class Scaling {
       nodeMarks: new NodeMarks(),
       pools: new Pools(),
       probe: probe ?? probeOnce,
+      random: random ?? randomBytes,
     }
     this.#standing = new Standing(deps.clock)
     this.readiness = new Readiness(this.#world, {

@@ -31,6 +31,8 @@ export interface World {
   readonly log: Log
   readonly installation: string
   readonly probe: Probe
+  /** Chance, so many bytes of it. */
+  readonly random: (bytes: number) => Uint8Array
 }
 
 /** Writes to the store and, once that has happened, to the memory beside it. */

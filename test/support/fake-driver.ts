@@ -13,13 +13,15 @@ import type {
   HeldSnapshot,
   Identity,
   InstanceSpec,
+  Owner,
 } from '../../lib/hypervisor/driver.ts'
 
 /**
  * `fail` throws and cleans up as a driver should · `abandon` throws and cleans up nothing · `hang` waits until it is told
- * to stop · `crash` ends the process that called.
+ * to stop · `deaf` takes its time, hears no signal and succeeds at last · `full` is a full disk · `crash` ends the process that
+ * called. At `<act>:sent`, `twice`: the request arrives a second time, later.
  */
-export type Fault = 'fail' | 'abandon' | 'hang' | 'crash' | null
+export type Fault = 'fail' | 'abandon' | 'hang' | 'deaf' | 'full' | 'twice' | 'crash' | null
 
 /** What a process that uses the nodes brings along. */
 export interface FakeProcess {
@@ -55,12 +57,16 @@ interface FakeSnapshot extends HeldSnapshot {
 }
 
 const hangMs = 3_600_000
+const deafMs = 45_000
+const againMs = 700
 const stageMs = 5
 
 export class FakeNode {
   readonly id: string
   readonly instances = new Map<string, FakeInstance>()
   readonly snapshots = new Map<string, FakeSnapshot>()
+  /** Called when something with an owner's tag begins to be there. */
+  onMade: (name: string, owner: Owner) => void = () => {}
   /** Called before an instance stops or goes. */
   onEnd: (name: string) => void = () => {}
   #port: number
@@ -98,9 +104,11 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       process.crash()
       return never()
     }
-    await clock.sleep(fault === 'hang' ? hangMs : stageMs, signal)
+    if (fault === 'deaf') await clock.sleep(deafMs)
+    else await clock.sleep(fault === 'hang' ? hangMs : stageMs, signal)
     if (!process.alive()) return never()
-    if (fault) throw Object.assign(failure(point, name), { abandon: fault === 'abandon' })
+    if (fault === 'full') throw new TidegateError('disk_full', `${name}: no space left on device`)
+    if (fault && fault !== 'deaf') throw Object.assign(failure(point, name), { abandon: fault === 'abandon' })
   }
   const put = (spec: InstanceSpec, memory: readonly string[]): FakeInstance => {
     if (node.instances.has(spec.name)) throw failure('exists already', spec.name)
@@ -120,21 +128,28 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       busy: false,
     }
     node.instances.set(spec.name, instance)
+    node.onMade(spec.name, spec.owner)
     return instance
   }
   const launch = async (act: string, spec: InstanceSpec, memory: readonly string[], signal: AbortSignal) => {
     await stage(`${act}:before`, spec.name, signal)
     const instance = put(spec, memory)
-    await stage(`${act}:tagged`, spec.name, signal)
-    Object.assign(instance, { state: 'running', address: { host: '127.0.0.1', port: node.nextPort() } })
-    await stage(`${act}:running`, spec.name, signal)
+    try {
+      await stage(`${act}:tagged`, spec.name, signal)
+      const pid = node.nextPort()
+      Object.assign(instance, { state: 'running', address: { host: '127.0.0.1', port: pid }, pid })
+      await stage(`${act}:running`, spec.name, signal)
+    } catch (error) {
+      if (!(error as { abandon?: boolean }).abandon) node.instances.delete(spec.name)
+      throw error
+    }
     return { ...instance }
   }
   const end = (instance: FakeInstance) => {
     if (instance.state !== 'stopped') node.onEnd(instance.name)
     instance.state = 'stopped'
   }
-  return {
+  return sentTwice(process, {
     kind: 'process',
     can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true },
     check: async () => [],
@@ -153,6 +168,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
     },
     async snapshot({ name, owner, source }, signal) {
       await stage('snapshot:before', source, signal)
+      if (node.snapshots.has(name)) throw failure('exists already', name)
       const instance = node.instances.get(source)
       if (instance?.state !== 'running') throw failure('source is not running', source)
       const snapshot: FakeSnapshot = {
@@ -165,6 +181,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
         memory: [],
       }
       node.snapshots.set(name, snapshot)
+      node.onMade(name, owner)
       const resume = () => {
         if (instance.state === 'paused') instance.state = 'running'
       }
@@ -235,7 +252,26 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
         snapshots: [...node.snapshots.values()].map(snapshot => ({ ...snapshot })),
       }
     },
+  })
+}
+
+/** A request that was sent twice: nobody hears the second answer. */
+function sentTwice(process: FakeProcess, driver: Driver): Driver {
+  const acts = ['create', 'snapshot', 'clone', 'identify', 'resume', 'stop', 'destroy'] as const
+  const twice = { ...driver }
+  for (const act of acts) {
+    const once = driver[act] as (...args: unknown[]) => Promise<unknown>
+    const sent = (...args: unknown[]) => {
+      const name = typeof args[0] === 'string' ? args[0] : (args[0] as { name: string }).name
+      if (process.alive() && process.fault(`${act}:sent`, name) === 'twice') {
+        const deaf = args.map(arg => (arg instanceof AbortSignal ? new AbortController().signal : arg))
+        process.clock.after(againMs, () => void once(...deaf).catch(() => {}))
+      }
+      return once(...args)
+    }
+    Object.assign(twice, { [act]: sent })
   }
+  return twice
 }
 
 const never = () => new Promise<never>(() => {})

@@ -15,7 +15,7 @@ import { plainResilience } from '../../lib/proxy/resilience/plain.ts'
 import type { OperationRequest, OperationView } from '../../lib/scaling/operation.ts'
 import { Scaling } from '../../lib/scaling/scaling.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
-import type { Store } from '../../lib/store/store.ts'
+import type { Store, Write } from '../../lib/store/store.ts'
 import { drainPolicy } from './drain-policy.ts'
 import { FakeNode, type Fault, hung } from './fake-driver.ts'
 import { healthConfig } from './health-config.ts'
@@ -29,6 +29,8 @@ export interface LabOptions {
   readonly snapshots?: NonNullable<NodeConfig['snapshots']>
   readonly cluster?: Partial<ClusterConfig>
   readonly nodes?: readonly { readonly id: string; readonly cpus: number }[]
+  /** Chance, 0 ≤ x < 1, for everything that the product would take from the machine. */
+  readonly random?: () => number
 }
 
 /** What may go wrong while one process lives. All silent by default. */
@@ -38,6 +40,16 @@ export interface Faults {
   store?: (moment: 'before' | 'after', write: number) => Fault
   /** True: no thread takes this table. */
   publish?: () => boolean
+}
+
+/** Who looks on while it runs. */
+export interface Watch {
+  /** A batch that the store has taken. */
+  onWrite?: (batch: readonly Write[]) => void
+  /** A table that every thread has. */
+  onTable?: (table: TableData) => void
+  /** An instance that answered a check well. */
+  onWell?: (name: string, incarnation: string | null) => void
 }
 
 interface Process {
@@ -90,12 +102,16 @@ export class Lab {
   /** What must never happen and did. */
   readonly violations: string[] = []
   faults: Faults = {}
+  watch: Watch = {}
+  board = Board.create(1)
+  readonly #random: (() => number) | undefined
   #nodeConfigs: readonly NodeConfig[]
   #process: Process | null = null
   #writes = 0
 
   constructor(options: LabOptions = {}) {
     this.config = clusterConfig(options.cluster)
+    this.#random = options.random
     const nodes = options.nodes ?? [{ id: 'n1', cpus: 32 }]
     this.nodes = nodes.map(({ id }, index) => new FakeNode(id, 20_000 + index * 10_000))
     for (const node of this.nodes) node.onEnd = name => this.#checkEnd(name)
@@ -211,22 +227,26 @@ export class Lab {
       const running = instance?.state === 'running'
       const ok = running && instance.healthy
       await clock.sleep(1)
+      if (ok) this.watch.onWell?.(instance.name, instance.identity?.incarnation ?? null)
       if (running && (instance.busy || instance.memory.includes(hung)))
         return { ok: false, reason: 'no answer within 1s', silent: true }
       return { ok, reason: ok ? 'answered 200' : 'connect ECONNREFUSED' }
     }
+    const board = Board.create(1)
+    this.board = board
     const clusters = new Clusters({
       configs: [this.config],
-      board: Board.create(1),
+      board,
       port: {
         publish: async table => {
           await clock.sleep(1)
           if (this.faults.publish?.()) throw new TidegateError('internal', 'no thread acknowledged')
           this.#checkTable(table)
+          this.watch.onTable?.(table)
         },
         closeTunnels: () => {},
         keepTunnels: () => {},
-        cut: () => {},
+        cut: slot => board.add(0, slot, 'inFlight', -board.total(slot, 'inFlight')),
       },
       clock,
       events,
@@ -246,7 +266,12 @@ export class Lab {
     }))
     const store = this.#faulty(alive, end)
     const log = silentLog
-    const scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation: 'ours', probe })
+    const random = this.#random
+    const bytes = (count: number) => Uint8Array.from({ length: count }, () => Math.floor(random!() * 256))
+    const scaling = new Scaling({
+      ...{ clusters, nodes, store, clock, events, log, installation: 'ours', probe },
+      ...(random ? { random: bytes } : {}),
+    })
     const process = { scaling, clusters, events, crashed }
     return Object.defineProperty(process, 'alive', { get: alive }) as Process
   }
@@ -277,6 +302,7 @@ export class Lab {
         const write = ++this.#writes
         await stage('before', write)
         await store.write(batch)
+        this.watch.onWrite?.(batch)
         await stage('after', write)
         if (!alive()) await never()
       },

@@ -18,6 +18,8 @@ export class VirtualTime {
   #now = 1_700_000_000_000
   #order = 0
   readonly #timers = new Set<Timer>()
+  /** Called after each jump, when everything that it set off has come to rest. */
+  onRest: () => void = () => {}
 
   get now(): number {
     return this.#now
@@ -60,6 +62,7 @@ export class VirtualTime {
     watched.catch(() => {})
     for (let jumps = 0; ; jumps++) {
       await dry()
+      this.onRest()
       if (settled) return watched
       if (jumps > jumpsMax) throw new Error('it would wait for ever')
       if (!this.#jump()) throw new Error('nothing is left that could end the wait')
@@ -84,6 +87,5 @@ export class VirtualTime {
   }
 }
 
-const dry = async () => {
-  for (let i = 0; i < 2; i++) await new Promise<void>(resolve => setImmediate(resolve))
-}
+/** Every promise that can settle has settled: nothing under this clock waits for anything else than timers. */
+const dry = () => new Promise<void>(resolve => setImmediate(resolve))

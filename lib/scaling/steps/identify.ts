@@ -1,5 +1,4 @@
 /** Tells each new instance that it is itself and not its source, and waits until it has understood. The entropy is not journaled. */
-import { randomBytes, randomUUID } from 'node:crypto'
 import { TidegateError } from '../../errors.ts'
 import { type AllocateData, bootedNames, doneData, type IdentifyIntent } from '../facts.ts'
 import { limits } from '../limits.ts'
@@ -7,6 +6,7 @@ import { parallel } from '../parallel.ts'
 import type { Step } from '../step.ts'
 
 const entropyBytes = 64
+const incarnationBytes = 16
 
 export const identify: Step = {
   name: 'identify',
@@ -17,9 +17,10 @@ export const identify: Step = {
     const each = booted.size > 0 ? limits.createMs : limits.identifyMs
     return each * Math.max(1, Math.ceil(items.length / limits.parallelMax))
   },
-  intend({ journal }): IdentifyIntent {
+  intend({ world, journal }): IdentifyIntent {
     const { items } = doneData<AllocateData>(journal, 'allocate')
-    return { items: items.map(({ name }) => ({ name, incarnation: randomUUID() })) }
+    const incarnation = () => Buffer.from(world.random(incarnationBytes)).toString('base64url')
+    return { items: items.map(({ name }) => ({ name, incarnation: incarnation() })) }
   },
   async run({ world, cluster, journal }, intent, signal) {
     const incarnations = new Map(
@@ -36,7 +37,7 @@ export const identify: Step = {
           incarnation,
           cluster,
           reason: booted.has(name) ? 'created' : 'cloned',
-          entropy: randomBytes(entropyBytes).toString('base64'),
+          entropy: Buffer.from(world.random(entropyBytes)).toString('base64'),
           wallClockMs: world.clock.now(),
         },
         signal,

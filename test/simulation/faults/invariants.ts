@@ -1,0 +1,106 @@
+/**
+ * What must hold after every event, whatever goes wrong, checked where it could break first: at each write, each table, each
+ * thing that is made, and each time that everything has come to rest.
+ */
+import { claimedNames } from '../../../lib/scaling/facts.ts'
+import { standing } from '../../../lib/scaling/next.ts'
+import type { JournalEntry, OperationRecord, Write } from '../../../lib/store/store.ts'
+import type { Lab } from '../../support/scaling-lab.ts'
+
+/** Longer than any step may keep a source paused, with its undo and a round of reconcile. */
+const pausedMaxMs = 180_000
+
+export class Invariants {
+  readonly #lab: Lab
+  readonly broken: string[] = []
+  readonly #operations = new Map<string, OperationRecord>()
+  readonly #journals = new Map<string, JournalEntry[]>()
+  readonly #members = new Set<string>()
+  readonly #verified = new Set<string>()
+  /** Members when an operation began. */
+  readonly #atBegin = new Map<string, number>()
+  readonly #pausedSince = new Map<string, number>()
+
+  constructor(lab: Lab) {
+    this.#lab = lab
+    lab.watch = {
+      onWrite: batch => this.#written(batch),
+      onWell: (name, incarnation) => this.#verified.add(`${name} ${incarnation}`),
+      onTable: table => {
+        for (const { members } of table.clusters)
+          for (const { id, incarnation } of members)
+            this.#must(this.#verified.has(`${id} ${incarnation}`), `${id} serves and was never verified`)
+      },
+    }
+    for (const node of lab.nodes)
+      node.onMade = (name, owner) => {
+        const claimed = claimedNames(this.#journals.get(owner.operation) ?? [])
+        this.#must(claimed.includes(name), `${name} was made, and no journal had said so`)
+      }
+    lab.time.onRest = () => this.#atRest()
+  }
+
+  /** A process that starts anew has its own time to wake whoever was left paused. */
+  restarted(): void {
+    this.#pausedSince.clear()
+  }
+
+  #must(holds: boolean, what: string): void {
+    if (!holds && !this.broken.includes(what)) this.broken.push(what)
+  }
+
+  #written(batch: readonly Write[]): void {
+    const before = this.#members.size
+    let by: string | null = null
+    for (const write of batch) {
+      if ('delete' in write) {
+        if (write.delete === 'instance') this.#members.delete(write.id)
+      } else if (write.put === 'instance') this.#members.add(write.record.id)
+      else if (write.put === 'operation') this.#begun(write.record)
+      else if (write.put === 'journal') {
+        by = write.record.operation
+        const journal = this.#journals.get(write.record.operation) ?? []
+        this.#must(
+          journal.length + 1 === write.record.seq,
+          `${write.record.operation}: entry ${write.record.seq} out of order`,
+        )
+        journal.push(write.record)
+        this.#journals.set(write.record.operation, journal)
+      }
+    }
+    const { minInstances, maxInstances } = this.#lab.config.scaling
+    const replaces = this.#open().some(({ type }) => type === 'replace') ? 1 : 0
+    const now = this.#members.size
+    if (now > before) this.#must(now <= maxInstances + replaces, `${now} members, at most ${maxInstances}`)
+    // Who asks for a replacement below the minimum is not refused, and has no fewer afterwards.
+    const least = Math.min(minInstances, (by && this.#atBegin.get(by)) ?? 0)
+    if (by && now < before) this.#must(now >= least, `${now} members, at least ${least}`)
+  }
+
+  #begun(record: OperationRecord): void {
+    const fresh = !this.#operations.has(record.id)
+    this.#operations.set(record.id, record)
+    if (!fresh) return
+    this.#atBegin.set(record.id, this.#members.size)
+    const under = this.#open().filter(({ id }) => id !== record.id && !standing(this.#journals.get(id) ?? []))
+    this.#must(under.length === 0, `${record.id} begins while ${under.map(({ id }) => id)} is under way`)
+  }
+
+  #open(): readonly OperationRecord[] {
+    return [...this.#operations.values()].filter(({ outcome }) => outcome === null)
+  }
+
+  #atRest(): void {
+    const { now } = this.#lab.time
+    for (const node of this.#lab.nodes)
+      for (const { name, state } of node.instances.values()) {
+        if (state !== 'paused') {
+          this.#pausedSince.delete(name)
+          continue
+        }
+        const since = this.#pausedSince.get(name) ?? now
+        this.#pausedSince.set(name, since)
+        if (this.#lab.alive) this.#must(now - since <= pausedMaxMs, `${name} is paused for too long`)
+      }
+  }
+}

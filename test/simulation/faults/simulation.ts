@@ -1,0 +1,230 @@
+/**
+ * One life of a Tidegate, from one seed: the real control code over nodes, a network, a disk and a clock that are made of chance.
+ * The process is killed at any await, answers are lost or come late, requests arrive twice, sockets hang, disks fill up, nodes go
+ * away and come back, two people ask at once, load comes and goes. Then it is quiet, and everything has to come right by itself.
+ */
+import type { OperationRequest } from '../../../lib/scaling/operation.ts'
+import type { Fault } from '../../support/fake-driver.ts'
+import { faultsOf } from '../../support/scaling-check.ts'
+import { clusterConfig, Lab } from '../../support/scaling-lab.ts'
+import { Chance } from './chance.ts'
+import { Invariants } from './invariants.ts'
+
+/** What one life came to. */
+export interface Life {
+  readonly seed: number
+  /** Empty when all was well. */
+  readonly broken: readonly string[]
+  /** What happened, a line an event. */
+  readonly log: readonly string[]
+  readonly outcomes: readonly string[]
+}
+
+/** How often each fault comes, an act of a driver. */
+const shares = { fail: 0.02, abandon: 0.012, hang: 0.006, deaf: 0.006, crash: 0.006 }
+const storeShares = { fail: 0.01, crash: 0.008 }
+const publishShare = 0.04
+const twiceShare = 0.03
+const acts = 7
+/** Between two rounds of reconcile. */
+const roundMs = 30_000
+/** More rounds than the longest pauses of anything take. */
+const quietRounds = 24
+
+export async function live(seed: number): Promise<Life> {
+  // Thousands of errors are made that nobody reads.
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  const world = new Simulation(seed)
+  try {
+    await world.run()
+  } catch (error) {
+    world.broken.push(`it broke: ${error instanceof Error ? error.stack : String(error)}`)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
+  return { seed, broken: world.broken, log: world.log, outcomes: world.outcomes }
+}
+
+class Simulation {
+  readonly broken: string[] = []
+  readonly log: string[] = []
+  outcomes: readonly string[] = []
+  readonly #chance: Chance
+  readonly #lab: Lab
+  readonly #invariants: Invariants
+  /** Until when a node cannot be asked, and its disk is full. */
+  readonly #awayUntil = new Map<string, number>()
+  #fullUntil = 0
+
+  constructor(seed: number) {
+    const chance = new Chance(seed)
+    this.#chance = chance
+    const { scaling, instance } = clusterConfig()
+    const cpus = chance.whole(4, 7)
+    this.#lab = new Lab({
+      nodes: chance.happens(0.5)
+        ? [
+            { id: 'n1', cpus },
+            { id: 'n2', cpus: 4 },
+          ]
+        : [{ id: 'n1', cpus }],
+      cluster: {
+        scaling: { ...scaling, minInstances: chance.whole(1, 2), maxInstances: chance.whole(3, 6) },
+        instance: { ...instance!, cloneFrom: 'live' },
+      },
+      random: chance.next,
+    })
+    this.#invariants = new Invariants(this.#lab)
+  }
+
+  async run(): Promise<void> {
+    const lab = this.#lab
+    await this.#boot()
+    this.#faulty()
+    for (let act = 0; act < acts; act++) {
+      if (!lab.alive && !(await this.#boot())) continue
+      await lab.survive(() => this.#act())
+    }
+    this.#say('quiet')
+    lab.faults = {}
+    this.#fullUntil = 0
+    this.#awayUntil.clear()
+    await this.#quiet()
+    this.outcomes = (await lab.store.operations({ limit: 1_000 })).map(record => record.outcome ?? 'running')
+    this.broken.push(...this.#invariants.broken, ...(await faultsOf(lab)))
+    await lab.close()
+  }
+
+  #say(text: string): void {
+    this.log.push(`${((this.#lab.time.now - startMs) / 1000).toFixed(3)} ${text}`)
+  }
+
+  async #boot(): Promise<boolean> {
+    this.#say('boot')
+    this.#invariants.restarted()
+    const lab = this.#lab
+    try {
+      const up = await lab.boot()
+      lab.events.subscribe(({ event }) => {
+        if (event.type === 'operation_step') this.#say(`${event.operation_id} ${event.step} ${event.status}`)
+        if (event.type === 'operation_ended') this.#say(`${event.operation_id} ${event.outcome}`)
+      }, 0)
+      return up
+    } catch (error) {
+      this.#say(`did not start: ${error}`)
+      return false
+    }
+  }
+
+  #faulty(): void {
+    const { faults, time } = this.#lab
+    const chance = this.#chance
+    const told = <T>(what: string, fault: T): T => {
+      if (fault) this.#say(`fault ${fault} at ${what}`)
+      return fault
+    }
+    faults.driver = (point, name): Fault => {
+      if (point === 'inspect:before' && time.now < (this.#awayUntil.get(name) ?? 0)) return 'fail'
+      if (point.endsWith(':sent'))
+        return chance.happens(twiceShare) ? told(`${point} ${name}`, 'twice') : null
+      if (time.now < this.#fullUntil && point.endsWith(':tagged')) return told(`${point} ${name}`, 'full')
+      return told(`${point} ${name}`, chance.among(shares))
+    }
+    faults.store = (moment, write) => told(`write ${write} ${moment}`, chance.among(storeShares))
+    faults.publish = () => told('publish', chance.happens(publishShare))
+  }
+
+  async #act(): Promise<void> {
+    const { happens, whole, one } = bound(this.#chance)
+    const lab = this.#lab
+    const clock = lab.time.connect(() => lab.alive)
+    const kind = this.#chance.among({
+      operate: 0.45,
+      race: 0.12,
+      kill: 0.12,
+      away: 0.1,
+      full: 0.06,
+      load: 0.08,
+      restart: 0.07,
+    })
+    this.#say(`act ${kind ?? 'operate'}`)
+    if (kind === 'kill') {
+      const held = lab.nodes.flatMap(node => [...node.instances.keys()].map(name => ({ node, name })))
+      const victim = one(held)
+      victim?.node.kill(victim.name)
+    }
+    if (kind === 'away') this.#awayUntil.set(one(lab.nodes)!.id, lab.time.now + whole(1, 60) * 1_000)
+    if (kind === 'full') this.#fullUntil = lab.time.now + whole(1, 30) * 1_000
+    if (kind === 'load') this.#load()
+    if (kind === 'restart') return lab.kill()
+    const asked = await Promise.all((kind === 'race' ? [1, 2] : [1]).map(() => this.#ask()))
+    const [id] = asked.filter(one => one !== null)
+    if (id && happens(0.2)) {
+      await clock.sleep(this.#chance.next() * 400)
+      await lab.scaling.cancel(id).catch(() => {})
+    }
+    if (id && happens(0.7)) await lab.scaling.wait(id, 400_000).catch(() => {})
+    if (happens(0.3)) this.#load()
+    await clock.sleep(whole(0, 20) * 1_000)
+    await lab.scaling.reconcile()
+    const [stuck] = lab.scaling.stuck('web')
+    if (stuck && happens(0.3)) await lab.scaling.acknowledge(stuck, 'test').catch(() => {})
+  }
+
+  /** Somebody asks for something; null when it is refused. */
+  async #ask(): Promise<string | null> {
+    const { happens, whole, one } = bound(this.#chance)
+    const lab = this.#lab
+    const named = one(lab.backends())
+    const target = whole(1, 6)
+    const type = target > lab.scaling.count('web') ? 'scale_out' : 'scale_in'
+    const request: OperationRequest =
+      happens(0.25) && named
+        ? { type: 'replace', instance_id: named.id }
+        : { type, target_count: target, immediate: happens(0.3), drain_connections: happens(0.8) }
+    try {
+      const { id } = await lab.scaling.start('web', request, 'test')
+      this.#say(`${id} ${JSON.stringify(request)}`)
+      return id
+    } catch (error) {
+      this.#say(`refused: ${(error as { code?: string }).code ?? error}`)
+      return null
+    }
+  }
+
+  /** Exchanges under way on some member, or none any more. */
+  #load(): void {
+    const members = this.#lab.clusters.table().clusters.flatMap(cluster => cluster.members)
+    const member = this.#chance.one(members)
+    if (!member) return
+    const now = this.#lab.board.total(member.slot, 'inFlight')
+    this.#lab.board.add(
+      0,
+      member.slot,
+      'inFlight',
+      this.#chance.happens(0.5) ? -now : this.#chance.whole(1, 20),
+    )
+  }
+
+  /** Nothing goes wrong any more: rounds of reconcile until everything is right, or for as long as it may take. */
+  async #quiet(): Promise<void> {
+    const lab = this.#lab
+    if (!lab.alive && !(await this.#boot())) throw new Error('it does not start in peace')
+    for (const member of lab.clusters.table().clusters.flatMap(cluster => cluster.members))
+      lab.board.add(0, member.slot, 'inFlight', -lab.board.total(member.slot, 'inFlight'))
+    for (let round = 0; round < quietRounds; round++) {
+      await lab.time.pass(roundMs)
+      await lab.time.until(lab.scaling.reconcile())
+      await lab.time.until(lab.settle())
+      if (round > 1 && (await faultsOf(lab)).length === 0) return
+    }
+  }
+}
+
+const startMs = 1_700_000_000_000
+const bound = (chance: Chance) => ({
+  happens: chance.happens.bind(chance),
+  whole: chance.whole.bind(chance),
+  one: chance.one.bind(chance),
+})
