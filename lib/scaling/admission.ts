@@ -51,14 +51,14 @@ export async function refuseUnfinished(world: World, cluster: string, standing: 
 }
 
 export async function storeOperation(
-  { clock, store, events }: World,
+  { clock, store, events, random }: World,
   cluster: string,
   request: OperationRequest,
   actor: string,
 ): Promise<OperationRecord> {
   const { type, ...asked } = request
   const createdAtMs = clock.now()
-  const id = operationId(createdAtMs, world.random(5))
+  const id = operationId(createdAtMs, random(5))
   const ahead = { request: asked as Json, actor, createdAtMs, endedAtMs: null, outcome: null }
   const record: OperationRecord = { id, cluster, type, ...ahead }
   await store.write([{ put: 'operation', record }])

@@ -13,6 +13,7 @@ import {
 import { servingIds } from './membership-change.ts'
 import type { Difference } from './next.ts'
 import { differencesBetween, type Own, type Picture, pictureOf, type Scene } from './picture.ts'
+import { destroyAll } from './teardown.ts'
 import type { World } from './world.ts'
 
 /** What is there now, for the journal. */
@@ -34,6 +35,25 @@ export async function differencesAfter(
   const before = lastDone<{ readonly picture?: Picture }>(journal, 'collect_metrics')?.picture ?? null
   const scene = await sceneOf(world, record.cluster, held)
   return differencesBetween(before, scene, ownOf(world, record, journal))
+}
+
+/**
+ * Undoes what the steps' own undoes could not know of: a request that arrived twice, or that was given up and done all the same,
+ * makes something after everything was undone. Only what the comparison found, and found to be the operation's own.
+ */
+export async function mendDifferences(
+  world: World,
+  cluster: string,
+  differences: readonly Difference[],
+): Promise<void> {
+  const own = (what: string) =>
+    differences.flatMap(one =>
+      one.ours && one.what === what && one.node !== null ? [{ name: one.id, node: one.node }] : [],
+    )
+  const serving = servingIds(world, cluster)
+  for (const { name } of own('fenced')) if (serving.has(name)) world.clusters.unfence(cluster, name)
+  for (const { name, node } of own('paused')) await world.reality.driver(node).resume(name)
+  await destroyAll(world, own('left_over'))
 }
 
 /** The nodes on which an operation's own things are, as far as its journal says. */

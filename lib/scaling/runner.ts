@@ -16,7 +16,7 @@ import { Journal } from './journal.ts'
 import { backoffMs, limits } from './limits.ts'
 import { type Decision, next, type RecipeShape, standing, turnedBack } from './next.ts'
 import { cancelStep, recoverStep, restoreStep, stuckStep } from './phase.ts'
-import { differencesAfter } from './restore.ts'
+import { differencesAfter, mendDifferences } from './restore.ts'
 import { type Recipe, type Step, StepContext } from './step.ts'
 import type { World } from './world.ts'
 
@@ -142,7 +142,12 @@ export class Run {
     const { clock, log } = this.#world
     try {
       await this.#journal.append(restoreStep, 'reverting', {})
-      const compare = () => differencesAfter(this.#world, this.record, this.entries)
+      const compare = async () => {
+        const found = await differencesAfter(this.#world, this.record, this.entries)
+        if (!found.some(difference => difference.ours)) return found
+        await mendDifferences(this.#world, this.record.cluster, found)
+        return differencesAfter(this.#world, this.record, this.entries)
+      }
       const differences = await within(clock, limits.revertMs, 'comparing', [this.#stopping.signal], compare)
       const mine = differences.filter(difference => difference.ours)
       if (mine.length > 0)

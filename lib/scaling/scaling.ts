@@ -3,6 +3,7 @@
  * unfinished one from where its journal stands. What an operation consists of is in `recipes.ts`; when one is wanted is not
  * known here, but for the repair of a cluster below its minimum.
  */
+import { randomBytes } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import type { Clusters } from '../cluster/clusters.ts'
 import { probeOnce } from '../cluster/prober.ts'

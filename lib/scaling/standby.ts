@@ -3,7 +3,6 @@
  * background, on one thing at a time, never in a cluster with an operation under way, and after a failure it lets a cluster be for
  * 5 s, 10 s … 5 min.
  */
-import { randomBytes, randomUUID } from 'node:crypto'
 import type { ClusterConfig, InstanceConfig } from '../config/config.ts'
 import { TidegateError, toTidegateError } from '../errors.ts'
 import type { HeldInstance, Owner } from '../hypervisor/driver.ts'
@@ -184,10 +183,10 @@ export class Standby {
   async #introduce(cluster: string, { name }: HeldInstance, node: string, signal: AbortSignal) {
     const identity = {
       instanceId: name,
-      incarnation: randomUUID(),
+      incarnation: Buffer.from(this.#world.random(16)).toString('base64url'),
       cluster,
       reason: 'created',
-      entropy: randomBytes(64).toString('base64'),
+      entropy: Buffer.from(this.#world.random(64)).toString('base64'),
       wallClockMs: this.#world.clock.now(),
     } as const
     await this.#world.reality.driver(node).identify(name, identity, signal)
@@ -229,7 +228,7 @@ export class Standby {
     this.#world.log.warn({ cluster, code }, `nothing stands ready yet: ${message}`)
   }
 
-  #newId = () => operationId(this.#world.clock.now(), randomBytes(5))
+  #newId = () => operationId(this.#world.clock.now(), this.#world.random(5))
 
   #owner(cluster: string, operation: string): Owner {
     return { installation: this.#world.installation, cluster, operation }

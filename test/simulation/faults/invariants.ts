@@ -51,7 +51,7 @@ export class Invariants {
 
   #written(batch: readonly Write[]): void {
     const before = this.#members.size
-    let by: string | null = null
+    let by = ''
     for (const write of batch) {
       if ('delete' in write) {
         if (write.delete === 'instance') this.#members.delete(write.id)
@@ -73,8 +73,11 @@ export class Invariants {
     const now = this.#members.size
     if (now > before) this.#must(now <= maxInstances + replaces, `${now} members, at most ${maxInstances}`)
     // Who asks for a replacement below the minimum is not refused, and has no fewer afterwards.
-    const least = Math.min(minInstances, (by && this.#atBegin.get(by)) ?? 0)
-    if (by && now < before) this.#must(now >= least, `${now} members, at least ${least}`)
+    const least = Math.min(minInstances, this.#atBegin.get(by) ?? 0)
+    // Whoever died meanwhile is nobody's doing.
+    if (by === '' && now < before)
+      for (const [id, members] of this.#atBegin) this.#atBegin.set(id, members - (before - now))
+    if (by !== '' && now < before) this.#must(now >= least, `${now} members, at least ${least}`)
   }
 
   #begun(record: OperationRecord): void {
