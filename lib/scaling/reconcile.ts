@@ -8,7 +8,7 @@ import { claimedNames } from './facts.ts'
 import { goldenOf, restedOn } from './golden.ts'
 import { limits } from './limits.ts'
 import { deadAmong, removeDead, resumePaused } from './membership.ts'
-import { ensureDeregistered, ensureRegistered } from './membership-change.ts'
+import { ensureDeregistered, ensureRegistered, servingIds } from './membership-change.ts'
 import { findOrphans } from './orphans.ts'
 import { parallel } from './parallel.ts'
 import { pooled } from './pool.ts'
@@ -67,7 +67,7 @@ export async function collectOrphans(
   return collected
 }
 
-/** Every name that somebody answers for: members, unfinished journals, golden snapshots, warm pools. */
+/** Every name that somebody answers for: members, whoever is in a table, unfinished journals, golden snapshots, warm pools. */
 async function claims(world: World): Promise<ReadonlySet<string>> {
   const claimed = new Set<string>()
   // Before the journals: who takes one out of a pool names it in its journal in the same transaction.
@@ -82,5 +82,7 @@ async function claims(world: World): Promise<ReadonlySet<string>> {
     const golden = await goldenOf(world, cluster)
     if (golden) claimed.add(golden.snapshot)
   }
+  // A table that still names it sends clients to its address, which somebody else may get when it is destroyed.
+  for (const cluster of world.clusters.ids()) for (const id of servingIds(world, cluster)) claimed.add(id)
   return claimed
 }

@@ -5,7 +5,7 @@ import { live } from './faults/simulation.ts'
 /** How many run here. The 10,000 of `docs/simulator.md` are run by `npm run simulate:faults`. */
 const seedsInTests = 300
 /** Seeds in which something was found once. */
-const regressions: readonly number[] = [121, 1030, 1268]
+const regressions: readonly number[] = [121, 1030, 1268, 2180]
 
 t.test(`${seedsInTests} lives`, async t => {
   const seen: Record<string, number> = { completed: 0, failed: 0, cancelled: 0 }
