@@ -68,9 +68,9 @@ const bootArguments = 'console=ttyS0 reboot=k panic=1 quiet i8042.noaux i8042.no
 const slotMib = 128
 const mib = 1024 * 1024
 
-/** Without its information lines, which would repeat every call in the log. */
+/** Errors only: it informs of every call, and warns of every port that a kernel looks for in vain. */
 export const commandArguments = (name: string): readonly string[] => [
-  ...['--api-sock', files.socket, '--id', name, '--level', 'Warning'],
+  ...['--api-sock', files.socket, '--id', name, '--level', 'Error'],
   ...['--http-api-max-payload-size', String(apiBodyBytesMax)],
 ]
 
