@@ -83,8 +83,16 @@ const perCluster: readonly Family[] = [
         histogram('tidegate_response_head_seconds', cluster, totals.head),
       ),
   ),
-  rowFamily('tidegate_request_bytes_total', 'Bytes from clients, after the heads.', 'bytesIn'),
-  rowFamily('tidegate_response_bytes_total', 'Bytes to clients, after the heads.', 'bytesOut'),
+  rowFamily(
+    'tidegate_request_bytes_total',
+    'Bytes of request bodies from clients, and of tunnels.',
+    'bytesIn',
+  ),
+  rowFamily(
+    'tidegate_response_bytes_total',
+    "Bytes of answers' bodies to clients, and of tunnels.",
+    'bytesOut',
+  ),
   rowFamily('tidegate_attempts_total', 'Times that a request was sent to a backend.', 'attempts'),
   rowFamily('tidegate_retries_total', 'Attempts after one that had failed.', 'retries'),
   rowFamily('tidegate_hedges_total', 'Attempts beside one that had not failed.', 'hedges'),

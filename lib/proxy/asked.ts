@@ -67,9 +67,9 @@ export class AskedFor implements Asked {
   outbound(): OutboundHead {
     if (this.#head !== null) return this.#head
     const { peer, secure, localPort, protocol } = this.#client
-    const httpVersionMinor = protocol === 'HTTP/1.0' ? 0 : 1
+    const version = versions[protocol]
     const { authority } = this.line
-    const hop = { peer, trusted: this.#trusted, secure, port: localPort, httpVersionMinor, authority }
+    const hop = { peer, trusted: this.#trusted, secure, port: localPort, version, authority }
     this.#head = this.#client.outbound(hop)
     return this.#head
   }
@@ -90,5 +90,6 @@ function affinityFields(affinity: AffinityConfig, client: ClientEnd): Record<str
   return parameter.from === 'header' ? { [parameter.name]: client.field(parameter.name) } : noFields
 }
 
+const versions = { 'HTTP/1.0': '1.0', 'HTTP/1.1': '1.1', 'HTTP/2': '2.0' } as const
 const isAddress = (text: string) => isIP(text) !== 0
 const noFields = {}

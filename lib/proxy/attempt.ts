@@ -35,6 +35,8 @@ export class Attempt implements ForwardEvents {
   readonly sentMs: number
   /** The attempt in its trace, if it is in one. */
   span: Span | null = null
+  /** It was given up before its connection stood. */
+  neverConnected = false
   readonly #owner: AttemptOwner
   readonly #turns: { now(): number }
   #call: ForwardCall | null = null
@@ -72,6 +74,7 @@ export class Attempt implements ForwardEvents {
   giveUp(outcome: MemberOutcome = 'aborted'): void {
     if (this.#over) return
     this.#over = true
+    this.neverConnected = this.#call?.connecting ?? false
     this.#call?.abort()
     this.#endSpan(null)
     this.#leave(outcome)

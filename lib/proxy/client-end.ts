@@ -7,7 +7,7 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import type { Readable, Writable } from 'node:stream'
 import type { Member } from '../cluster/member.ts'
 import type { ErrorCode } from '../errors.ts'
-import type { Hop, InboundExtras } from './headers.ts'
+import type { Hop, HttpVersion, InboundExtras } from './headers.ts'
 import type { Refusal, Screened } from './screen.ts'
 import type { Tunnel } from './tunnel.ts'
 
@@ -45,6 +45,8 @@ export interface RequestBody {
 export interface AnswerHead {
   readonly status: number
   readonly message: string
+  /** What the backend speaks, for `Via`. Left out: HTTP/1.1. */
+  readonly version?: HttpVersion
   /** True: the head is the whole answer, said so by its protocol (HTTP/2). */
   readonly ended?: boolean
   /** Name and value in turns. */
@@ -69,7 +71,7 @@ export interface ClientEnd {
   readonly secure: boolean
   /** As `TLSv1.3`; null: plain text. */
   readonly tlsVersion: string | null
-  /** Of this request and its answer, after the heads; as far as the protocol lets us see them. */
+  /** Of the bodies of this request and its answer: read, and given to be sent. */
   readonly bytesIn: number
   readonly bytesOut: number
   /** The address that the connection came from, or that a trusted PROXY header named; plain. */

@@ -72,7 +72,9 @@ export class Entrance {
     const { tls } = config
     // Never plain text where TLS was meant.
     assert(!tls || deps.tls, 'a listener with TLS needs its certificates')
-    this.#terminator = tls ? createTlsTerminator(tls, deps.tls!.listener(tls), deps.context.log) : null
+    const { log, clock, observer } = deps.context
+    const failed = () => observer.counters.fact('tlsFailed', 1)
+    this.#terminator = tls ? createTlsTerminator(tls, deps.tls!.listener(tls), { log, clock, failed }) : null
   }
 
   /** Connections that have not arrived yet. */

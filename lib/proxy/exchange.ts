@@ -387,6 +387,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     if (this.#over) return
     this.#over = true
     this.#giveUp()
+    if (this.#told.phase === 'head' && this.#attempts.current?.neverConnected) this.#told.phase = 'connect'
     this.#places.leave()
     this.#context.exchanges.remove(this)
     if (this.#told.phase !== 'tunnel') this.#told.over(this.#client, this.#wasCut ? 'proxy' : null)

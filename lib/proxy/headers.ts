@@ -12,12 +12,15 @@ export interface Hop {
   readonly secure: boolean
   /** Our port on this connection. */
   readonly port: number
-  readonly httpVersionMinor: number
+  /** The protocol of the request as it came, for `Via`. */
+  readonly version: HttpVersion
   /** The authority the request was routed by. */
   readonly authority: string
   /** Who the client is by its certificate, for the backend; null: nobody; left out: clients are not asked for one. */
   readonly clientCertificate?: string | null
 }
+
+export type HttpVersion = '1.0' | '1.1' | '2.0'
 
 export type Framing = 'none' | 'length' | 'chunked' | 'upgrade'
 
@@ -37,7 +40,7 @@ export function outboundHeaders(
     out[name] = received[name]
   }
   if (received.te !== undefined && /(?:^|[,\s])trailers(?:$|[,;\s])/i.test(String(received.te)))
-    out.te = 'trailers'
+    passTrailers(out, framing)
   if (hop.authority !== '') out.host = hop.authority
   if (framing === 'chunked') out['transfer-encoding'] = 'chunked'
   else if (framing === 'upgrade') {
@@ -45,6 +48,13 @@ export function outboundHeaders(
     out.upgrade = 'websocket'
   }
   return out
+}
+
+/** A `TE` is between two neighbours and says so (RFC 9110 §10.1.4); an upgrade has no trailers. */
+function passTrailers(out: OutgoingHttpHeaders, framing: Framing): void {
+  if (framing === 'upgrade') return
+  out.te = 'trailers'
+  out.connection = 'TE'
 }
 
 export interface InboundExtras {
@@ -55,7 +65,11 @@ export interface InboundExtras {
 }
 
 /** The head for the client, name and value in turns, as the backend wrote them: order, case and repetition are kept. */
-export function inboundHeaders(rawHeaders: readonly string[], extras: InboundExtras): string[] {
+export function inboundHeaders(
+  rawHeaders: readonly string[],
+  extras: InboundExtras,
+  version: HttpVersion = '1.1',
+): string[] {
   const nominated = connectionOptions(rawValue(rawHeaders, 'connection'))
   const out: string[] = []
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
@@ -66,7 +80,7 @@ export function inboundHeaders(rawHeaders: readonly string[], extras: InboundExt
     if (key.startsWith('x-tidegate-')) continue
     out.push(name, rawHeaders[i + 1]!)
   }
-  out.push('Via', '1.1 tidegate')
+  out.push('Via', `${version} tidegate`)
   if (extras.setCookie !== null) out.push('Set-Cookie', extras.setCookie)
   if (extras.backend !== null) out.push('X-Tidegate-Backend', extras.backend)
   return out
@@ -183,7 +197,7 @@ const oddSigns = /[^a-z0-9-]/g
 export function forwardingFields(received: IncomingHttpHeaders, hop: Hop): OutgoingHttpHeaders {
   const proto = hop.secure ? 'https' : 'http'
   const host = hop.authority === '' ? '' : `;host=${forwardedValue(hop.authority)}`
-  const via = hop.httpVersionMinor === 1 ? '1.1 tidegate' : '1.0 tidegate'
+  const via = `${hop.version} tidegate`
   const out: OutgoingHttpHeaders = {
     host: undefined,
     via: received.via === undefined ? via : `${received.via}, ${via}`,
@@ -193,7 +207,11 @@ export function forwardingFields(received: IncomingHttpHeaders, hop: Hop): Outgo
     'x-forwarded-proto': proto,
     'x-forwarded-port': String(hop.port),
   }
-  if (hop.authority === '') delete out.host
+  // An empty name is none.
+  if (hop.authority === '') {
+    delete out.host
+    delete out['x-forwarded-host']
+  }
   if (!hop.trusted) return withCertificate(out, hop)
   const earlier = received['x-forwarded-for']
   if (received.forwarded !== undefined) out.forwarded = `${received.forwarded}, ${out.forwarded}`

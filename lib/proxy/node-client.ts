@@ -35,7 +35,9 @@ export class NodeClient implements ClientEnd {
   readonly method: string
   readonly line: Screened | Refusal
   readonly upgrade: boolean
-  readonly body: RequestBody | null
+  readonly body: StreamBody | null
+  #answer: StreamAnswer | null = null
+  #refusedBytes = 0
   readonly #options: NodeClientOptions
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
@@ -61,13 +63,12 @@ export class NodeClient implements ClientEnd {
     return this.secure ? (this.#request.socket as TLSSocket).getProtocol() : null
   }
 
-  /** As announced: what passes is not counted here. */
   get bytesIn(): number {
-    return Math.max(0, this.body?.length ?? 0)
+    return this.body?.bytes ?? 0
   }
 
   get bytesOut(): number {
-    return Math.max(0, Number(this.#response.getHeader('content-length') ?? 0))
+    return this.#answer?.bytes ?? this.#refusedBytes
   }
 
   get bodyComplete(): boolean {
@@ -102,7 +103,7 @@ export class NodeClient implements ClientEnd {
   sendInformation(head: AnswerHead): void {
     if (this.answered || this.protocol === 'HTTP/1.0' || this.upgrade) return
     try {
-      this.#response.writeInformation(head.status, inboundHeaders(head.fields(), noExtras))
+      this.#response.writeInformation(head.status, inboundHeaders(head.fields(), noExtras, head.version))
     } catch {
       // An interim answer may always be left out.
     }
@@ -111,9 +112,10 @@ export class NodeClient implements ClientEnd {
   sendHead(head: AnswerHead, extras: InboundExtras, close: boolean): AnswerBody {
     const response = this.#response
     if (close) response.shouldKeepAlive = false
-    response.writeHead(head.status, head.message, inboundHeaders(head.fields(), extras))
+    response.writeHead(head.status, head.message, inboundHeaders(head.fields(), extras, head.version))
     sendSoon(response)
-    return new StreamAnswer(response)
+    this.#answer = new StreamAnswer(response)
+    return this.#answer
   }
 
   finish(trailers: readonly string[]): void {
@@ -130,7 +132,7 @@ export class NodeClient implements ClientEnd {
   ): void {
     const { clock } = this.#options
     if (close) this.#response.shouldKeepAlive = false
-    reply(this.#request, this.#response, code, { reason, clock, headers })
+    this.#refusedBytes = reply(this.#request, this.#response, code, { reason, clock, headers })
   }
 
   break(): void {
@@ -173,6 +175,8 @@ export function switchingHead(fields: readonly string[]): string {
 /** A body that is a stream already. */
 export class StreamBody implements RequestBody {
   readonly length: number
+  /** Of the body that were read. */
+  bytes = 0
   readonly #stream: Readable & { readonly rawTrailers: readonly string[] }
 
   constructor(stream: Readable & { readonly rawTrailers: readonly string[] }, length: number) {
@@ -181,11 +185,15 @@ export class StreamBody implements RequestBody {
   }
 
   stream(): Readable & { readonly rawTrailers: readonly string[] } {
+    // Who asks for it begins to read it at once, so that nothing is lost to this listener.
+    this.#stream.on('data', (bytes: Buffer) => {
+      this.bytes += bytes.length
+    })
     return this.#stream
   }
 
   start(sink: BodySink): void {
-    const stream = this.#stream
+    const stream = this.stream()
     stream.on('data', (bytes: Buffer) => {
       if (!sink.write(bytes)) stream.pause()
     })
@@ -199,10 +207,18 @@ export class StreamBody implements RequestBody {
 
 /** An answer's body that goes to a stream. */
 export class StreamAnswer implements AnswerBody {
+  /** Of the body that were written. */
+  bytes = 0
   readonly #stream: Writable
 
   constructor(stream: Writable) {
     this.#stream = stream
+    // Counted where they pass: a stream between would be another buffer.
+    const write = stream.write.bind(stream) as Writable['write']
+    stream.write = ((bytes: Buffer) => {
+      this.bytes += bytes.length
+      return write(bytes)
+    }) as Writable['write']
   }
 
   stream(): Writable {

@@ -32,13 +32,16 @@ export interface ReplyOptions {
   readonly headers: readonly (readonly [string, string])[]
 }
 
-/** Answers `request` with the error `code`. If its body is not read to the end, the connection closes after it. */
+/**
+ * Answers `request` with the error `code`. If its body is not read to the end, the connection closes after it. Returns the bytes of
+ * the answer's body.
+ */
 export function reply(
   request: IncomingMessage,
   response: ServerResponse,
   code: ErrorCode,
   options: ReplyOptions,
-): void {
+): number {
   const { status, contentType, body } = render(code, request.headers.accept, options.reason)
   const unread = !request.complete && hasBody(request)
   const bytes = Buffer.from(body)
@@ -54,9 +57,10 @@ export function reply(
   if (status === 503) head.push('Retry-After', '1')
   if (unread) response.shouldKeepAlive = false
   response.writeHead(status, head)
+  const sent = request.method === 'HEAD' ? 0 : bytes.length
   if (!unread) {
     response.end(bytes)
-    return
+    return sent
   }
   // The answer is whole already; the end of the connection waits, or a reset could overtake it (RFC 9112 §9.6).
   response.write(bytes)
@@ -68,6 +72,7 @@ export function reply(
   request.once('end', end)
   response.once('close', cancel)
   request.resume()
+  return sent
 }
 
 /** Answers on a bare socket, where there is no request to answer to, and closes it. */

@@ -49,6 +49,8 @@ export interface ForwardEvents {
 }
 
 export interface ForwardCall {
+  /** It waits for a connection, or for one to be made. */
+  readonly connecting: boolean
   /** Gives up: the backend connection is destroyed. Harmless when it is over. */
   abort(): void
 }

@@ -57,6 +57,10 @@ export class EngineCall implements ForwardCall, Timed {
     return this
   }
 
+  get connecting(): boolean {
+    return this.phase === 'connect'
+  }
+
   abort(): void {
     if (!this.finish()) return
     this.upstream?.destroy()
@@ -171,7 +175,9 @@ export class EngineCall implements ForwardCall, Timed {
     try {
       if (status >= 200) {
         const message = response.statusMessage ?? ''
-        return this.events.response({ status, message, fields: () => response.rawHeaders }).stream()
+        const version = response.httpVersion === '1.0' ? '1.0' : '1.1'
+        const head = { status, message, version, fields: () => response.rawHeaders } as const
+        return this.events.response(head).stream()
       }
     } catch {
       // As below.

@@ -10,7 +10,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../clock.ts'
 import type { Member } from '../../cluster/member.ts'
 import type { ErrorCode } from '../../errors.ts'
-import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead, RequestBody } from '../client-end.ts'
+import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead } from '../client-end.ts'
 import type { Deadlines, Timed } from '../deadlines.ts'
 import type { Arrival } from '../entrance.ts'
 import { type Hop, type InboundExtras, inboundHeaders, outboundHeaders, trailerFields } from '../headers.ts'
@@ -38,7 +38,9 @@ export class H2Client implements ClientEnd, Timed {
   readonly method: string
   readonly line: Screened
   readonly upgrade: boolean
-  readonly body: RequestBody | null
+  readonly body: StreamBody | null
+  #answer: StreamAnswer | null = null
+  #refusedBytes = 0
   deadlineMs = Number.POSITIVE_INFINITY
   readonly #stream: ServerHttp2Stream
   readonly #request: H2Request
@@ -70,13 +72,12 @@ export class H2Client implements ClientEnd, Timed {
     return this.secure && 'getProtocol' in socket ? (socket as TLSSocket).getProtocol() : null
   }
 
-  /** As announced: what passes is not counted here. */
   get bytesIn(): number {
-    return Math.max(0, this.body?.length ?? 0)
+    return this.body?.bytes ?? 0
   }
 
   get bytesOut(): number {
-    return Math.max(0, Number(this.#stream.sentHeaders?.['content-length'] ?? 0))
+    return this.#answer?.bytes ?? this.#refusedBytes
   }
 
   get bodyComplete(): boolean {
@@ -111,7 +112,7 @@ export class H2Client implements ClientEnd, Timed {
   sendInformation(head: AnswerHead): void {
     if (this.answered || this.upgrade) return
     try {
-      const fields = inboundHeaders(head.fields(), noExtras)
+      const fields = inboundHeaders(head.fields(), noExtras, head.version)
       this.#stream.additionalHeaders({ ...asObject(fields), ':status': head.status })
     } catch {
       // An interim answer may always be left out.
@@ -119,7 +120,7 @@ export class H2Client implements ClientEnd, Timed {
   }
 
   sendHead(head: AnswerHead, extras: InboundExtras, _close: boolean): AnswerBody {
-    const fields = lowerNames(inboundHeaders(head.fields(), extras))
+    const fields = lowerNames(inboundHeaders(head.fields(), extras, head.version))
     // An answer of a head alone stays one: gRPC says its status in it.
     const empty = head.ended === true || this.method === 'HEAD' || head.status === 204 || head.status === 304
     // Also where there are none: without it node ends the stream in good order before it resets it, and half an answer looks whole.
@@ -128,7 +129,8 @@ export class H2Client implements ClientEnd, Timed {
       endStream: empty,
       waitForTrailers: this.#takesTrailers,
     })
-    return new StreamAnswer(this.#stream)
+    this.#answer = new StreamAnswer(this.#stream)
+    return this.#answer
   }
 
   finish(trailers: readonly string[]): void {
@@ -150,7 +152,12 @@ export class H2Client implements ClientEnd, Timed {
   ): void {
     if (this.answered) return this.break()
     const toHead = this.method === 'HEAD'
-    writeRefusal(this.#stream, code, { reason, accept: this.field('accept'), toHead, fields })
+    this.#refusedBytes = writeRefusal(this.#stream, code, {
+      reason,
+      accept: this.field('accept'),
+      toHead,
+      fields,
+    })
     this.#end()
   }
 
@@ -164,7 +171,7 @@ export class H2Client implements ClientEnd, Timed {
   }
 
   switch(tunnel: Tunnel, head: AnswerHead, extras: InboundExtras): void {
-    const fields = inboundHeaders(head.fields(), extras)
+    const fields = inboundHeaders(head.fields(), extras, head.version)
     const early = this.#waiting!.release()
     const accept = takeField(fields, 'sec-websocket-accept')
     const agreed = !this.answered && accept === acceptOf(this.#webSocketKey) && this.#agree(fields)

@@ -12,15 +12,19 @@ export interface RefusalOptions {
   readonly fields: readonly (readonly [string, string])[]
 }
 
-/** Sends head and body; `endStream` is the caller's. Harmless when nobody is there any more. */
-export function writeRefusal(stream: ServerHttp2Stream, code: ErrorCode, options: RefusalOptions): void {
+/**
+ * Sends head and body, and returns the bytes of the body; `endStream` is the caller's. Harmless when nobody is there any more.
+ */
+export function writeRefusal(stream: ServerHttp2Stream, code: ErrorCode, options: RefusalOptions): number {
   const { status, contentType, body } = render(code, options.accept, options.reason)
   const head = [':status', String(status), 'content-type', contentType]
   head.push('content-length', String(Buffer.byteLength(body)), 'cache-control', 'no-store')
   for (const [name, value] of options.fields) head.push(name.toLowerCase(), value)
   if (status === 503) head.push('retry-after', '1')
   stream.respond(head, { endStream: options.toHead })
-  if (!options.toHead) stream.write(body)
+  if (options.toHead) return 0
+  stream.write(body)
+  return Buffer.byteLength(body)
 }
 
 const ourResets = new WeakSet<ServerHttp2Stream>()

@@ -16,7 +16,7 @@ export class MessageWriter {
   /** Latin1, not sent yet. */
   #held = ''
   #framing: Framing = 'none'
-  /** Written after the heads, on the wire. */
+  /** Of the body that were written, without their framing. */
   bodyBytes = 0
   /** With `length`: bytes still to come. */
   #remaining = 0

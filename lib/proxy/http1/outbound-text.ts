@@ -28,11 +28,12 @@ export function outboundText(
 export function relayedText(head: RequestHead, forwarding: string, member: Member): string {
   const host = head.authority === '' ? `Host: ${hostOf(member)}\r\n` : ''
   let text = `${head.line}${host}${forwarding}${head.kept}`
-  if (head.takesTrailers) text += 'TE: trailers\r\n'
   if (head.webSocket) return `${text}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
+  const last = head.body === 'chunked' && isLastOnConnection(head.method, -1)
+  if (head.takesTrailers) text += `TE: trailers\r\nConnection: ${last ? 'close, TE' : 'TE'}\r\n`
+  else if (last) text += 'Connection: close\r\n'
   if (head.body === 'length') return `${text}Content-Length: ${head.length}\r\n\r\n`
-  if (head.body === 'chunked')
-    return `${text}${isLastOnConnection(head.method, -1) ? 'Connection: close\r\n' : ''}Transfer-Encoding: chunked\r\n\r\n`
+  if (head.body === 'chunked') return `${text}Transfer-Encoding: chunked\r\n\r\n`
   return head.length === 0 ? `${text}Content-Length: 0\r\n\r\n` : `${text}\r\n`
 }
 
@@ -60,7 +61,7 @@ export class ForwardingLines {
   #text = ''
 
   of(head: RequestHead, hop: Hop): string {
-    if (head.forwarded || hop.trusted || hop.httpVersionMinor === 0) return linesOf(head, hop)
+    if (head.forwarded || hop.trusted || hop.version === '1.0') return linesOf(head, hop)
     if (this.#text === '' || this.#authority !== hop.authority) {
       this.#authority = hop.authority
       // One flat piece: what is joined of many would be joined anew for every request.

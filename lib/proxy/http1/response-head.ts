@@ -19,6 +19,7 @@ export class ResponseHead {
   framing: AnswerFraming = 'none'
   /** The Content-Length, or -1; an answer to HEAD has one and no body. */
   length = -1
+  version: '1.0' | '1.1' = '1.1'
   /** The backend's connection may carry another exchange. */
   keepAlive = true
   /** What it switches to (lower case), with status 101. */
@@ -70,6 +71,7 @@ export function parseResponseHead(text: string, toHead: boolean): ResponseHead |
   const head = new ResponseHead()
   head.status = status
   head.message = message
+  if (minor === 0) head.version = '1.0'
   // As it came, if that is what we would write: then it is one piece with the lines that follow it.
   const same = minor === 1 && lineEnd > 12
   if (!same) head.start = `HTTP/1.1 ${status} ${message}\r\n`

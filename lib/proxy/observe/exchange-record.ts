@@ -29,7 +29,7 @@ export class ExchangeRecord {
   referer: string | null = null
   /** What the client was answered; 0: nothing. */
   status = 0
-  /** Bytes after the heads, as on the wire. Of a tunnel: after the 101. */
+  /** Of the bodies that passed, without framing. Of a tunnel: after the 101. */
   bytesIn = 0
   bytesOut = 0
   /** Null: it was refused before it was routed. */

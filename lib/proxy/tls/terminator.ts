@@ -3,13 +3,15 @@
  * a PROXY header may have to be read first, and all protocols of a listener share its one port.
  *
  *   accept ──► handshake ──► secured
- *                  └── failed, or too slow: the connection is closed, and the log knows why
+ *                  └── failed, or too slow: the connection is closed, counted, and the log says why: the first at once, others
+ *                      with how many they were, once in a while
  *
  * New certificates are used by connections that come after them. Those under way keep what they began with.
  */
 import { constants, createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { createSecureContext, createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
+import type { Clock } from '../../clock.ts'
 import type { ListenerTlsConfig } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
 import type { ListenerMaterial } from './holder.ts'
@@ -32,6 +34,38 @@ export interface TlsTerminator {
   close(): void
 }
 
+export interface TerminatorDeps {
+  readonly log: Log
+  readonly clock: Clock
+  /** Called for each handshake that did not end well. */
+  readonly failed: () => void
+}
+
+/** Anybody can fail as often as they like: the log hears of it this often. */
+const failureLogMs = 10_000
+
+class FailureLog {
+  readonly #log: Log
+  readonly #clock: Clock
+  #count = 0
+  #toldAt = Number.NEGATIVE_INFINITY
+
+  constructor(log: Log, clock: Clock) {
+    this.#log = log
+    this.#clock = clock
+  }
+
+  note(peer: string, code: string): void {
+    this.#log.debug({ peer, code }, 'a TLS handshake failed')
+    this.#count++
+    const nowMs = this.#clock.monotonic()
+    if (nowMs - this.#toldAt < failureLogMs) return
+    this.#log.info({ failed: this.#count, peer, code }, 'TLS handshakes failed; this is the last of them')
+    this.#toldAt = nowMs
+    this.#count = 0
+  }
+}
+
 interface Pending {
   readonly socket: Socket
   readonly secured: (socket: TLSSocket) => void
@@ -41,8 +75,9 @@ interface Pending {
 export function createTlsTerminator(
   config: ListenerTlsConfig,
   { material, ticketKeys }: ListenerMaterial,
-  log: Log,
+  { log, clock, failed }: TerminatorDeps,
 ): TlsTerminator {
+  const failures = new FailureLog(log, clock)
   const pending = new Map<string, Pending>()
   let names = nameIndex(config, material)
   const server = createServer({
@@ -65,7 +100,8 @@ export function createTlsTerminator(
     entry.secured(socket)
   })
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    log.debug({ peer: socket.remoteAddress, code: error.code ?? error.message }, 'a TLS handshake failed')
+    failed()
+    failures.note(socket.remoteAddress ?? '', error.code ?? error.message)
     socket.destroy()
   })
   return {

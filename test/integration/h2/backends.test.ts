@@ -112,6 +112,7 @@ for (const engine of ['relay', 'http-proxy-3'] as const) {
     )
     t.match(got, /^HTTP\/1\.1 200 OK\r\n/)
     t.match(got, /^x-a: 1\r\nx-a: 2\r\n/m)
+    t.match(got, /^via: 2\.0 tidegate\r$/im)
     t.match(got, /\r\nx-sum: 0\r\n\r\n$/, 'trailers come back')
     const { headers, names } = JSON.parse(/\{.*\}/.exec(got)![0])
     t.match(headers, {

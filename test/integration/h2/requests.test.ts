@@ -103,6 +103,8 @@ t.test('a request becomes the same request in HTTP/1.1', async t => {
   t.match(received, /^x-list: 1, 2\r$/im)
   t.match(received, /^x-forwarded-for: 127\.0\.0\.1\r$/im)
   t.match(received, /^te: trailers\r$/im)
+  t.match(received, /^connection: TE\r$/im)
+  t.match(received, /^via: 2\.0 tidegate\r$/im)
   t.notMatch(received, /6\.6\.6\.6|^:/m)
 })
 
@@ -153,6 +155,12 @@ t.test('bodies of every size and kind, trailers both ways, interim answers, and 
       headers: { 'x-framing': 'chunked' },
     })
   }
+  await until(() => front.records.length === 8, 'what is told of them')
+  const sizes = [0, 1, 70_000, 3_000_000].flatMap(size => [size, size])
+  t.strictSame(
+    front.records.map(({ bytesIn, bytesOut }) => [bytesIn, bytesOut]),
+    sizes.map(size => [size, 2]),
+  )
   t.match(await send('x', {}, null), { hints: [103, '</a.css>; rel=preload'] })
   const patient = await send('hello', { expect: '100-continue', 'content-length': 5 }, null)
   t.match(patient, { status: 200, trailers: { 'x-sum': '5 -' }, hints: [100, undefined, 103] })

@@ -234,6 +234,7 @@ t.test(
     t.match(await failure({ ALPNProtocols: ['h3'] }), /NO_APPLICATION_PROTOCOL/)
     const slow = await rawClient(front.port, '\x16\x03\x01')
     t.equal(await slow.waitClosed(), '')
+    t.match(front.facts(), { tlsFailed: 4, tlsFull: 0, tlsResumed: 0 })
     t.equal(backend.received(), '')
     t.equal(front.context.exchanges.size, 0)
   },

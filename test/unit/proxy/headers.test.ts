@@ -14,7 +14,7 @@ const hop: Hop = {
   trusted: false,
   secure: false,
   port: 8080,
-  httpVersionMinor: 1,
+  version: '1.1',
   authority: 'shop.example',
 }
 
@@ -46,6 +46,7 @@ t.test('outbound: hop-by-hop and nominated fields go, the rest stays as it is', 
     'set-cookie': ['a', 'b'],
     cookie: 'a=1; b=2',
     te: 'trailers',
+    connection: 'TE',
     host: 'shop.example',
     via: '1.1 tidegate',
     forwarded: 'for=192.0.2.7;proto=http;host=shop.example',
@@ -127,10 +128,11 @@ t.test('Forwarded quotes what is no token (RFC 7239 §4, §6)', async t => {
   )
   t.equal(out.forwarded, 'for="[2001:db8::1]";proto=https;host="[::1]:8080"')
   t.equal(out['x-forwarded-for'], '2001:db8::1')
-  const none = outboundHeaders({}, { ...hop, authority: '', httpVersionMinor: 0 }, 'none')
+  const none = outboundHeaders({}, { ...hop, authority: '', version: '1.0' }, 'none')
   t.equal(none.forwarded, 'for=192.0.2.7;proto=http')
   t.equal(none.via, '1.0 tidegate')
   t.notOk('host' in none)
+  t.notOk('x-forwarded-host' in none)
 })
 
 t.test('inbound: order, case and repetition stay; what is not for the client goes', async t => {
@@ -167,6 +169,7 @@ t.test('inbound: order, case and repetition stay; what is not for the client goe
     'b1',
   ])
   t.same(inboundHeaders([], { setCookie: null, backend: null }), ['Via', '1.1 tidegate'])
+  t.same(inboundHeaders([], { setCookie: null, backend: null }, '2.0'), ['Via', '2.0 tidegate'])
 })
 
 t.test('trailers: nothing that frames, routes or authenticates', async t => {

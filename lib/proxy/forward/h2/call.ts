@@ -62,6 +62,10 @@ export class H2Call implements ForwardCall, StreamSeeker, Timed {
     return this.request.fresh
   }
 
+  get connecting(): boolean {
+    return this.phase === 'connect'
+  }
+
   get connectMs(): number {
     return this.request.timeouts.connectMs
   }

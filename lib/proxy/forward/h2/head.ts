@@ -48,7 +48,13 @@ function staysBehind(name: string): boolean {
 
 /** `ended`: the head is the whole answer. */
 export function answerHead(status: number, rawHeaders: readonly string[], ended: boolean): AnswerHead {
-  return { status, message: STATUS_CODES[status] ?? '', ended, fields: () => plainFields(rawHeaders) }
+  return {
+    status,
+    message: STATUS_CODES[status] ?? '',
+    version: '2.0',
+    ended,
+    fields: () => plainFields(rawHeaders),
+  }
 }
 
 /** Name and value in turns, without pseudo-header fields. */

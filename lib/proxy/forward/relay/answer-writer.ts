@@ -45,6 +45,12 @@ export class AnswerWriter implements AnswerBody {
     return this.#framing === 'close'
   }
 
+  /** Another request: nothing of its answer has been written. */
+  next(): void {
+    this.reset()
+    this.#writer.bodyBytes = 0
+  }
+
   reset(): void {
     this.begun = false
     this.#room = null
@@ -74,12 +80,12 @@ export class AnswerWriter implements AnswerBody {
     if (head instanceof ResponseHead) {
       length = head.length
       framing = head.framing === 'close' ? 'chunked' : head.framing
-      text = `${head.start}Via: 1.1 tidegate\r\n`
+      text = head.start + (head.version === '1.0' ? 'Via: 1.0 tidegate\r\n' : 'Via: 1.1 tidegate\r\n')
       if (extras.setCookie !== null) text += `Set-Cookie: ${extras.setCookie}\r\n`
       if (extras.backend !== null) text += `X-Tidegate-Backend: ${extras.backend}\r\n`
     } else {
       if (unsayable.test(head.message)) throw new TypeError('a status line that cannot be sent')
-      const fields = inboundHeaders(head.fields(), extras)
+      const fields = inboundHeaders(head.fields(), extras, head.version)
       length = takeLength(fields)
       framing = framingOf(head.status, length, manner.toHead)
       text = `HTTP/1.1 ${head.status} ${head.message}\r\n${lines(fields)}`
@@ -109,6 +115,7 @@ export class AnswerWriter implements AnswerBody {
     },
   ): void {
     const { status, contentType, body } = render(code, accept, reason)
+    this.#writer.bodyBytes = manner.toHead ? 0 : Buffer.byteLength(body)
     this.begun = true
     this.keepAlive = manner.keepAlive
     let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: ${contentType}\r\n`

@@ -55,6 +55,10 @@ export class RelayCall implements ForwardCall, BodySink {
     return this.#request.fresh || this.#tunnel !== null
   }
 
+  get connecting(): boolean {
+    return this.#phase === 'waiting' || this.#phase === 'connect'
+  }
+
   get over(): boolean {
     return this.#phase === 'over'
   }

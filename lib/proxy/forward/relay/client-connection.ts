@@ -298,7 +298,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   #begin(head: RequestHead): void {
     this.#head = head
-    this.#answer.reset()
+    this.#answer.next()
     const waitMs = this.#halfClosed === null ? Number.POSITIVE_INFINITY : halfClosedMs
     this.deadlineMs = this.#listener.deadlines.in(waitMs)
     this.#body.begin(head)

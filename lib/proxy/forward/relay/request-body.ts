@@ -24,7 +24,7 @@ export interface BodyOwner {
 
 export class ConnectionBody implements RequestBody, ChunkSink {
   complete = true
-  /** Read so far, on the wire. */
+  /** Of the body that were read, without their framing. */
   bytes = 0
   length = -1
   readonly #socket: Socket
@@ -73,7 +73,6 @@ export class ConnectionBody implements RequestBody, ChunkSink {
   }
 
   feed(bytes: Buffer): void {
-    this.bytes += bytes.length
     if (this.#chunked) return this.#feedChunks(bytes)
     const end = Math.min(bytes.length, this.#remaining)
     this.#remaining -= end
@@ -82,6 +81,7 @@ export class ConnectionBody implements RequestBody, ChunkSink {
   }
 
   onBody(bytes: Buffer): void {
+    this.bytes += bytes.length
     if (!this.#sink!.write(bytes)) this.#socket.pause()
   }
 

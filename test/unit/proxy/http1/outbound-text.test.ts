@@ -24,7 +24,7 @@ const hop = (of: RequestHead, over: Partial<Hop> = {}): Hop => ({
   trusted: false,
   secure: false,
   port: 8080,
-  httpVersionMinor: of.httpVersionMinor,
+  version: of.httpVersionMinor === 0 ? '1.0' : '1.1',
   authority: of.authority,
   ...over,
 })
@@ -47,11 +47,15 @@ t.test('a relayed head: one Host, one framing, the rest as it came', async t => 
     ],
     [
       head('POST / HTTP/1.1', 'Host: x', 'Transfer-Encoding: CHUNKED', 'TE: gzip, trailers', 'Trailer: A'),
-      'POST / HTTP/1.1\r\nHost: x\r\nF: f\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n',
+      'POST / HTTP/1.1\r\nHost: x\r\nF: f\r\nTE: trailers\r\nConnection: TE\r\nTransfer-Encoding: chunked\r\n\r\n',
     ],
     [
       head('DELETE / HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked', 'Connection: keep-alive, upgrade'),
       'DELETE / HTTP/1.1\r\nHost: x\r\nF: f\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n',
+    ],
+    [
+      head('DELETE / HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked', 'TE: trailers'),
+      'DELETE / HTTP/1.1\r\nHost: x\r\nF: f\r\nTE: trailers\r\nConnection: close, TE\r\nTransfer-Encoding: chunked\r\n\r\n',
     ],
     [
       head('DELETE / HTTP/1.1', 'Host: x', 'Content-Length: 5'),
