@@ -1,11 +1,23 @@
 /** The keys that say who gets a client: of routes, of backends, and how a cluster balances. @pure */
 import { strict, z } from '../schema.ts'
-import type { BalanceKind, RouteConfig, StaticBackendConfig, TimeoutsConfig } from './config.ts'
-import { address, backendId, choice, dnsId, duration, ratio, routeHost, routePath, whole } from './fields.ts'
+import type { BalanceKind, MirrorConfig, RouteConfig, StaticBackendConfig, TimeoutsConfig } from './config.ts'
+import {
+  address,
+  backendId,
+  choice,
+  dnsId,
+  duration,
+  ratio,
+  routeHost,
+  routePath,
+  sizeOrNone,
+  whole,
+} from './fields.ts'
 
 const minuteMs = 60_000
 const hourMs = 3_600_000
 const splitMax = 20
+const mirroredBodyBytesMax = 4 * 1024 * 1024
 const percent = () => ratio(0, 100)
 
 /** Bounds and defaults, of a cluster and of a route. */
@@ -45,6 +57,18 @@ const routeTimeouts = strict({
   }),
 )
 
+const mirror = strict({
+  cluster: dnsId(32),
+  percent: percent().prefault(100),
+  request_body: sizeOrNone(mirroredBodyBytesMax).prefault('64KiB'),
+}).transform(
+  ({ cluster, percent, request_body: requestBodyBytes }): MirrorConfig => ({
+    cluster,
+    percent,
+    requestBodyBytes,
+  }),
+)
+
 export const route = strict({
   host: routeHost().prefault('*'),
   path: routePath().prefault('/'),
@@ -53,13 +77,15 @@ export const route = strict({
     .array(strict({ cluster: dnsId(32), percent: percent() }))
     .max(splitMax)
     .optional(),
-  mirror: strict({ cluster: dnsId(32), percent: percent().prefault(100) }).optional(),
+  split_fallback: z.boolean().optional(),
+  mirror: mirror.optional(),
 }).transform(
-  ({ host, path, timeouts: own, split, mirror }): RouteConfig => ({
+  ({ host, path, timeouts: own, split, split_fallback: splitFallback, mirror }): RouteConfig => ({
     host,
     path,
     ...(own === undefined ? {} : { timeouts: own }),
     ...(split === undefined ? {} : { split }),
+    ...(splitFallback === undefined ? {} : { splitFallback }),
     ...(mirror === undefined ? {} : { mirror }),
   }),
 )

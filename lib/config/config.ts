@@ -128,8 +128,9 @@ export interface RouteConfig {
   readonly path: string
   /** Instead of the cluster's. */
   readonly timeouts?: Partial<TimeoutsConfig>
-  /** Parts of its clients that go to other clusters; the rest stays. */
+  /** Parts of its clients that go to other clusters; the rest stays. Who cannot serve may leave its requests to the others. */
   readonly split?: readonly SplitConfig[]
+  readonly splitFallback?: boolean
   /** Where copies of its requests go. */
   readonly mirror?: MirrorConfig
 }
@@ -142,8 +143,9 @@ export interface SplitConfig {
 
 export interface MirrorConfig {
   readonly cluster: string
-  /** Of the route's requests. */
+  /** Of the route's requests; those with a longer body (left out: with any) are not copied. */
   readonly percent: number
+  readonly requestBodyBytes?: number
 }
 
 export interface StaticBackendConfig {

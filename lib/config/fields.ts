@@ -19,6 +19,10 @@ export const duration = (minMs: number, maxMs: number) =>
 export const size = (minBytes: number, maxBytes: number) =>
   read(value => bounded(parseSize(value), value, minBytes, maxBytes, formatBytes))
 
+/** A bare `0` is none, whatever the unit would be. */
+export const sizeOrNone = (maxBytes: number) =>
+  z.preprocess(value => (value === 0 ? '0B' : value), size(0, maxBytes))
+
 export const address = (portMin: number) => read(value => parseAddress(value, portMin))
 
 /** One word of a set. `later` are the words that are promised and not built yet. */

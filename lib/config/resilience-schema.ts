@@ -11,7 +11,7 @@ import type {
   RetryCondition,
   TimeoutsConfig,
 } from './config.ts'
-import { choice, duration, ratio, read, size, whole } from './fields.ts'
+import { choice, duration, ratio, read, sizeOrNone, whole } from './fields.ts'
 
 const minuteMs = 60_000
 const hourMs = 3_600_000
@@ -29,10 +29,6 @@ const condition = () =>
     if (known !== undefined) return { ok: true, value: known }
     return { ok: false, message: `${show(value)} is not known here`, fix: `one of ${conditions.join(', ')}` }
   })
-
-/** A bare `0` is no limit, whatever the unit would be. */
-const sizeOrNone = (maxBytes: number) =>
-  z.preprocess(value => (value === 0 ? '0B' : value), size(0, maxBytes))
 
 export const retries = strict({
   attempts: whole(0, 10, 'attempts').prefault(2),

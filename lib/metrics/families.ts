@@ -97,6 +97,12 @@ const perCluster: readonly Family[] = [
   rowFamily('tidegate_retries_total', 'Attempts after one that had failed.', 'retries'),
   rowFamily('tidegate_hedges_total', 'Attempts beside one that had not failed.', 'hedges'),
   rowFamily('tidegate_mirrored_total', 'Copies of requests that were sent to another cluster.', 'mirrored'),
+  rowFamily('tidegate_mirrors_dropped_total', 'Copies that were to be sent and were not.', 'mirrorsDropped'),
+  rowFamily(
+    'tidegate_split_fallbacks_total',
+    'Requests that the cluster left to another one of its split.',
+    'splitFallbacks',
+  ),
   rowFamily('tidegate_tunnels_opened_total', 'Upgraded connections that were opened.', 'tunnelsOpened'),
   family('tidegate_instances', 'Instances of the cluster.', 'gauge', ({ clusters }) =>
     clusters.map(({ id, instances }) => ({ labels: { cluster: id }, value: instances })),

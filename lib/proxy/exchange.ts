@@ -12,14 +12,14 @@
  * `full`: there is room in the cluster, and none on a member that would do.
  */
 import type { Member } from '../cluster/member.ts'
-import type { WakeConfig } from '../config/config.ts'
 import { type ErrorCode, errorTable } from '../errors.ts'
 import { AskedFor } from './asked.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
 import { Attempts } from './attempts.ts'
 import type { AnswerBody, AnswerHead, ClientEnd, RequestBody } from './client-end.ts'
-import type { DataPlaneContext } from './exchanges.ts'
-import { othersServe, type Picked, type PickRequest, pick } from './pick.ts'
+import { type DataPlaneContext, extrasOf, type Fields } from './exchanges.ts'
+import type { Tee } from './mirror-body.ts'
+import { nobodyTried, othersServe, type Picked, type PickRequest, pick } from './pick.ts'
 import { Places } from './places.ts'
 import { refusedAtOnce } from './resilience/at-once.ts'
 import { bodyWithin } from './resilience/body-limit.ts'
@@ -29,11 +29,9 @@ import { afterAnswer, afterFailure, type Sending, timeoutsFor } from './resilien
 import { type Failure, neverSent, type RetryVerdict, retryPauseMs } from './retry.ts'
 import type { Listed } from './roster.ts'
 import type { MatchedRoute, RouteCluster } from './route-table.ts'
-import { chooseCluster, mirrorOf, partOf } from './split.ts'
+import { clusterFor, fallbackOf, mirrorOf } from './split.ts'
 import { Telling } from './telling.ts'
 import type { WakeClient } from './waking.ts'
-
-export type { DataPlaneContext } from './exchanges.ts'
 
 export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Listed, WakeClient {
   listedAt = -1
@@ -46,7 +44,9 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
   #route: MatchedRoute | null = null
   #cluster: RouteCluster | null = null
   #body: RequestBody | null = null
+  #tee: Tee | null = null
   #tried: Set<Member> | null = null
+  #passedOver: Set<string> | null = null
   #cancelPause: (() => void) | null = null
   #lastFailure: ErrorCode | null = null
   /** Something of the request may have reached a backend. */
@@ -104,12 +104,14 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     this.#asked = new AskedFor(this.#client, line, this.#context.trustedProxies)
     this.#told.asked(this.#client, this.#asked)
     if (!this.#match(this.#asked)) return this.#refuse('no_route', null)
+    this.#gate()
+  }
+
+  #gate(): void {
     const { guard } = this.#cluster!
-    const refused = refusedAtOnce(guard, this.#asked, this.#nowMs())
-    if (refused !== null) {
-      const close = refused.code === 'payload_too_large'
-      return this.#refuse(refused.code, null, close, refused.fields)
-    }
+    const refused = refusedAtOnce(guard, this.#asked!, this.#nowMs())
+    if (refused !== null)
+      return this.#refuse(refused.code, null, refused.code === 'payload_too_large', refused.fields)
     this.#body = bodyWithin(this.#client, guard.limits.requestBodyBytes, this)
     guard.budget?.note(this.#nowMs())
     this.#placed(this.#places.enter(guard.circuit, this))
@@ -118,7 +120,21 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
   #placed(place: 'entered' | 'waits' | CircuitRefusal): void {
     if (place === 'entered') this.#tryOrWait(false)
     else if (place === 'waits') this.#told.phase = 'queue'
-    else this.#refuse(place, null)
+    else if (!this.#fallsBack()) this.#refuse(place, null)
+  }
+
+  /** Another cluster of the split takes it, as if it had been chosen at first. */
+  #fallsBack(): boolean {
+    const route = this.#route!
+    this.#passedOver = new Set(this.#passedOver).add(this.#cluster!.id)
+    const request = this.#forPick(route.cluster)
+    const next = this.#sent ? null : fallbackOf(route, this.#passedOver, request, this.#context.random)
+    if (next === null) return false
+    this.#places.leave()
+    this.#told.passedOn(next, route.path)
+    this.#cluster = next
+    this.#gate()
+    return true
   }
 
   #match(asked: AskedFor): boolean {
@@ -126,17 +142,9 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     const route = this.#context.table().matchRoute(hostname, path)
     if (route === null) return false
     this.#route = route
-    this.#cluster = this.#clusterOf(route, asked)
+    this.#cluster = clusterFor(route, this.#cluster, asked, this.#context)
     this.#told.routed(this.#cluster, route.path)
     return true
-  }
-
-  #clusterOf(route: MatchedRoute, asked: AskedFor): RouteCluster {
-    const waitedFor = this.#cluster
-    // A place in one cluster is good for no other.
-    if (waitedFor !== null) return partOf(route, waitedFor.id) ?? waitedFor
-    if (route.split === null) return route.cluster
-    return chooseCluster(route, asked.forSplit(route.cluster.affinity, this.#nowMs()), this.#context.random)
   }
 
   /** A place is held for it (CircuitClient). The table that it came with may be an old one by now. */
@@ -167,7 +175,12 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     if (picked.member === null) {
       if (picked.full && !this.#sent) return false
       const { wake } = this.#cluster!.from
-      if (wake && !this.#sent && this.#lastFailure === null) return this.#waitForInstance(wake)
+      if (wake && !this.#sent && this.#lastFailure === null) {
+        this.#told.phase = 'queue'
+        this.#cancelPause = this.#context.waking.wait(this.#cluster!.id, wake, this)
+        return true
+      }
+      if (this.#fallsBack()) return true
       const last = this.#lastFailure
       this.#refuse(last ?? picked.code, last === null ? picked.reason : null)
       return true
@@ -182,19 +195,15 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
   /** What goes on beside the first try: a copy for a mirror, and the wait before a second one. */
   #beside(asked: PickRequest, attempt: Attempt): void {
     const { mirrors, random } = this.#context
-    const mirror = this.#route!.mirror === null ? null : mirrorOf(this.#route!, random)
-    if (mirror !== null && mirrors.send(mirror, this.#client, this.#asked!, asked)) this.#told.mirrored()
+    if (this.#route!.mirror !== null) {
+      const original = { client: this.#client, asked: this.#asked!, request: asked, body: this.#body }
+      this.#tee = mirrors.copy(mirrorOf(this.#route!, random), original, sent => this.#told.mirrored(sent))
+      this.#body = this.#tee ?? this.#body
+    }
     const { hedge } = this.#cluster!.guard
     if (hedge === null || this.#client.upgrade) return
     const { method, hasBody, sticky, nowMs } = this.#sending(attempt)
     if (hedge.suits(method, hasBody, sticky, nowMs)) this.#attempts.arm(hedge, this)
-  }
-
-  /** Nobody is there, and somebody can be called. */
-  #waitForInstance(wake: WakeConfig): true {
-    this.#told.phase = 'queue'
-    this.#cancelPause = this.#context.waking.wait(this.#cluster!.id, wake, this)
-    return true
   }
 
   /** Somebody serves, by another table (WakeClient). */
@@ -264,7 +273,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     this.#told.answered(head.status, nowMs)
     // What is left of the request will not be read: the connection cannot carry another one.
     const close = !this.#client.bodyComplete || this.#context.stopping()
-    return this.#client.sendHead(head, this.#extras(attempt), close)
+    return this.#client.sendHead(head, extrasOf(attempt.picked, this.#context), close)
   }
 
   done(_attempt: Attempt, trailers: readonly string[]): void {
@@ -277,7 +286,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     this.#told.answered(101, this.#context.observer.turns.now())
     const tunnel = attempt.tunnel!
     this.#told.tunnel(tunnel)
-    this.#client.switch(tunnel, head, this.#extras(attempt))
+    this.#client.switch(tunnel, head, extrasOf(attempt.picked, this.#context))
     this.#places.becomeTunnel(tunnel)
     this.#end()
   }
@@ -342,12 +351,6 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     return this.#asked!.forPick(affinity, this.#nowMs())
   }
 
-  #extras({ picked }: Attempt): { setCookie: string | null; backend: string | null } {
-    const { member, setCookie, sighting } = picked
-    if (sighting !== null) this.#context.noteSession(sighting)
-    return { setCookie, backend: this.#context.debugHeaders ? member.id : null }
-  }
-
   /** Wall clock, read once a turn. */
   #nowMs(): number {
     const { turns } = this.#context.observer
@@ -371,7 +374,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
   }
 
   /** Our own answer, unless one has begun or nobody is left to read it. */
-  #refuse(code: ErrorCode, reason: string | null, close = false, fields: Fields = noMoreFields): void {
+  #refuse(code: ErrorCode, reason: string | null, close = false, fields: Fields = []): void {
     this.#told.record.error = code
     if (this.#client.answered) return this.#client.break()
     this.#told.record.status = errorTable[code].status
@@ -379,6 +382,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
   }
 
   #giveUp(): void {
+    this.#tee?.giveUp()
     this.#cancelPause?.()
     this.#attempts.giveUp()
   }
@@ -393,7 +397,3 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     if (this.#told.phase !== 'tunnel') this.#told.over(this.#client, this.#wasCut ? 'proxy' : null)
   }
 }
-
-type Fields = readonly (readonly [string, string])[]
-const noMoreFields: Fields = []
-const nobodyTried: ReadonlySet<Member> = new Set()

@@ -4,8 +4,10 @@ import type { SessionSighting } from '../cluster/ports.ts'
 import type { Log } from '../log.ts'
 import type { Exchange } from './exchange.ts'
 import type { Forwards } from './forward/forward.ts'
+import type { InboundExtras } from './headers.ts'
 import type { Mirrors } from './mirror.ts'
 import type { Observer } from './observe/observer.ts'
+import type { Picked } from './pick.ts'
 import type { Overload } from './resilience/overload.ts'
 import { Roster } from './roster.ts'
 import type { RouteTable } from './route-table.ts'
@@ -33,6 +35,15 @@ export interface DataPlaneContext {
   readonly log: Log
   /** True: answers end their connections. */
   stopping(): boolean
+}
+
+/** Fields by name and value, added to an answer of our own. */
+export type Fields = readonly (readonly [string, string])[]
+
+/** What our head adds to the answer of the picked member; who saw a session first tells of it. */
+export function extrasOf({ member, setCookie, sighting }: Picked, context: DataPlaneContext): InboundExtras {
+  if (sighting !== null) context.noteSession(sighting)
+  return { setCookie, backend: context.debugHeaders ? member.id : null }
 }
 
 export class Exchanges {

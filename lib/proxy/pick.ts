@@ -42,6 +42,8 @@ export interface Refused {
   readonly full: boolean
 }
 
+/** For a first try. */
+export const nobodyTried: ReadonlySet<Member> = new Set()
 /** Each attempt that fails met a member that closed between the balancer's look and the entry. */
 const attemptsMax = 16
 /** A clock that stands further behind the one that issued the cookie has it issued anew. */

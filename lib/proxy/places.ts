@@ -14,8 +14,8 @@ export class Places {
 
   /** `waits`: the client is told later. */
   enter(circuit: Circuit | null, client: CircuitClient): 'entered' | 'waits' | CircuitRefusal {
-    if (circuit === null) return 'entered'
     this.#circuit = circuit
+    if (circuit === null) return 'entered'
     return this.another() ? 'entered' : this.#waits(circuit.wait(client))
   }
 

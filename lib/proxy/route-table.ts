@@ -28,12 +28,19 @@ export interface MatchedRoute {
   /** The cluster's, or the route's own. */
   readonly timeouts: TimeoutsConfig
   readonly split: readonly SplitPart[] | null
-  readonly mirror: SplitPart | null
+  /** A cluster of the split that cannot serve leaves its requests to the others. */
+  readonly splitFallback: boolean
+  readonly mirror: MirrorPart | null
 }
 
 export interface SplitPart {
   readonly cluster: RouteCluster
   readonly percent: number
+}
+
+export interface MirrorPart extends SplitPart {
+  /** Requests with a longer body are not copied. */
+  readonly requestBodyBytes: number
 }
 
 export class RouteTable {
@@ -96,7 +103,7 @@ export class RouteTable {
     for (const { members } of this.#clusters.values()) yield* members
   }
 
-  #matched(id: string, { path, timeouts, split, mirror }: RouteConfig): MatchedRoute {
+  #matched(id: string, { path, timeouts, split, splitFallback, mirror }: RouteConfig): MatchedRoute {
     const cluster = this.#clusters.get(id)!
     // A target that is not there takes nothing: what is left of it stays with the cluster.
     const partOf = (part: { readonly cluster: string; readonly percent: number }): SplitPart[] => {
@@ -104,12 +111,14 @@ export class RouteTable {
       return target ? [{ cluster: target, percent: part.percent }] : []
     }
     const parts = (split ?? []).flatMap(partOf)
+    const [copied] = mirror ? partOf(mirror) : []
     return Object.freeze({
       path,
       cluster,
       timeouts: timeouts ? Object.freeze({ ...cluster.timeouts, ...timeouts }) : cluster.timeouts,
       split: parts.length > 0 ? Object.freeze(parts) : null,
-      mirror: mirror ? (partOf(mirror)[0] ?? null) : null,
+      splitFallback: splitFallback ?? false,
+      mirror: copied ? { ...copied, requestBodyBytes: mirror?.requestBodyBytes ?? 0 } : null,
     })
   }
 }

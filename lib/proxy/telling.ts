@@ -74,8 +74,14 @@ export class Telling {
     this.phase = 'data'
   }
 
-  mirrored(): void {
-    this.#observer.counters.add(this.record.row, 'mirrored', 1)
+  mirrored(sent: boolean): void {
+    this.#observer.counters.add(this.record.row, sent ? 'mirrored' : 'mirrorsDropped', 1)
+  }
+
+  /** The cluster that it was for leaves it to another. */
+  passedOn(to: RouteCluster, path: string): void {
+    this.#observer.counters.add(this.record.row, 'splitFallbacks', 1)
+    this.routed(to, path)
   }
 
   /** `by`: null blames by the error. */

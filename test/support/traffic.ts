@@ -23,7 +23,7 @@ import { type DataPlaneContext, Exchanges } from '../../lib/proxy/exchanges.ts'
 import { type EngineName, Forwards } from '../../lib/proxy/forward/forward.ts'
 import { createListener, type Listener } from '../../lib/proxy/listener.ts'
 import { Mirrors } from '../../lib/proxy/mirror.ts'
-import type { ThreadFact } from '../../lib/proxy/observe/counters.ts'
+import type { RowCounter, ThreadFact } from '../../lib/proxy/observe/counters.ts'
 import type { ExchangeRecord } from '../../lib/proxy/observe/exchange-record.ts'
 import { Observation } from '../../lib/proxy/observe/observation.ts'
 import { Observer, type ObserveSettings } from '../../lib/proxy/observe/observer.ts'
@@ -94,6 +94,8 @@ export interface FrontDoor {
   readonly records: readonly ExchangeRecord[]
   /** What the one thread counts. */
   facts(): Readonly<Record<ThreadFact, number>>
+  /** What it counts of a cluster (`web`). */
+  counts(cluster?: string): Readonly<Record<RowCounter, number>>
   /** The next generation: `web` with these differences. */
   publish(web: Partial<TableCluster>): void
   /** What is inside the cluster's circuit, and waits before it. */
@@ -117,7 +119,7 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
     const next = [{ ...clusters[0]!, ...web }, ...clusters.slice(1)]
     newest = tableFrom({ ...rest, generation: generation + 1, clusters: next }, newest)
   }
-  const { context, records, facts } = contextOf(options, data, clock, () => newest)
+  const { context, records, facts, counts } = contextOf(options, data, clock, () => newest)
   const engine = options.engine ?? engineUnderTest
   const config = { host: '127.0.0.1', port: 0, engine, ...options.listener }
   const { listener, port } = await openListener(config, context, options.tls)
@@ -133,7 +135,7 @@ export async function openFrontDoor(options: FrontDoorOptions): Promise<FrontDoo
   }
   const url = `http://127.0.0.1:${port}`
   const circuit = (cluster = 'web') => limits.counts(cluster)!
-  return { port, url, board, listener, context, table, records, facts, publish, circuit, close }
+  return { port, url, board, listener, context, table, records, facts, counts, publish, circuit, close }
 }
 
 /** A door, and who its connections go to for good. */
@@ -192,7 +194,7 @@ function contextOf(
   data: TableData,
   clock: Clock,
   table: () => RouteTable,
-): Pick<FrontDoor, 'context' | 'facts'> & { records: ExchangeRecord[] } {
+): Pick<FrontDoor, 'context' | 'facts' | 'counts'> & { records: ExchangeRecord[] } {
   const random = options.random ?? Math.random
   const observation = new Observation(1, options.observe ?? unobserved)
   observation.assign(data.clusters)
@@ -233,7 +235,9 @@ function contextOf(
     log: silentLog,
     stopping: options.stopping ?? (() => false),
   }
-  return { context, records, facts: () => observation.counters.thread(0) }
+  const facts = () => observation.counters.thread(0)
+  const counts = (cluster = 'web') => observation.counters.row(observation.rows().get(cluster)!).counters
+  return { context, records, facts, counts }
 }
 
 export interface RawBackend {

@@ -1,7 +1,7 @@
 /** The HTTP/2 client connections of one listener. */
 import { Deadlines } from '../deadlines.ts'
 import type { Arrival } from '../entrance.ts'
-import type { DataPlaneContext } from '../exchange.ts'
+import type { DataPlaneContext } from '../exchanges.ts'
 import { H2Connection } from './connection.ts'
 
 export class H2Connections {

@@ -35,6 +35,8 @@ export const rowCounters = [
   'retries',
   'hedges',
   'mirrored',
+  'mirrorsDropped',
+  'splitFallbacks',
   'tunnelsOpened',
 ] as const
 export type RowCounter = (typeof rowCounters)[number]

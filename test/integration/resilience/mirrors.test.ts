@@ -1,6 +1,6 @@
 /** Mirrors and splits, end to end: what a copy is, that nobody waits for it, and who goes to which cluster. */
 
-import { Agent } from 'node:http'
+import { Agent, type IncomingMessage } from 'node:http'
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { noLimits } from '../../../lib/proxy/resilience/plain.ts'
@@ -22,24 +22,41 @@ import {
 
 interface Over extends Partial<FrontDoorOptions> {
   readonly percent?: number
+  /** Of a body that is copied. */
+  readonly bytes?: number
   readonly shadow?: Partial<OtherCluster>
 }
 
 /** `web` answers at once; all its requests are copied to `shadow`, which holds them unless `play` says otherwise. */
-async function scene(t: Test, { percent, shadow, ...options }: Over, play?: (act: Act) => void) {
+async function scene(t: Test, { percent, bytes, shadow, ...options }: Over, play?: (act: Act) => void) {
   const clock = new ManualClock()
   const web = await stage(t, answers(200, 'web'))
   const copies = await stage(t, play)
+  const mirror = { cluster: 'shadow', percent: percent ?? 100, requestBodyBytes: bytes ?? 0 }
   const door = await openFrontDoor({
     clock,
     backends: [web.port],
-    routes: [{ host: '*', path: '/', mirror: { cluster: 'shadow', percent: percent ?? 100 } }],
+    routes: [{ host: '*', path: '/', mirror }],
     others: { shadow: { backends: [copies.port], ...shadow } },
     ...options,
   })
   t.teardown(() => door.close())
   const over = () => calm(t, door, ['web', 'shadow'])
   return { door, clock, web, copies, over }
+}
+
+const lengths = new WeakMap<IncomingMessage, number>()
+
+/** Answers when it has read the whole body. */
+const reads = (act: Act) => {
+  let bytes = 0
+  act.request.on('data', chunk => {
+    bytes += chunk.length
+  })
+  act.request.on('end', () => {
+    lengths.set(act.request, bytes)
+    act.answer(200, `${act.request.method} ${bytes}`)
+  })
 }
 
 const pathsOf = ({ acts }: Stage) => acts.map(({ request }) => request.url)
@@ -127,6 +144,53 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       door.context.mirrors.cutMember(1, 1)
       await until(() => copy.gone, 'the copy to be cut')
       await over()
+    })
+
+    t.test('a body is copied when it has passed; a longer one is not, and nobody is held up', async t => {
+      const web = await stage(t, reads)
+      const { door, copies, over } = await scene(t, { engine, backends: [web.port], bytes: 100_000 }, reads)
+      const text = 'a body '.repeat(14_000)
+      const bodies = ['', 'short', text, `${text}${text}`]
+      for (const [at, body] of bodies.entries()) {
+        const post = { method: 'POST', body }
+        t.match(await get(door.port, `/known/${at}`, post), { status: 200, body: `POST ${body.length}` })
+        const chunked = { ...post, headers: { 'transfer-encoding': 'chunked' } }
+        t.match(await get(door.port, `/chunked/${at}`, chunked), { status: 200, body: `POST ${body.length}` })
+      }
+      await copies.act(6)
+      await over()
+      t.equal(door.context.mirrors.heldBytes, 0)
+      const got = (one: Stage) =>
+        one.acts.map(({ request }) => `${request.url} ${lengths.get(request)}`).sort()
+      const expected = [0, 1, 2].flatMap(at => [
+        `/chunked/${at} ${bodies[at]!.length}`,
+        `/known/${at} ${bodies[at]!.length}`,
+      ])
+      t.strictSame(got(copies), expected.sort())
+      const { mirrored, mirrorsDropped } = door.counts()
+      t.strictSame([mirrored, mirrorsDropped], [6, 2])
+      for (const { request } of copies.acts) {
+        const original = web.acts.find(act => act.request.url === request.url)!
+        t.same(request.headers, original.request.headers, `${request.url} has the same head`)
+      }
+    })
+
+    t.test('half a body is not copied', async t => {
+      const { door, copies, over } = await scene(t, {
+        engine,
+        backends: [(await stage(t, reads)).port],
+        bytes: 1_000,
+      })
+      const client = await rawClient(
+        door.port,
+        'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf ',
+      )
+      await until(() => door.context.mirrors.heldBytes === 5, 'half of it to be kept')
+      client.socket.resetAndDestroy()
+      await over()
+      t.equal(door.context.mirrors.heldBytes, 0)
+      t.equal(copies.acts.length, 0)
+      t.match(door.counts(), { mirrored: 0, mirrorsDropped: 1 })
     })
 
     t.test("the shadow's own limits hold, and nobody waits there", async t => {
@@ -234,3 +298,63 @@ t.test('a split: parts by percent; a session stays where it began when they chan
   t.equal((await get(door.port, '/', { agent })).body, 'web', 'nobody new')
   await calm(t, door, names)
 })
+
+t.test(
+  'a split that falls back: who cannot serve leaves its requests to the others by their shares',
+  async t => {
+    const [web, canary, beta] = await Promise.all(
+      ['web', 'canary', 'beta'].map(name => stage(t, answers(200, name))),
+    )
+    const slow = await stage(t)
+    const open = async (over: Partial<FrontDoorOptions>, route: object = {}) => {
+      const split = [
+        { cluster: 'canary', percent: 60 },
+        { cluster: 'beta', percent: 40 },
+      ]
+      const door = await openFrontDoor({
+        random: seeded(1),
+        backends: [web!.port],
+        routes: [{ host: '*', path: '/', split, splitFallback: true, ...route }],
+        others: { canary: { backends: [canary!.port] }, beta: { backends: [beta!.port] } },
+        ...over,
+      })
+      t.teardown(() => door.close())
+      return door
+    }
+    const ask = async (port: number, count: number) => {
+      const all = await Promise.all(Array.from({ length: count }, () => get(port, '/')))
+      return [...new Set(all.map(({ status, body }) => (status === 200 ? body : String(status))))].sort()
+    }
+    const gone = await open({})
+    gone.board.admit(1, 1, 'none')
+    t.strictSame(await ask(gone.port, 30), ['beta'], 'no member; who has no percent takes nobody')
+    t.ok(gone.counts('canary').splitFallbacks > 5)
+    t.match(gone.records[0], { cluster: 'beta', error: null })
+    gone.board.admit(2, 1, 'none')
+    t.strictSame(await ask(gone.port, 5), ['503'], 'nobody is left')
+    await calm(t, gone, ['web', 'canary', 'beta'])
+
+    const refusing = await open({}, { splitFallback: false })
+    refusing.board.admit(1, 1, 'none')
+    t.strictSame(await ask(refusing.port, 30), ['503', 'beta'], 'only where the route says so')
+
+    const limits = { ...noLimits, requests: 1, pending: 0 }
+    const full = await open({
+      others: { canary: { backends: [slow.port], resilience: { limits } }, beta: { backends: [beta!.port] } },
+    })
+    const waiting = get(full.port, '/')
+    for (let asked = 0; slow.acts.length === 0 && asked < 50; asked++) void get(full.port, '/')
+    const held = await slow.act(1)
+    t.strictSame(await ask(full.port, 30), ['beta'], 'a full circuit')
+    held.answer(200, 'slow')
+    await waiting
+    await until(() => full.context.exchanges.size === 0, 'the others')
+    await calm(t, full, ['web', 'canary', 'beta'])
+
+    const closed = createServer()
+    const port = await listenOn(closed)
+    await closeServer(closed)
+    const dead = await open({ others: { canary: { backends: [port] }, beta: { backends: [beta!.port] } } })
+    t.strictSame(await ask(dead.port, 30), ['beta'], 'nothing was sent to one that cannot be connected to')
+  },
+)

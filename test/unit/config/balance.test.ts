@@ -61,6 +61,7 @@ t.test('what a route may have of its own', async t => {
       - path: /api
         timeouts: { header: 90s }
         split: [{ cluster: canary, percent: 2.5 }, { cluster: shadow, percent: 0 }]
+        split_fallback: true
         mirror: { cluster: shadow }
 `),
   )
@@ -74,7 +75,8 @@ t.test('what a route may have of its own', async t => {
         { cluster: 'canary', percent: 2.5 },
         { cluster: 'shadow', percent: 0 },
       ],
-      mirror: { cluster: 'shadow', percent: 100 },
+      splitFallback: true,
+      mirror: { cluster: 'shadow', percent: 100, requestBodyBytes: 65_536 },
     },
   ])
   t.strictSame(config.clusters[1]?.routes, [])

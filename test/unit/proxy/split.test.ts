@@ -167,12 +167,12 @@ for (const over of [
 
 t.test('copies go by chance to the mirror', async t => {
   const { matched, random } = scene({ route: { mirror: { cluster: 'beta', percent: 10 } } })
-  const found = shares(6000, () => mirrorOf(matched, random)?.id ?? 'nobody')
+  const found = shares(6000, () => mirrorOf(matched, random)?.cluster.id ?? 'nobody')
   t.ok(near(found.beta, 0.1), JSON.stringify(found))
   t.equal(
     mirrorOf(scene().matched, () => 0),
     null,
   )
   const all = scene({ route: { mirror: { cluster: 'beta', percent: 100 } } }).matched
-  t.equal(mirrorOf(all, () => 1 - 2 ** -53)?.id, 'beta')
+  t.equal(mirrorOf(all, () => 1 - 2 ** -53)?.cluster.id, 'beta')
 })

@@ -1,6 +1,6 @@
 /** What the connections of one relay listener share. */
 import type { Deadlines } from '../../deadlines.ts'
-import type { DataPlaneContext } from '../../exchange.ts'
+import type { DataPlaneContext } from '../../exchanges.ts'
 import type { Roster } from '../../roster.ts'
 import type { ClientConnection } from './client-connection.ts'
 
