@@ -126,12 +126,10 @@ export interface RouteConfig {
   readonly host: string
   /** Path prefix, starts with `/`. Matches whole segments: `/a` matches `/a` and `/a/b`, not `/ab`. */
   readonly path: string
-  /** Instead of the cluster's. */
   readonly timeouts?: Partial<TimeoutsConfig>
   /** Parts of its clients that go to other clusters; the rest stays. Who cannot serve may leave its requests to the others. */
   readonly split?: readonly SplitConfig[]
   readonly splitFallback?: boolean
-  /** Where copies of its requests go. */
   readonly mirror?: MirrorConfig
 }
 
