@@ -116,12 +116,10 @@ function pickByCookie(
 ): Picked | Refused {
   const { nowMs, secure } = request
   const ttlMs = config.ttlSeconds * 1000
-  const issue = (member: Member, session: Session, bound: boolean): Picked => ({
-    member,
-    bound,
-    setCookie: sessionCookieHeader(config.name, cookies.seal(session), config.ttlSeconds, secure),
-    sighting: sightingOf(member, session, ttlMs),
-  })
+  const header = (session: Session) =>
+    sessionCookieHeader(config.name, cookies.seal(session), config.ttlSeconds, secure)
+  const issue = (member: Member, session: Session, bound: boolean): Picked =>
+    new Issuing(member, bound, sightingOf(member, session, ttlMs), session, header)
   const held = findSession(cluster, cookies, readCookies(request.headers, config.name), nowMs - ttlMs)
   if (held) {
     const member = cluster.byIncarnation.get(held.incarnation)
@@ -214,6 +212,35 @@ function enterSpare(cluster: RouteCluster, tried: ReadonlySet<Member>): Member |
 
 const limitOf = ({ guard }: RouteCluster) => guard.limits.requestsPerMember
 const isMember = (found: Member | 'full' | null): found is Member => found !== null && found !== 'full'
+
+/** Seals the cookie when it is asked for, with the answer: many times dearer than the choice, and in vain where no answer comes. */
+class Issuing implements Picked {
+  readonly member: Member
+  readonly bound: boolean
+  readonly sighting: SessionSighting
+  readonly #session: Session
+  readonly #header: (session: Session) => string
+  #sealed: string | null = null
+
+  constructor(
+    member: Member,
+    bound: boolean,
+    sighting: SessionSighting,
+    session: Session,
+    header: (session: Session) => string,
+  ) {
+    this.member = member
+    this.bound = bound
+    this.sighting = sighting
+    this.#session = session
+    this.#header = header
+  }
+
+  get setCookie(): string {
+    this.#sealed ??= this.#header(this.#session)
+    return this.#sealed
+  }
+}
 
 function plain(member: Member, bound: boolean): Picked {
   return { member, bound, setCookie: null, sighting: null }

@@ -54,7 +54,12 @@ const letterX = 23
 
 /** For each length: the first letters of the known names, one bit a letter. Most fields are told from the known ones by this alone. */
 const firstLetters = new Uint32Array(longestKnown + 1)
-for (const name of kinds.keys()) firstLetters[name.length]! |= 1 << (name.charCodeAt(0) - 97)
+const candidates: { readonly name: string; readonly kind: FieldKind }[][] = []
+for (const [name, kind] of kinds) {
+  firstLetters[name.length]! |= 1 << (name.charCodeAt(0) - 97)
+  candidates[name.length] ??= []
+  candidates[name.length]!.push({ name, kind })
+}
 
 /** What a byte may be in a name: 0 nothing, 1 a token character (RFC 9110 §5.6.2), 2 one that some take for a dash. */
 const nameByte = new Uint8Array(256)
@@ -160,12 +165,20 @@ export class FieldScanner {
     const first = (this.#text.charCodeAt(start) | 0x20) - 97
     const known = length <= longestKnown && first >= 0 && first < 26 && (firstLetters[length]! >> first) & 1
     if (!known && !(first === letterX && length > 10)) return Field.plain
-    const name = this.#text.slice(start, end).toLowerCase()
-    const kind = kinds.get(name)
-    if (kind !== undefined) return kind
-    return first === letterX && (name.startsWith('x-forwarded-') || name.startsWith('x-tidegate-'))
-      ? Field.forwarding
-      : Field.plain
+    if (known) {
+      for (const candidate of candidates[length]!)
+        if (this.#isName(candidate.name, start)) return candidate.kind
+    }
+    const ours =
+      first === letterX && (this.#isName('x-forwarded-', start) || this.#isName('x-tidegate-', start))
+    return ours ? Field.forwarding : Field.plain
+  }
+
+  /** The text has this name (lower case) there, or one that begins with it, in whatever case. The bytes are token characters. */
+  #isName(name: string, start: number): boolean {
+    for (let i = 0; i < name.length; i++)
+      if ((this.#text.charCodeAt(start + i) | 0x20) !== name.charCodeAt(i)) return false
+    return true
   }
 
   #aliasKind(start: number, end: number): FieldKind {

@@ -237,12 +237,14 @@ t.test('cookie: a clock that was set back does not make it immortal', async t =>
 t.test('cookie: keys rotate under a session', async t => {
   const { served, withCookie, clusters } = scene(byCookie)
   const first = served()
+  const cookie = pairOf(first)
   await clusters.setAffinityKeys([affinityKey(2), affinityKey(1)])
-  const renewed = served(withCookie(pairOf(first)))
+  const renewed = served(withCookie(cookie))
   t.match(renewed, { bound: true, setCookie: /^tidegate=/, member: { id: first.member.id } })
+  const next = pairOf(renewed)
   await clusters.setAffinityKeys([affinityKey(2)])
-  t.ok(served(withCookie(pairOf(renewed))).bound)
-  t.notOk(served(withCookie(pairOf(first))).bound, 'under the key that is gone')
+  t.ok(served(withCookie(next)).bound)
+  t.notOk(served(withCookie(cookie)).bound, 'under the key that is gone')
 })
 
 t.test('cookie: of several the one that is ours, of several of ours one whose member is here', async t => {
