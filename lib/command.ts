@@ -8,6 +8,8 @@ import type { PolicyView } from './policy.ts'
 export type Command =
   | ScaleCommand
   | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
+  /** Every instance at once, by new ones of the template of now. */
+  | { readonly kind: 'replace_all'; readonly cluster: string }
   /** What is left out stays as it is. */
   | {
       readonly kind: 'resize'

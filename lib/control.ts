@@ -73,6 +73,8 @@ export class Control {
         return this.#scale(command, actor)
       case 'replace':
         return this.#operate(command.cluster, { type: 'replace', instance_id: command.instanceId }, actor)
+      case 'replace_all':
+        return this.#replaceAll(command.cluster, actor)
       case 'resize':
         return this.#operate(
           command.cluster,
@@ -314,6 +316,20 @@ export class Control {
     const act = { cluster, operation: id, action: 'acknowledge_operation', from: null, to: null, reason }
     await store.write([this.#deps.audit.line(actor, act)])
     return { result: 'operation', operation }
+  }
+
+  async #replaceAll(cluster: string, actor: Actor): Promise<CommandResult> {
+    const ids = this.#deps.clusters.backends(cluster).flatMap(({ id, instance }) => (instance ? [id] : []))
+    const [first] = ids
+    if (first === undefined) {
+      const message = `Cluster \`${cluster}\` has no instances to replace.`
+      throw new TidegateError('unknown_instance', message, { details: { instances: [] } })
+    }
+    return this.#operate(
+      cluster,
+      { type: 'replace', instance_id: first, instance_ids: ids, fresh: true },
+      actor,
+    )
   }
 
   async #operate(cluster: string, request: OperationRequest, actor: Actor): Promise<CommandResult> {

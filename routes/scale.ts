@@ -71,20 +71,31 @@ export const scaleEndpoints = [
     id: 'replace_instance',
     method: 'POST',
     path: '/api/v1/clusters/{cluster}/replace',
-    summary: 'Clone a successor, then drain and destroy the instance',
+    summary: 'Make a successor, then drain and destroy the instance; or all of them at once',
     query: strict({ wait: waitField }),
-    body: strict({ instance_id: z.string().min(1).max(63) }),
+    body: strict({
+      instance_id: z.string().min(1).max(63).exactOptional(),
+      all: z.literal(true).exactOptional().meta({
+        description: 'Instead of one: all at once, by new ones of the template of now.',
+      }),
+    }).superRefine((value, ctx) => {
+      if ((value.instance_id === undefined) === (value.all === undefined))
+        refuse(ctx, 'one of `instance_id` and `all` is wanted', 'name an instance, or write `all: true`', [
+          'instance_id',
+        ])
+    }),
     answers: {
       200: { description: 'Ended well (with `wait`).', shape: startedShape },
       202: { description: 'Started.', shape: startedShape },
     },
     errors: ['unknown_instance', ...errors],
     handle: async ({ params, query, body, actor }, control) => {
-      const command = {
-        kind: 'replace',
-        cluster: params.cluster ?? '',
-        instanceId: body.instance_id,
-      } as const
+      const cluster = params.cluster ?? ''
+      const { instance_id: instanceId } = body
+      const command =
+        instanceId === undefined
+          ? ({ kind: 'replace_all', cluster } as const)
+          : ({ kind: 'replace', cluster, instanceId } as const)
       return answerOperation(await control.execute(command, actor), query.wait, control)
     },
   }),

@@ -115,10 +115,11 @@ function addScaling(program: Command, io: Io): void {
   program
     .command('replace')
     .argument('<cluster>')
-    .argument('<instance>')
-    .description('clone a successor, then drain and destroy the instance')
+    .argument('[instance]')
+    .description('make a successor, then drain and destroy the instance')
+    .option('--all', 'all at once, by new ones of the template of now', false)
     .option('--no-wait', 'start it and return')
-    .action((cluster: string, instance: string, options, command: Command) =>
+    .action((cluster: string, instance: string | undefined, options, command: Command) =>
       replace(contextOf(command, io), cluster, instance, options),
     )
 }

@@ -19,6 +19,8 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, command.targetCount, `scale to ${command.targetCount}`)
     case 'replace':
       return of(command.cluster, command.instanceId, `replace instance ${command.instanceId}`)
+    case 'replace_all':
+      return of(command.cluster, 'all', 'replace all instances')
     case 'resize':
       return of(command.cluster, { ...command.resources }, `resize instance ${command.instanceId}`)
     case 'cancel_operation':

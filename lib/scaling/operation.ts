@@ -19,6 +19,8 @@ export type OperationRequest =
       readonly instance_id: string
       /** All that are replaced at once, the named one among them. Left out: only that. */
       readonly instance_ids?: readonly string[]
+      /** The new ones are made from the template of now, and never cloned from the old ones. */
+      readonly fresh?: boolean
     }
   /** What is left out stays as it is. */
   | { readonly type: 'resize'; readonly instance_id: string; readonly resources: Partial<Resources> }

@@ -21,7 +21,7 @@ export interface Situation {
 /** Throws `target_out_of_bounds`, `invalid_request`, `unknown_instance`, `no_clone_source` or `hypervisor_unreachable`. */
 export function planOf(request: MembershipRequest, situation: Situation): PlanData {
   const from = situation.instances.length
-  if (request.type === 'replace') return planReplace(replacedBy(request), situation)
+  if (request.type === 'replace') return planReplace(replacedBy(request), request.fresh ?? false, situation)
   const to = request.target_count
   checkBounds(to, situation)
   checkDirection(request.type, from, to)
@@ -48,7 +48,7 @@ function leaving(
   return { victims, candidates, in_flight, reason: `${victims.length} with the least to lose leave` }
 }
 
-function planReplace(ids: readonly string[], situation: Situation): PlanData {
+function planReplace(ids: readonly string[], fresh: boolean, situation: Situation): PlanData {
   const { cluster, instances } = situation
   const victims = ids.map((id): Victim => {
     const named = instances.find(facts => facts.id === id)
@@ -59,7 +59,14 @@ function planReplace(ids: readonly string[], situation: Situation): PlanData {
   })
   const from = instances.length
   // More than the policy's maximum while both serve: the old ones leave only when the new ones do.
-  return { ...sourcing(situation, ids), from, to: from, add: victims.length, victims }
+  const origin = fresh ? anew(situation) : sourcing(situation, ids)
+  return { ...origin, from, to: from, add: victims.length, victims }
+}
+
+/** From the template: a golden snapshot that was made of it, or a boot. A live instance is of the former template. */
+function anew({ golden }: Situation): Pick<PlanData, 'mode' | 'sources' | 'reason'> {
+  if (golden) return { mode: 'golden', sources: [golden], reason: `cloned from ${golden.snapshot}` }
+  return { mode: 'create', sources: [], reason: 'booted from the template: all are replaced' }
 }
 
 /** The instance that is replaced is the best source for its own successor: it has the memory that would be lost. */

@@ -245,6 +245,7 @@ function resultOf(command: Command): CommandResult {
   switch (command.kind) {
     case 'scale':
     case 'replace':
+    case 'replace_all':
     case 'resize':
     case 'cancel_operation':
     case 'acknowledge_operation':

@@ -3,7 +3,7 @@ import type { OperationView } from '../../scaling/operation.ts'
 import type { ClusterStatus } from '../../views.ts'
 import { AdminClient, segment } from '../client.ts'
 import { follow, verdict } from '../follow.ts'
-import { type Context, line, printJson } from '../io.ts'
+import { CliError, type Context, line, printJson } from '../io.ts'
 
 type Started =
   | ({ readonly operation_id: string } & OperationView)
@@ -24,13 +24,15 @@ export async function scale(context: Context, cluster: string, options: ScaleOpt
 export async function replace(
   context: Context,
   cluster: string,
-  instance: string,
-  options: { readonly wait: boolean },
+  instance: string | undefined,
+  options: { readonly wait: boolean; readonly all: boolean },
 ): Promise<void> {
+  if ((instance === undefined) !== options.all)
+    throw new CliError(2, 'invalid_request', 'name an instance, or write --all.')
   await operate(
     context,
     `/api/v1/clusters/${segment(cluster)}/replace`,
-    { instance_id: instance },
+    options.all ? { all: true } : { instance_id: instance },
     options.wait,
   )
 }

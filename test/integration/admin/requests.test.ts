@@ -135,6 +135,22 @@ t.test('faulty bodies and queries name the field and the fix', async t => {
   t.strictSame(control.asked, [], 'nothing reached control')
 })
 
+t.test('replace takes one instance, or all', async t => {
+  const { ask, control } = await startAdmin(t)
+  const path = '/api/v1/clusters/web/replace'
+  t.equal((await ask(path, { method: 'POST', body: { instance_id: 'web-1' } })).status, 202)
+  t.equal((await ask(path, { method: 'POST', body: { all: true } })).status, 202)
+  for (const body of [{}, { all: true, instance_id: 'web-1' }, { all: false }])
+    t.equal((await ask(path, { method: 'POST', body })).status, 400, JSON.stringify(body))
+  t.strictSame(
+    control.asked.map(({ command }) => command),
+    [
+      { kind: 'replace', cluster: 'web', instanceId: 'web-1' },
+      { kind: 'replace_all', cluster: 'web' },
+    ],
+  )
+})
+
 t.test('several faults are told together', async t => {
   const { ask } = await startAdmin(t)
   const answer = await ask(scalePath, { method: 'POST', body: { target_count: 'x', immediate: 1, foo: 2 } })

@@ -86,3 +86,30 @@ t.test(
     for (const socket of sockets) socket.socket.close()
   },
 )
+
+t.test('replacing all: new processes serve, the old ones are gone, and no request fails', async t => {
+  const { start } = installation(t)
+  const { backends, scale, front, url, ask } = await start()
+  await scale(2)
+  const before = backends().map(({ id }) => id)
+  await ask('/api/v1/clusters/web/resize', {
+    method: 'POST',
+    body: { instance_id: before[0], resources: { cpus: 2 } },
+  }).then(answer => t.match(answer, { status: 400, body: { error: { code: 'resize_unsupported' } } }))
+  let asking = true
+  const failures: unknown[] = []
+  const asked = (async () => {
+    while (asking) {
+      const { status } = await front('/whoami').catch(error => ({ status: error }))
+      if (status !== 200) failures.push(status)
+    }
+  })()
+  t.match(await cli(['replace', 'web', '--all', '--admin', url]), { code: 0 })
+  asking = false
+  await asked
+  t.strictSame(failures, [])
+  const now = backends().map(({ id }) => id)
+  t.equal(now.length, 2)
+  t.notOk(now.some(id => before.includes(id)))
+  t.match(await cli(['replace', 'web', '--admin', url]), { code: 2, err: /name an instance, or write --all/ })
+})
