@@ -37,7 +37,9 @@ export interface CallOptions {
 }
 
 /** An identity and what makes it true; units as in `IdentifyRequest`. */
-export interface NewIdentity extends GuestIdentity {
+export interface NewIdentity extends Omit<GuestIdentity, 'clonedFrom'> {
+  readonly clonedFrom?: { readonly instanceId: string; readonly atMs: number }
+
   readonly entropy: string
   readonly wallClockMs: number
 }
@@ -121,6 +123,9 @@ export class GuestClient {
       reason: identity.reason,
       entropy: identity.entropy,
       wall_clock_ms: identity.wallClockMs,
+      ...(identity.clonedFrom
+        ? { cloned_from: { instance_id: identity.clonedFrom.instanceId, at_ms: identity.clonedFrom.atMs } }
+        : {}),
     }
     const answer = await this.#call(options, 'POST', guestPaths.identify, async (outgoing, response) => {
       outgoing.end(JSON.stringify(body))

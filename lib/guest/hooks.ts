@@ -7,6 +7,8 @@ export interface GuestIdentity {
   readonly cluster: string
   /** `created`: a cold start. `cloned`: this was a copy of another instance until now. */
   readonly reason: 'created' | 'cloned'
+  /** Of a clone, where it is known: whose copy it is, and as of when. */
+  readonly clonedFrom?: { readonly instanceId: string; readonly at: Date }
 }
 
 export interface GuestHooks<State> {

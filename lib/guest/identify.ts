@@ -5,7 +5,8 @@
  *     ▲                                                                └─throws or too slow─▶ nobody
  *     └────────────────────── take_back, or identify as somebody else ◀──────────────────────┘
  */
-import { writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, writeFileSync } from 'node:fs'
 import type { Clock } from '../clock.ts'
 import { mixIntoKernel, setTimeAndReseed } from './entropy.ts'
 import type { AnyHooks, GuestIdentity } from './hooks.ts'
@@ -60,6 +61,7 @@ export class Identifier {
       incarnation: request.incarnation,
       cluster: request.cluster,
       reason: request.reason,
+      ...(request.cloned_from ? { clonedFrom: sourceOf(request.cloned_from) } : {}),
     }
     if (this.#hook) await runHook(this.#hook, identity, this.#options.clock)
     this.#identity = identity
@@ -73,9 +75,14 @@ export class Identifier {
   }
 }
 
+const sourceOf = ({ instance_id, at_ms }: NonNullable<IdentifyRequest['cloned_from']>) => ({
+  instanceId: instance_id,
+  at: new Date(at_ms),
+})
+
 /** What a copied machine shares with its source. Best effort, but for a clock that was moved and cannot be put right. */
 function mendVm(request: IdentifyRequest, receivedAtMs: number, clock: Clock): readonly string[] {
-  const warnings: (string | null)[] = [setHostName(request.instance_id)]
+  const warnings: (string | null)[] = [setHostName(request.instance_id), setMachineId(request.incarnation)]
   warnings.push(mixIntoKernel(Buffer.from(request.entropy, 'base64')))
   if (request.reason === 'cloned') {
     try {
@@ -93,6 +100,17 @@ function setHostName(name: string): string | null {
     return null
   } catch (error) {
     return `the host name could not be set: ${error instanceof Error ? error.message : error}`
+  }
+}
+
+/** A name for this life of the machine, made from its incarnation. An image that keeps none has nothing to mend. */
+export function setMachineId(incarnation: string, path = '/etc/machine-id'): string | null {
+  if (!existsSync(path)) return null
+  try {
+    writeFileSync(path, `${createHash('sha256').update(incarnation).digest('hex').slice(0, 32)}\n`)
+    return null
+  } catch (error) {
+    return `the machine id could not be set: ${error instanceof Error ? error.message : error}`
   }
 }
 
@@ -124,7 +142,7 @@ function parseRequest(body: string): IdentifyRequest {
     throw bad('the body is not JSON')
   }
   if (typeof value !== 'object' || value === null) throw bad('the body is not an object')
-  const { instance_id, incarnation, cluster, reason, entropy, wall_clock_ms } = value as Record<
+  const { instance_id, incarnation, cluster, reason, entropy, wall_clock_ms, cloned_from } = value as Record<
     string,
     unknown
   >
@@ -141,5 +159,14 @@ function parseRequest(body: string): IdentifyRequest {
   if (bytes < guestLimits.entropyBytesMin || bytes > guestLimits.entropyBytesMax) {
     throw bad(`entropy: ${guestLimits.entropyBytesMin} to ${guestLimits.entropyBytesMax} bytes`)
   }
-  return { instance_id, incarnation, cluster, reason, entropy, wall_clock_ms }
+  const known: IdentifyRequest = { instance_id, incarnation, cluster, reason, entropy, wall_clock_ms }
+  if (cloned_from === undefined) return known
+  if (!isSource(cloned_from)) throw bad('cloned_from')
+  return { ...known, cloned_from }
+}
+
+function isSource(value: unknown): value is { instance_id: string; at_ms: number } {
+  if (typeof value !== 'object' || value === null) return false
+  const { instance_id: id, at_ms: at } = value as Record<string, unknown>
+  return typeof id === 'string' && /^[a-z0-9-]{1,63}$/.test(id) && typeof at === 'number' && at >= 0
 }

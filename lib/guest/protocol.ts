@@ -100,6 +100,8 @@ export interface IdentifyRequest {
   readonly entropy: string
   /** Milliseconds since the Unix epoch. */
   readonly wall_clock_ms: number
+  /** Of a clone, where it is known: whose copy it is, and as of when (milliseconds since the epoch). */
+  readonly cloned_from?: { readonly instance_id: string; readonly at_ms: number }
 }
 
 export interface IdentifyAnswer {

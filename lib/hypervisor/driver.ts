@@ -119,6 +119,8 @@ export interface Identity {
   readonly entropy: string
   /** The true time, milliseconds since the epoch: a restored guest's clock stands where the snapshot was taken. */
   readonly wallClockMs: number
+  /** Of a clone, where it is known: whose copy it is, and as of when. */
+  readonly clonedFrom?: { readonly instanceId: string; readonly atMs: number }
 }
 
 export interface IdentityAck {

@@ -1,9 +1,10 @@
 /** Tells each new instance that it is itself and not its source, and waits until it has understood. The entropy is not journaled. */
 import { TidegateError } from '../../errors.ts'
-import { type AllocateData, bootedNames, doneData, type IdentifyIntent } from '../facts.ts'
+import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type Item } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import type { Step } from '../step.ts'
+import type { World } from '../world.ts'
 
 const entropyBytes = 64
 const incarnationBytes = 16
@@ -28,27 +29,47 @@ export const identify: Step = {
     )
     const { items } = doneData<AllocateData>(journal, 'allocate')
     const booted = bootedNames(journal)
-    const acknowledged = await parallel(items, limits.parallelMax, signal, async ({ name, node }, signal) => {
-      const incarnation = incarnations.get(name)!
-      const ack = await world.reality.driver(node).identify(
-        name,
-        {
-          instanceId: name,
-          incarnation,
-          cluster,
-          reason: booted.has(name) ? 'created' : 'cloned',
-          entropy: Buffer.from(world.random(entropyBytes)).toString('base64'),
-          wallClockMs: world.clock.now(),
-        },
-        signal,
-      )
-      if (ack.instanceId !== name || ack.incarnation !== incarnation)
-        throw new TidegateError(
-          'identity_refused',
-          `instance ${name} answered as ${ack.instanceId} of another life`,
+    const sources = await sourcesOf(world, items)
+    const acknowledged = await parallel(
+      items,
+      limits.parallelMax,
+      signal,
+      async ({ name, node, snapshot }, signal) => {
+        const source = booted.has(name) || snapshot === null ? null : (sources.get(snapshot) ?? null)
+        const incarnation = incarnations.get(name)!
+        const ack = await world.reality.driver(node).identify(
+          name,
+          {
+            instanceId: name,
+            incarnation,
+            cluster,
+            reason: booted.has(name) ? 'created' : 'cloned',
+            entropy: Buffer.from(world.random(entropyBytes)).toString('base64'),
+            wallClockMs: world.clock.now(),
+            ...(source ? { clonedFrom: source } : {}),
+          },
+          signal,
         )
-      return { name, incarnation, application: ack.application }
-    })
+        if (ack.instanceId !== name || ack.incarnation !== incarnation)
+          throw new TidegateError(
+            'identity_refused',
+            `instance ${name} answered as ${ack.instanceId} of another life`,
+          )
+        return { name, incarnation, application: ack.application }
+      },
+    )
     return { data: { items: acknowledged } }
   },
+}
+
+/** Of each snapshot: what it was taken of, and when. Left out where nobody can say any more: nothing waits for that. */
+async function sourcesOf({ reality }: World, items: readonly Item[]) {
+  const nodes = new Set(items.filter(({ snapshot }) => snapshot !== null).map(({ node }) => node))
+  const held = await Promise.all([...nodes].map(node => reality.inspect(node).catch(() => null)))
+  const snapshots = held.flatMap(answer => answer?.snapshots ?? [])
+  return new Map(
+    snapshots.map(
+      ({ name, source, createdAtMs }) => [name, { instanceId: source, atMs: createdAtMs }] as const,
+    ),
+  )
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,6 +9,7 @@ import { systemClock } from '../../../lib/clock.ts'
 import { startAgent } from '../../../lib/guest/agent.ts'
 import { GuestClient } from '../../../lib/guest/client.ts'
 import type { GuestIdentity } from '../../../lib/guest/hooks.ts'
+import { setMachineId } from '../../../lib/guest/identify.ts'
 import { type GuestHooks, guest } from '../../../lib/guest/index.ts'
 import { guestLimits, guestPaths } from '../../../lib/guest/protocol.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -281,3 +282,28 @@ function raw(socketPath: string, method: string, path: string, bearer: string, b
     outgoing.end(body)
   })
 }
+
+t.test('a clone hears whose copy it is, and as of when', async t => {
+  const heard: GuestIdentity[] = []
+  const { client } = await start(t, { identified: me => void heard.push(me) })
+  const clonedFrom = { instanceId: 'web-1-0', atMs: 1_600_000_000_000 }
+  await client.identify({ ...identity, clonedFrom }, call)
+  t.same(heard[0]?.clonedFrom, { instanceId: 'web-1-0', at: new Date(1_600_000_000_000) })
+  await client.identify({ ...identity, incarnation: 'another' }, call)
+  t.notOk(heard[1] && 'clonedFrom' in heard[1], 'where nobody knows it is left out')
+  const foreign = { instanceId: '../etc', atMs: 1 }
+  await t.rejects(client.identify({ ...identity, incarnation: 'x', clonedFrom: foreign }, call), {
+    message: /cloned_from/,
+  })
+})
+
+t.test('a machine id is of one life, where the image has one', async t => {
+  const path = join(t.testdir({ 'machine-id': 'of the source\n' }), 'machine-id')
+  t.equal(setMachineId('one', path), null)
+  const first = readFileSync(path, 'utf8')
+  t.match(first, /^[0-9a-f]{32}\n$/)
+  t.equal(setMachineId('two', path), null)
+  t.not(readFileSync(path, 'utf8'), first)
+  t.equal(setMachineId('one', join(path, 'nowhere')), null)
+  t.match(setMachineId('one', t.testdirName), /could not be set/)
+})

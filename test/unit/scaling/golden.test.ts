@@ -46,7 +46,12 @@ t.test('the first cold boot is saved before it serves; the next ones are its clo
   t.match(kept, { node: 'n1', snapshot: /-golden$/, bytes: 1000 })
   t.strictSame([...node.snapshots.keys()], [kept!.snapshot])
   const operation = await lab.scaleTo(3)
-  for (const name of operation.instances) t.equal(node.instances.get(name)!.snapshot, kept!.snapshot)
+  const { source, createdAtMs } = node.snapshots.get(kept!.snapshot)!
+  for (const name of operation.instances) {
+    t.equal(node.instances.get(name)!.snapshot, kept!.snapshot)
+    const told = node.instances.get(name)!.identity
+    t.match(told, { reason: 'cloned', clonedFrom: { instanceId: source, atMs: createdAtMs } })
+  }
   await lab.close()
 })
 
