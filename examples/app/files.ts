@@ -9,10 +9,10 @@ export class Files {
     this.#directory = directory
   }
 
-  async put(name: string, content: Buffer): Promise<{ stored: string; bytes: number }> {
+  async put(name: string, content: Buffer): Promise<{ stored: string; directory: string }> {
     await mkdir(this.#directory, { recursive: true })
     await writeFile(join(this.#directory, name), content)
-    return { stored: name, bytes: content.length }
+    return { stored: name, directory: this.#directory }
   }
 
   /** Null when there is none. */

@@ -229,7 +229,10 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
 async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<readonly HeldInstance[]> {
   const { driver } = bench
   const before = await told(source, '/random')
-  if (bench.options.disk) await ask(source, '/files/kept', 'on disk')
+  if (bench.options.disk) {
+    const { body } = await ask(source, '/files/kept', 'on disk')
+    t.match(JSON.parse(body), { directory: '/data' }, 'where the disk is, and not in memory')
+  }
 
   const request = { name: 'web-op1-s', owner, source: source.name }
   const report = await driver.snapshot(request, bench.signal())
