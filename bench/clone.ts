@@ -165,5 +165,6 @@ Resident: source ${number(source.residentBytes / MiB)} MiB, idle clone ${number(
 `
 }
 
-const number = (value: number): string =>
-  value >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)))
+function number(value: number): string {
+  return value >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)))
+}
