@@ -30,6 +30,18 @@ export interface TlsFault {
   readonly fix: string
 }
 
+export interface CertificateInUse {
+  /** `listeners[0].tls` */
+  readonly use: string
+  readonly names: readonly string[]
+  readonly endsAtMs: number
+  /** SHA-256, hex. */
+  readonly fingerprint: string
+  readonly file: string
+  /** When what is in use was read. */
+  readonly loadedAtMs: number
+}
+
 /** What a file holds, or why it cannot be read. */
 export type FileText = { readonly text: string } | { readonly message: string; readonly fix: string }
 

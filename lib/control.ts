@@ -3,6 +3,7 @@
  * Every mutation is a `Command`, carried out by one exhaustive switch and written to the history with who asked and why.
  * It reads views; it holds no state of its own but the operators' drains.
  */
+import type { CertificateInUse } from './certificates.ts'
 import type { Clock } from './clock.ts'
 import type { BackendView, DrainProof } from './cluster/backend.ts'
 import type { Clusters } from './cluster/clusters.ts'
@@ -10,6 +11,7 @@ import type { Actor, Command, ScaleCommand } from './command.ts'
 import type { Config, NodeConfig } from './config/config.ts'
 import type { Audit } from './control/audit.ts'
 import { BackendCommands } from './control/backend-commands.ts'
+import { certificateView } from './control/certificates.ts'
 import { Nodes } from './control/nodes.ts'
 import type { Policies } from './control/policies.ts'
 import { TidegateError } from './errors.ts'
@@ -22,6 +24,7 @@ import type { Scaling } from './scaling/scaling.ts'
 import type { SnapshotView } from './scaling/snapshots.ts'
 import type { HistoryRecord, MarkRecord, OperationFilter, Store } from './store/store.ts'
 import type {
+  CertificateView,
   ClusterStatus,
   ClusterView,
   CommandResult,
@@ -41,6 +44,8 @@ export interface ControlDeps {
   readonly nodes: () => readonly { readonly config: NodeConfig; readonly driver: Driver }[]
   /** Takes the configuration file in again. */
   readonly reload: (actor: Actor, config?: Config) => Promise<ReloadView>
+  /** Those that are in use, whose end comes first first. */
+  readonly certificates: () => readonly CertificateInUse[]
   readonly events: Events
   readonly clock: Clock
   readonly log: Log
@@ -210,6 +215,10 @@ export class Control {
   history(cluster: string | null, limit: number): Promise<readonly HistoryRecord[]> {
     if (cluster !== null) this.#deps.clusters.config(cluster)
     return this.#deps.store.history(cluster, limit)
+  }
+
+  certificates(): readonly CertificateView[] {
+    return this.#deps.certificates().map(certificateView)
   }
 
   nodes(): Promise<readonly NodeView[]> {

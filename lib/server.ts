@@ -218,6 +218,7 @@ function createControl(
   const { observation } = ground
   const metrics = new Metrics({
     ...{ version: packageVersion, observation, generation: () => clusters.generation() },
+    certificates: () => ground.tls.certificates(),
     clusters: () =>
       clusters.ids().map(id => ({
         ...{ id, instances: scaling.count(id), warm: scaling.readiness.warm(id) },
@@ -227,6 +228,7 @@ function createControl(
   const control = new Control({
     ...{ ...ground, clusters, scaling, policies, audit: new Audit(ground) },
     nodes: () => reload.nodes,
+    certificates: () => ground.tls.certificates(),
     metrics: () => metrics.text(),
     reload: (actor, given) => reload.run(actor, given ? async () => ({ config: given }) : read),
     ready: () => {

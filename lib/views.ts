@@ -84,6 +84,18 @@ export interface NodeView {
   }[]
 }
 
+/** A certificate that is in use. Times are ISO 8601. */
+export interface CertificateView {
+  /** As the configuration names it: `listeners[0].tls`. */
+  readonly used_for: string
+  readonly names: readonly string[]
+  readonly not_after: string
+  readonly file: string
+  /** When its file was read. */
+  readonly loaded_at: string
+  readonly fingerprint_sha256: string
+}
+
 /** What a reload did. */
 export interface ReloadView {
   /** False: the configuration says what it said before. */

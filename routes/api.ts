@@ -1,5 +1,6 @@
 /** All endpoints of the admin API, in the order in which the documents list them. */
 import { backendEndpoints } from './backends.ts'
+import { certificateEndpoints } from './certificates.ts'
 import { clusterEndpoints } from './clusters.ts'
 import { deploymentEndpoints } from './deployments.ts'
 import type { Endpoint } from './endpoint.ts'
@@ -27,6 +28,7 @@ const described: readonly Endpoint[] = [
   ...backendEndpoints,
   ...nodeEndpoints,
   ...snapshotEndpoints,
+  ...certificateEndpoints,
   ...reloadEndpoints,
   ...eventEndpoints,
 ]

@@ -15,6 +15,7 @@ export type ControlPort = Pick<
   | 'operation'
   | 'history'
   | 'policy'
+  | 'certificates'
   | 'nodes'
   | 'node'
   | 'waitNodeDrained'

@@ -11,7 +11,14 @@ import type { OperationView } from '../lib/scaling/operation.ts'
 import type { SnapshotView } from '../lib/scaling/snapshots.ts'
 import { z } from '../lib/schema.ts'
 import type { Json } from '../lib/store/store.ts'
-import type { ClusterStatus, ClusterView, NodeView, PolicyAnswer, ReloadView } from '../lib/views.ts'
+import type {
+  CertificateView,
+  ClusterStatus,
+  ClusterView,
+  NodeView,
+  PolicyAnswer,
+  ReloadView,
+} from '../lib/views.ts'
 
 const count = z.number().int().min(0)
 const time = z.string().meta({ description: 'ISO 8601, UTC.' })
@@ -278,6 +285,15 @@ export const snapshotShape: z.ZodType<SnapshotView> = z.strictObject({
   used_by: z.array(
     z.strictObject({ kind: z.enum(['golden', 'operation', 'warm_pool', 'instance']), id: z.string() }),
   ),
+})
+
+export const certificateShape: z.ZodType<CertificateView> = z.strictObject({
+  used_for: z.string(),
+  names: z.array(z.string()),
+  not_after: z.string(),
+  file: z.string(),
+  loaded_at: z.string(),
+  fingerprint_sha256: z.string(),
 })
 
 export const diagnosisShape = z.strictObject({

@@ -23,6 +23,11 @@ export interface Snapshot {
     readonly warm?: { readonly ready: number; readonly making: number } | null
     readonly backends: readonly BackendView[]
   }[]
+  readonly certificates: readonly {
+    readonly use: string
+    readonly file: string
+    readonly endsAtMs: number
+  }[]
 }
 
 export interface Value {
@@ -239,6 +244,16 @@ const whole: readonly Family[] = [
   family('tidegate_generation', 'The newest routing table.', 'gauge', ({ generation }) => [
     { labels: {}, value: generation },
   ]),
+  family(
+    'tidegate_certificate_not_after_seconds',
+    'When a certificate in use ends: seconds since 1970.',
+    'gauge',
+    ({ certificates }) =>
+      certificates.map(({ use, file, endsAtMs }) => ({
+        labels: { used_for: use, file },
+        value: endsAtMs / msPerSecond,
+      })),
+  ),
 ]
 
 export const families: readonly Family[] = [...whole, ...perCluster, ...perBackend, ...perThread]

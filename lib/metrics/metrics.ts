@@ -14,6 +14,7 @@ export interface MetricSources {
   /** What control knows of clusters and their backends. */
   clusters(): Snapshot['clusters']
   generation(): number
+  certificates(): Snapshot['certificates']
 }
 
 export const packageVersion: string = (
@@ -31,7 +32,14 @@ export class Metrics {
 
   constructor(sources: MetricSources) {
     this.#sources = sources
-    this.#snapshot = { version: sources.version, generation: 0, rows: [], threads: [], clusters: [] }
+    this.#snapshot = {
+      version: sources.version,
+      generation: 0,
+      rows: [],
+      threads: [],
+      clusters: [],
+      certificates: [],
+    }
     for (const family of families) this.#registry.registerMetric(this.#metric(family))
   }
 
@@ -68,6 +76,7 @@ export class Metrics {
         facts: counters.thread(thread),
       })),
       clusters: this.#sources.clusters(),
+      certificates: this.#sources.certificates(),
     }
   }
 

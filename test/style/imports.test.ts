@@ -40,6 +40,7 @@ const rules: Record<string, readonly string[]> = {
   views: ['types:cluster', 'types:config', 'types:policy', 'types:scaling'],
   control: [
     'views',
+    'types:certificates',
     'policy',
     'drains',
     'types:cluster',

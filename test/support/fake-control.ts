@@ -222,6 +222,11 @@ export class FakeControl implements ControlPort {
     this.waits.push({ id, timeoutMs })
     return this.onNode()
   }
+  certificates() {
+    const times = { not_after: '2026-01-20T00:00:00.000Z', loaded_at: '2026-01-01T00:00:00.000Z' }
+    const where = { used_for: 'listeners[0].tls', names: ['shop.test'], file: '/etc/shop.crt' }
+    return [{ ...where, ...times, fingerprint_sha256: 'ab'.repeat(32) }]
+  }
   async diagnose() {
     return [
       { name: 'node', ok: true, detail: 'fine' },

@@ -1,6 +1,6 @@
 /** `status [CLUSTER]`: clusters, how they stand, and their backends. */
 import type { BackendView } from '../../cluster/backend.ts'
-import type { ClusterStatus, ClusterView } from '../../views.ts'
+import type { CertificateView, ClusterStatus, ClusterView } from '../../views.ts'
 import { AdminClient, segment } from '../client.ts'
 import { type Context, line, printJson } from '../io.ts'
 import { formatDuration, printable, table } from '../table.ts'
@@ -18,11 +18,40 @@ export async function status(context: Context, only: string | undefined): Promis
       ? (await client.get<{ clusters: ClusterView[] }>('/api/v1/clusters')).clusters
       : [await client.get<ClusterView>(`/api/v1/clusters/${segment(only)}`)]
   const rows = await Promise.all(clusters.map(cluster => rowOf(client, cluster)))
+  const nowMs = context.io.clock.now()
+  const ending = only === undefined ? await endingSoon(client, nowMs) : []
   if (context.json)
     return printJson(context.io, {
       clusters: rows.map(one => ({ ...one.cluster, status: one.status, backends: one.backends })),
+      ...(only === undefined ? { certificates_ending: ending } : {}),
     })
-  for (const text of statusLines(rows, context.io.clock.now())) line(context.io.stdout, text)
+  for (const text of statusLines(rows, nowMs)) line(context.io.stdout, text)
+  for (const text of certificateLines(ending, nowMs)) line(context.io.stdout, text)
+}
+
+/** So long before its end a certificate is worth a line. */
+const dayMs = 24 * 3_600_000
+const soonMs = 30 * dayMs
+
+async function endingSoon(client: AdminClient, nowMs: number): Promise<readonly CertificateView[]> {
+  const { certificates } = await client.get<{ certificates: CertificateView[] }>('/api/v1/certificates')
+  return certificates.filter(({ not_after: end }) => Date.parse(end) - nowMs < soonMs)
+}
+
+function certificateLines(ending: readonly CertificateView[], nowMs: number): string[] {
+  if (ending.length === 0) return []
+  return [
+    '',
+    'certificates that end soon:',
+    ...table(
+      ['NAMES', 'ENDS', 'FILE', 'USED FOR'],
+      ending.map(({ names, not_after: end, file, used_for: use }) => {
+        const left = Date.parse(end) - nowMs
+        const when = left <= 0 ? 'ended' : `in ${Math.floor(left / dayMs)} days`
+        return [printable(names.join(' ')).slice(0, 60), `${end.slice(0, 10)} (${when})`, file, use]
+      }),
+    ).map(text => `  ${text}`),
+  ]
 }
 
 async function rowOf(client: AdminClient, cluster: ClusterView): Promise<Row> {

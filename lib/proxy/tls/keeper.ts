@@ -9,7 +9,14 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readUse, stampsOf } from '../../certificate-files.ts'
-import { type CertificateFacts, dateWarning, type TlsFault, type TlsUse, usesOf } from '../../certificates.ts'
+import {
+  type CertificateFacts,
+  type CertificateInUse,
+  dateWarning,
+  type TlsFault,
+  type TlsUse,
+  usesOf,
+} from '../../certificates.ts'
 import type { Clock } from '../../clock.ts'
 import type { Config } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
@@ -26,15 +33,6 @@ export interface TlsKeeperDeps {
   readonly events: Events
 }
 
-export interface CertificateView {
-  /** `listeners[0].tls` */
-  readonly use: string
-  readonly names: readonly string[]
-  readonly endsAtMs: number
-  /** SHA-256, hex. */
-  readonly fingerprint: string
-}
-
 type TlsConfig = Pick<Config, 'listeners' | 'clusters'>
 
 interface Held {
@@ -45,6 +43,7 @@ interface Held {
   /** Texts of its files as they are in use. */
   texts: ReadonlyMap<string, string>
   certificates: readonly CertificateFacts[]
+  loadedAtMs: number
   material: UseMaterial
   /** The fault of the last look, and whether it was told. */
   fault: string | null
@@ -98,10 +97,15 @@ export class TlsKeeper {
     return () => this.#listeners.delete(listener)
   }
 
-  certificates(): readonly CertificateView[] {
-    return [...this.#held.values()].flatMap(({ name, certificates }) =>
-      certificates.map(({ names, endsAtMs, fingerprint }) => ({ use: name, names, endsAtMs, fingerprint })),
+  /** Whose end comes first first. */
+  certificates(): readonly CertificateInUse[] {
+    const all = [...this.#held.values()].flatMap(({ name, use, certificates, loadedAtMs }) =>
+      certificates.map(({ names, endsAtMs, fingerprint }, i) => {
+        const { file } = use.pairs[i]!.cert
+        return { use: name, names, endsAtMs, fingerprint, file, loadedAtMs }
+      }),
     )
+    return all.sort((a, b) => a.endsAtMs - b.endsAtMs)
   }
 
   /** From now on sessions are sealed with a new key; those sealed with the former one cost their clients a full handshake. */
@@ -121,7 +125,7 @@ export class TlsKeeper {
     const faults: TlsFault[] = []
     for (const use of usesOf(config)) {
       const kept = before.get(use.key) ?? wanted.get(use.key)
-      const held = kept ? { ...kept, use, name: pathText(use.path) } : await read(use, faults)
+      const held = kept ? { ...kept, use, name: pathText(use.path) } : await this.#read(use, faults)
       wanted.set(use.key, held)
       if (!kept && faults.length === 0) this.#warn(held)
     }
@@ -184,11 +188,21 @@ export class TlsKeeper {
     held.fault = null
     held.told = false
     if ([...texts].every(([file, text]) => held.texts.get(file) === text)) return false
-    Object.assign(held, { texts, certificates, material: materialOf(use, texts, certificates) })
+    const loadedAtMs = this.#deps.clock.now()
+    Object.assign(held, { texts, certificates, loadedAtMs, material: materialOf(use, texts, certificates) })
     this.#warn(held)
     log.info({ tls: name }, 'certificate files have changed and are in use')
     events.publish({ type: 'tls', use: name, status: 'renewed', detail: null })
     return true
+  }
+
+  async #read(use: TlsUse, faults: TlsFault[]): Promise<Held> {
+    const stamps = await stampsOf(use)
+    const { texts, certificates, faults: found } = await readUse(use)
+    faults.push(...found)
+    const material = found.length > 0 ? nothing : materialOf(use, texts, certificates)
+    const read = { stamps, texts, certificates, material, loadedAtMs: this.#deps.clock.now() }
+    return { use, name: pathText(use.path), ...read, fault: null, told: false }
   }
 
   #warn({ name, certificates }: Held): void {
@@ -216,14 +230,6 @@ export class TlsKeeper {
     }
     for (const listener of this.#listeners) listener(this.#material)
   }
-}
-
-async function read(use: TlsUse, faults: TlsFault[]): Promise<Held> {
-  const stamps = await stampsOf(use)
-  const { texts, certificates, faults: found } = await readUse(use)
-  faults.push(...found)
-  const material = found.length > 0 ? nothing : materialOf(use, texts, certificates)
-  return { use, name: pathText(use.path), stamps, texts, certificates, material, fault: null, told: false }
 }
 
 const nothing: UseMaterial = { certificates: [], authorities: null }

@@ -263,4 +263,5 @@ t.test('operations, history, nodes', async t => {
   t.match(await ask('/api/v1/nodes/local/drain?wait=5s', { method: 'POST' }), { status: 200 })
   t.strictSame(control.waits, [{ id: 'local', timeoutMs: 5_000 }])
   t.match(await ask('/api/v1/nodes/none'), { status: 404, body: { error: { code: 'unknown_node' } } })
+  t.match(await ask('/api/v1/certificates'), { body: { certificates: [{ names: ['shop.test'] }] } })
 })

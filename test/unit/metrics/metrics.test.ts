@@ -42,7 +42,8 @@ function observed(threads = 2) {
     },
     { id: 'api', instances: 0, backends: [] },
   ]
-  const metrics = new Metrics({ version: '9.9.9', observation, clusters, generation: () => 17 })
+  const certificates = () => [{ use: 'listeners[0].tls', file: '/c.crt', endsAtMs: 1_800_000_000_000 }]
+  const metrics = new Metrics({ version: '9.9.9', observation, clusters, certificates, generation: () => 17 })
   return { observation, metrics }
 }
 
@@ -62,6 +63,7 @@ t.test('the numbers of all threads, of clusters and of backends', async t => {
   two.gauge('loopDelayMs', 12.5)
   const found = samples(t, (await metrics.text()).text)
   const expected: Record<string, number> = {
+    'tidegate_certificate_not_after_seconds{used_for="listeners[0].tls",file="/c.crt"}': 1_800_000_000,
     'tidegate_requests_total{cluster="web",class="2xx"}': 2,
     'tidegate_requests_total{cluster="web",class="5xx"}': 1,
     'tidegate_requests_total{cluster="api",class="2xx"}': 0,
