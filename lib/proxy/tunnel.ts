@@ -13,6 +13,8 @@ import type { Member } from '../cluster/member.ts'
 import type { CloseCode } from '../config/config.ts'
 import { Deadlines, type Timed } from './deadlines.ts'
 import type { BackendEnd, TunnelEnd } from './forward/forward.ts'
+import { readWith } from './forward/relay/shared-read-socket.ts'
+import { writeLent } from './lent-write.ts'
 import { closeHandshakeMs } from './limits.ts'
 import { spreadOver } from './spread.ts'
 import { CloseInjector, closeFrame } from './websocket-frames.ts'
@@ -149,7 +151,7 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     // HTTP/2 has said it in a frame of its own.
     if (head !== '') client.write(head, 'latin1')
     for (const chunk of early) this.#fromClient(chunk)
-    client.on('data', chunk => this.#fromClient(chunk))
+    readWith(client, chunk => this.#fromClient(chunk))
     client.on('end', () => this.#clientEnded())
     client.on('close', () => {
       this.#noteEnd('client')
@@ -248,20 +250,21 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     else this.end()
   }
 
-  /** False: it has no room for more now. */
+  /** The bytes are lent. False: it has no room for more now. */
   #toTheClient(chunk: Buffer): boolean {
     this.#touch()
     this.bytesOut += chunk.length
     const bytes = this.#toClient.pass(chunk)
-    const room = bytes === null || !this.#client.writable || this.#client.write(bytes)
+    const room = bytes === null || !this.#client.writable || writeLent(this.#client, bytes)
     if (this.#state === 'closing') this.#endIfAgreed()
     return room
   }
 
   #send(bytes: Uint8Array): boolean {
-    return this.#backend === null ? this.push(bytes) : this.#backend.write(bytes)
+    return this.#backend === null ? this.push(Buffer.from(bytes)) : this.#backend.write(bytes)
   }
 
+  /** The bytes are lent. */
   #fromClient(chunk: Buffer): void {
     this.#touch()
     this.bytesIn += chunk.length

@@ -26,6 +26,8 @@ export interface BenchOptions {
   readonly port: number
   /** The template has a disk, and the application keeps its files there. */
   readonly disk?: boolean
+  /** Its guest can tell how many processors and how much memory it has; of those that cannot, the driver's own tests have it. */
+  readonly grows?: boolean
   /** For one operation of the driver, boot included. */
   readonly timeoutMs: number
 }

@@ -57,7 +57,7 @@ export interface ForwardCall {
 
 /** A backend's connection that became a tunnel, for an engine that moves its bytes itself. */
 export interface BackendEnd {
-  /** False: full; `Joinable.backendRoom` follows. */
+  /** The bytes are the giver's again after the call. False: full; `TunnelEnd.backendRoom` follows. */
   write(bytes: Uint8Array): boolean
   end(): void
   resume(): void
@@ -67,7 +67,7 @@ export interface BackendEnd {
 export interface TunnelEnd extends Duplex {
   /** Before `switched`: what the client sends goes there, and no longer to who reads this stream. */
   join(backend: BackendEnd): void
-  /** False: the client is full; the backend is resumed when there is room. */
+  /** The bytes are the giver's again after the call. False: the client is full; the backend is resumed when there is room. */
   fromBackend(bytes: Buffer): boolean
   backendRoom(): void
   backendEnded(): void

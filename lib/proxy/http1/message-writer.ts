@@ -3,6 +3,7 @@
  * one write: a system call costs more than copying some kilobytes.
  */
 import type { Socket } from 'node:net'
+import { writeLent } from '../lent-write.ts'
 
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
 
@@ -12,7 +13,6 @@ const heldCharsMax = 16 * 1024
 
 export class MessageWriter {
   readonly #socket: Socket
-  readonly #secure: boolean
   /** Latin1, not sent yet. */
   #held = ''
   #framing: Framing = 'none'
@@ -23,7 +23,6 @@ export class MessageWriter {
 
   constructor(socket: Socket) {
     this.#socket = socket
-    this.#secure = 'encrypted' in socket
   }
 
   /** True: what was promised in the head has been written. */
@@ -61,22 +60,8 @@ export class MessageWriter {
     }
     const before = chunked ? `${this.#held}${length.toString(16)}\r\n` : this.#held
     this.#held = ''
-    this.#copyOut(before, bytes, chunked ? '\r\n' : '')
+    writeLent(this.#socket, bytes, before, chunked ? '\r\n' : '')
     return true
-  }
-
-  /** As one write. */
-  #copyOut(before: string, bytes: Buffer, after: string): void {
-    const total = before.length + bytes.length + after.length
-    // TLS has a copy of its own, and says only later that it has been sent.
-    const piece = this.#secure ? Buffer.allocUnsafe(total) : scratch.take(total)
-    const at = before === '' ? 0 : piece.write(before, 'latin1')
-    piece.set(bytes, at)
-    if (after !== '') piece.write(after, at + bytes.length, 'latin1')
-    const socket = this.#socket
-    socket.write(piece)
-    // The kernel has it all, or else the socket goes on to need this memory.
-    if (!this.#secure && socket.writableLength > 0) scratch.lose()
   }
 
   flush(): void {
@@ -96,27 +81,3 @@ export class MessageWriter {
     this.flush()
   }
 }
-
-/**
- * Memory for one write after another: nearly always the kernel takes a write at once, and the memory is free for the next. New memory for
- * each piece would be the dearest part of relaying a body.
- */
-class Scratch {
-  #memory: Buffer | null = null
-
-  /** `length` bytes, until the next `take`. */
-  take(length: number): Buffer {
-    if (length > scratchBytes) return Buffer.allocUnsafeSlow(length)
-    this.#memory ??= Buffer.allocUnsafeSlow(scratchBytes)
-    return this.#memory.subarray(0, length)
-  }
-
-  /** What was taken last is somebody else's for good. */
-  lose(): void {
-    this.#memory = null
-  }
-}
-
-/** A full read and the text before it. */
-const scratchBytes = 80 * 1024
-const scratch = new Scratch()

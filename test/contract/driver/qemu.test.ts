@@ -14,6 +14,7 @@ driverContract('qemu', {
     ),
   template: { ...(await vmImage()), disk: true },
   disk: true,
+  grows: true,
   resources,
   port: 8080,
   timeoutMs: 120_000,

@@ -382,7 +382,7 @@ class FakeClient extends Duplex implements TunnelEnd {
     this.on('end', () => backend.end())
   }
   fromBackend(bytes: Buffer): boolean {
-    return this.write(bytes)
+    return this.write(Buffer.from(bytes))
   }
   backendRoom(): void {}
   backendEnded(): void {

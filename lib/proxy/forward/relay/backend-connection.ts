@@ -99,7 +99,7 @@ export class BackendConnection implements Timed, ChunkSink, Listed {
 
   /** The bytes are the caller's again after this. False: read no further. */
   read(bytes: Buffer): boolean {
-    if (this.#onRest !== null) return this.#onRest(Buffer.from(bytes))
+    if (this.#onRest !== null) return this.#onRest(bytes)
     const call = this.#call
     if (call === null) {
       this.destroy()

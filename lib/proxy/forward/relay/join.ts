@@ -1,6 +1,7 @@
 /** A backend's socket and a tunnel become one: bytes both ways, and the end of the one is the end of the other. */
 import type { Socket } from 'node:net'
 import type { Deadlines, Timed } from '../../deadlines.ts'
+import { writeLent } from '../../lent-write.ts'
 import { closeHandshakeMs } from '../../limits.ts'
 import type { TunnelEnd } from '../forward.ts'
 
@@ -8,7 +9,7 @@ import type { TunnelEnd } from '../forward.ts'
 export function joinTunnel(backend: Socket, tunnel: TunnelEnd, deadlines: Deadlines): void {
   backend.setKeepAlive(true, 30_000)
   tunnel.join({
-    write: bytes => !backend.writable || backend.write(bytes),
+    write: bytes => !backend.writable || writeLent(backend, bytes),
     end: () => void backend.end(),
     resume: () => void backend.resume(),
   })

@@ -38,6 +38,8 @@ t.test('an exchange is counted once, in the row of its cluster', async t => {
     attempts: 4,
     retries: 2,
     hedges: 1,
+    mirrorsDropped: 0,
+    splitFallbacks: 0,
     mirrored: 0,
     tunnelsOpened: 0,
   })
