@@ -1,6 +1,7 @@
 /** Waits until those who leave have nothing left, within the cluster's grace period. Its proof goes into the journal. */
 import type { DrainPolicy } from '../../cluster/backend.ts'
 import type { DrainConfig } from '../../config/config.ts'
+import type { JournalEntry } from '../../store/store.ts'
 import { doneData, type PlanData } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { servingIds } from '../membership-change.ts'
@@ -11,7 +12,7 @@ export const drain: Step = {
   name: 'drain',
   timeoutMs: ({ config, request }) => graceOf(policyOf(request, config.drain)) + limits.drainSlackMs,
   async run({ world, cluster, config, request, journal }, _intent, signal) {
-    const policy = policyOf(request, config.drain)
+    const policy = withinGrace(policyOf(request, config.drain), journal, world.clock.now())
     if (!policy) return { data: { skipped: true, backends: [] } }
     const serving = servingIds(world, cluster)
     const leaving = doneData<PlanData>(journal, 'plan').victims.filter(victim => serving.has(victim.id))
@@ -32,6 +33,18 @@ export const drain: Step = {
       },
     }
   },
+}
+
+/** With what is left of the grace period: it began with the first attempt, in whatever process that was. */
+export function withinGrace(
+  policy: DrainPolicy | null,
+  journal: readonly JournalEntry[],
+  nowMs: number,
+): DrainPolicy | null {
+  const begun = journal.find(entry => entry.step === drain.name && entry.kind === 'started')
+  if (policy === null || begun === undefined) return policy
+  const gone = Math.max(0, nowMs - begun.atMs)
+  return { ...policy, gracePeriodMs: Math.max(0, policy.gracePeriodMs - gone) }
 }
 
 const graceOf = (policy: DrainPolicy | null): number =>
