@@ -54,6 +54,8 @@ interface HeldKey {
 interface Remembered {
   readonly session: Session
   readonly key: HeldKey
+  /** What the next `open` says, as long as the key is the newest: made once, for clients that come again and again. */
+  readonly again: OpenedSession
 }
 
 export class SessionCookies {
@@ -116,7 +118,8 @@ export class SessionCookies {
     return this.#unseal(value)?.session ?? null
   }
 
-  #opened({ session, key }: Remembered, first: boolean): OpenedSession {
+  #opened({ session, key, again }: Remembered, first: boolean): OpenedSession {
+    if (!first && key === this.#keys[0]) return again
     return { ...session, oldKey: key !== this.#keys[0], first }
   }
 
@@ -132,7 +135,8 @@ export class SessionCookies {
     decipher.setAuthTag(bytes.subarray(-tagBytes))
     try {
       const plain = Buffer.concat([decipher.update(bytes.subarray(headBytes, -tagBytes)), decipher.final()])
-      return { session: parse(plain), key }
+      const session = parse(plain)
+      return { session, key, again: { ...session, oldKey: false, first: false } }
     } catch {
       return null
     }
