@@ -58,7 +58,7 @@ export function svg(panels: readonly Panel[]): string {
     top += panelHeight(panel) + panelGap
   }
   const height = Math.max(margin * 2, top - panelGap + margin)
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="system-ui, sans-serif" font-size="13">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="system-ui, sans-serif" font-size="13"><title>CPU time, latency and memory of Tidegate beside other proxies</title>
 <rect width="${width}" height="${height}" fill="#ffffff"/>
 ${parts.join('\n')}
 </svg>

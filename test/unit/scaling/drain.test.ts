@@ -20,7 +20,11 @@ t.test('a drain has what is left of its grace period, in whatever process it beg
   t.equal(left([], 9_000), 30_000, 'it has not begun')
   t.equal(left(begun, 1_000), 30_000)
   t.equal(left(begun, 11_000), 20_000)
-  t.equal(left([...begun, entry('drain', 'started', 10_000)], 11_000), 20_000, 'a second attempt gets no more')
+  t.equal(
+    left([...begun, entry('drain', 'started', 10_000)], 11_000),
+    20_000,
+    'a second attempt gets no more',
+  )
   t.equal(left(begun, 50_000), 0, 'it is over')
   t.equal(left(begun, 500), 30_000, 'the clock was set back')
   t.equal(withinGrace(null, begun, 11_000), null, 'there is none')
