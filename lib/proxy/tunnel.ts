@@ -19,6 +19,11 @@ import { closeHandshakeMs } from './limits.ts'
 import { spreadOver } from './spread.ts'
 import { CloseInjector, closeFrame } from './websocket-frames.ts'
 
+interface Told {
+  readonly code: CloseCode
+  readonly reason: string
+}
+
 /** All tunnels of one event loop. */
 export class Tunnels {
   readonly deadlines: Deadlines
@@ -28,6 +33,9 @@ export class Tunnels {
   readonly #open = new Set<Tunnel>()
   /** What ends a spread of closes that is under way, by whose they are. */
   readonly #spreads = new Map<string, () => void>()
+  /** Members whose tunnels were told, by slot: one that opens only then (its backend was slow to agree) is told as it opens. */
+  readonly #told = new Map<number, Told & { readonly epoch: number }>()
+  #allTold: Told | null = null
 
   constructor(deps: { readonly clock: Clock; readonly random?: () => number }) {
     this.clock = deps.clock
@@ -41,6 +49,7 @@ export class Tunnels {
 
   /** Says Close to both ends of this member's tunnels, one after another over the time; each ends within two seconds of it. */
   closeMember(slot: number, epoch: number, code: CloseCode, reason: string, spreadMs = 0): void {
+    this.#told.set(slot, { epoch, code, reason })
     this.#close(`${slot}:${epoch}`, this.#of(slot, epoch), code, reason, spreadMs)
   }
 
@@ -48,6 +57,7 @@ export class Tunnels {
   keepMember(slot: number, epoch: number): void {
     this.#spreads.get(`${slot}:${epoch}`)?.()
     this.#spreads.delete(`${slot}:${epoch}`)
+    if (this.#told.get(slot)?.epoch === epoch) this.#told.delete(slot)
   }
 
   /** How long this member's oldest tunnel has been open; null: it has none. */
@@ -62,6 +72,7 @@ export class Tunnels {
   }
 
   closeAll(code: CloseCode, reason: string, spreadMs = 0): void {
+    this.#allTold = { code, reason }
     this.#close('all', [...this.#open], code, reason, spreadMs)
   }
 
@@ -73,6 +84,12 @@ export class Tunnels {
 
   add(tunnel: Tunnel): void {
     this.#open.add(tunnel)
+  }
+
+  /** Its 101 is on its way to the client. */
+  opened(tunnel: Tunnel): void {
+    const told = this.#allTold ?? this.#toldOf(tunnel.member)
+    if (told !== null) tunnel.close(told.code, told.reason)
   }
 
   remove(tunnel: Tunnel): void {
@@ -89,6 +106,15 @@ export class Tunnels {
     }
     const end = spreadOver(tunnels, spreadMs, close, { clock: this.clock, random: this.#random })
     if (left > 0) this.#spreads.set(whose, end)
+  }
+
+  /** What was said to this member's tunnels, unless it takes clients again. */
+  #toldOf(member: Member): Told | null {
+    const told = this.#told.get(member.slot)
+    if (told === undefined || told.epoch !== member.epoch) return null
+    if (member.eligibility() === 'none') return told
+    this.#told.delete(member.slot)
+    return null
   }
 
   #of(slot: number, epoch: number): Tunnel[] {
@@ -160,6 +186,7 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     if (client.readableEnded) this.#clientEnded()
     // Who reads this stream asks for what the client sends; a joined backend does not.
     if (this.#backend !== null) client.resume()
+    this.#tunnels.opened(this)
   }
 
   close(code: number, reason: string, by: 'nobody' | 'proxy' = 'proxy'): void {

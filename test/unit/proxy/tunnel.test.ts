@@ -28,7 +28,7 @@ async function setup() {
     client.destroy()
     await closeServer(server)
   }
-  return { browser, client, member, clock, tunnels, tunnel, counts, close }
+  return { browser, client, member, board, clock, tunnels, tunnel, counts, close }
 }
 
 t.test('an exchange becomes a tunnel, and a tunnel ends, exactly once', async t => {
@@ -47,6 +47,39 @@ t.test('an exchange becomes a tunnel, and a tunnel ends, exactly once', async t 
   tunnels.cutMember(3, 1)
   t.same(counts(), [0, 0, 0])
   await close()
+})
+
+t.test('a tunnel whose backend agrees only after the others were told is told as it opens', async t => {
+  const { browser, member, tunnel, tunnels, board, clock, close } = await setup()
+  member.enter(false)
+  tunnels.closeMember(3, 1, 1012, 'moving', 0)
+  board.admit(3, 1, 'none')
+  const got: Buffer[] = []
+  browser.on('data', chunk => got.push(chunk))
+  tunnel.open('HTTP/1.1 101 Go\r\n\r\n', [])
+  const close1012 = `\x88\x08${String.fromCharCode(1012 >> 8, 1012 & 255)}moving`
+  await until(
+    () => Buffer.concat(got).toString('latin1') === `HTTP/1.1 101 Go\r\n\r\n${close1012}`,
+    'the head and the Close',
+  )
+  await clock.advance(3_000)
+  t.equal(tunnels.size, 0, 'and ends within the time of a close handshake')
+  await close()
+})
+
+t.test('a member that takes clients again has tunnels that stay', async t => {
+  for (const reopen of ['kept', 'admitted'] as const) {
+    const { member, tunnel, tunnels, board, clock, close } = await setup()
+    member.enter(false)
+    board.admit(3, 1, 'none')
+    tunnels.closeMember(3, 1, 1001, 'moving', 0)
+    if (reopen === 'kept') tunnels.keepMember(3, 1)
+    else board.admit(3, 1, 'any')
+    tunnel.open('HTTP/1.1 101 Go\r\n\r\n', [])
+    await clock.advance(3_000)
+    t.equal(tunnels.size, 1, reopen)
+    await close()
+  }
 })
 
 t.test('a tunnel that never opened leaves the client alone', async t => {
