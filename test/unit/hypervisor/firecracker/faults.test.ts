@@ -184,6 +184,15 @@ t.test('disks, memory by wish, and sparse snapshots', async t => {
 
 t.test('doctor tells a kernel that comes up from one that spins', async t => {
   const { bench, install } = node(t)
+  // Its own: other tests that run now make such directories too.
+  const scratch = mkdtempSync(join(tmpdir(), 'tidegate-trial-'))
+  const before = process.env.TMPDIR
+  process.env.TMPDIR = scratch
+  t.teardown(() => {
+    if (before === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = before
+    rmSync(scratch, { recursive: true, force: true })
+  })
   const kvm = async () => (await bench.driver.check(doubleTemplate)).find(({ name }) => name === 'kvm')
   t.match(await kvm(), { ok: true })
   install({ kernel: 'spins' })
@@ -194,10 +203,7 @@ t.test('doctor tells a kernel that comes up from one that spins', async t => {
     { ok: false, code: 'image_missing' },
   )
   t.notOk(existsSync(join(bench.directory, 'instances')), 'nothing was made')
-  t.same(
-    readdirSync(tmpdir()).filter(name => name.startsWith('tidegate-firecracker-')),
-    [],
-  )
+  t.same(readdirSync(scratch), [], 'nothing is left of the trials')
 })
 
 /** Resolves when the hung double is stopped by its signal. */
