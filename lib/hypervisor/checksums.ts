@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import { open, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { TidegateError } from '../errors.ts'
 
 const chunkBytes = 1024 * 1024
@@ -67,6 +68,37 @@ export async function verifyFile(
   if (found === expected) return
   remembered.delete(path)
   throw unusable(snapshot, 'checksum', `${path} is not what was written: its checksum does not match`)
+}
+
+/** Checksums of what was just written, by name. What is large is read again only when the snapshot is to be kept. */
+export async function sumSnapshot(
+  directory: string,
+  { small, large }: { readonly small: readonly string[]; readonly large: readonly string[] },
+  keep: boolean,
+  signal: AbortSignal,
+): Promise<Readonly<Record<string, string>>> {
+  const sums: Record<string, string> = {}
+  for (const name of keep ? [...small, ...large] : small)
+    sums[name] = await checksum(join(directory, name), signal)
+  if (!keep) for (const name of large) await rememberWritten(join(directory, name))
+  return sums
+}
+
+/** Throws `snapshot_unusable`. */
+export async function verifyFiles(
+  snapshot: { readonly name: string; readonly path: string },
+  files: Iterable<string>,
+  checksums: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { name, path } = snapshot
+  for (const file of files) await verifyFile(join(path, file), checksums[file] ?? null, name, signal)
+}
+
+/** Throws `snapshot_unusable`: another version, or another CPU, may load it and go wrong later. */
+export function requireMaker(snapshot: string, made: string | null, here: string): void {
+  if (made === here) return
+  throw unusable(snapshot, 'version', `it is of ${made ?? 'an older Tidegate'}, and here is ${here}`)
 }
 
 /** A snapshot that nothing may be started from. `why` is for machines, `message` for people. */

@@ -94,7 +94,7 @@ export class Ownership {
       .catch(() => {})
       .then(async () => {
         const found = await this.read(kind, name)
-        if (!found?.record) throw missing(name)
+        if (!found?.record) throw unknownInstance(name)
         const record = { ...found.record, fields: { ...found.record.fields, ...fields } }
         try {
           await writeDurably(join(path, recordFile), encode(record))
@@ -220,6 +220,11 @@ export function ioError(
   return new TidegateError(fallback, `${what}: ${reason}`, { cause: error })
 }
 
+/** A system error becomes a row of the table; an abort's own reason stays what it is. */
+export function asIoError(error: unknown, what: string): unknown {
+  return error instanceof Error && 'syscall' in error ? ioError(error, what) : error
+}
+
 export function isCode(error: unknown, ...codes: string[]): boolean {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   return typeof code === 'string' && codes.includes(code)
@@ -286,7 +291,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const taken = (name: string) =>
   new TidegateError('hypervisor_failed', `the name ${name} is taken; destroy it first`, { details: { name } })
 
-const missing = (name: string) =>
+export const unknownInstance = (name: string): TidegateError =>
   new TidegateError('unknown_instance', `there is no instance or snapshot ${name} here`, {
     details: { name },
   })

@@ -110,16 +110,22 @@ t.test('only the registries and the composition root name concrete drivers and s
   const outside = all.filter(
     s => !/^lib\/hypervisor\/(process|qemu|cloud-hypervisor|firecracker)\//.test(s.path),
   )
-  const allowed = [
-    ...['lib/hypervisor/registry.ts', 'lib/store/open.ts', 'lib/server.ts', 'lib/index.ts'],
-    // What the system says of processes (process/proc.ts) is for every driver that has some.
-    'lib/hypervisor/vmm-process.ts',
-  ]
+  const allowed = ['lib/hypervisor/registry.ts', 'lib/store/open.ts', 'lib/server.ts', 'lib/index.ts']
   const namers = outside.filter(s => s.imports.some(i => concrete.test(i.target))).map(s => s.path)
   t.strictSame(
     namers.filter(path => !allowed.includes(path)),
     [],
   )
+})
+
+t.test('no driver uses another: what they share is in lib/hypervisor/vm or beside it', async t => {
+  const driverOf = (path: string) =>
+    /^lib\/hypervisor\/(process|qemu|cloud-hypervisor|firecracker)\//.exec(path)?.[1]
+  for (const { path, imports } of all)
+    for (const { target } of imports) {
+      const [own, other] = [driverOf(path), driverOf(target)]
+      if (own && other) t.equal(other, own, `${path} imports ${target}`)
+    }
 })
 
 t.test('each third-party package has one importing file or one folder', async t => {

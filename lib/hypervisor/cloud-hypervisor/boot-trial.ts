@@ -13,7 +13,7 @@ import { promisify } from 'node:util'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { writeDurably } from '../ownership.ts'
-import { bootId } from '../process/proc.ts'
+import { bootId } from '../proc.ts'
 
 const run = promisify(execFile)
 const versionTimeoutMs = 10_000

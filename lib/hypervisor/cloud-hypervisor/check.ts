@@ -1,15 +1,14 @@
 /** The cloud_hypervisor driver's lines of `tidegate doctor`: what is there, what is missing, what to type. Throws nothing. */
-import { access, constants, mkdir } from 'node:fs/promises'
+import { access, constants } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Clock } from '../../clock.ts'
-import { TidegateError, toTidegateError } from '../../errors.ts'
+import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import type { Network } from '../network/network.ts'
-import { freeBytes } from '../qemu/disk.ts'
+import { diskRow, row, templateRows } from '../vm/doctor.ts'
 import { binaryVersion, bootTrouble, type Trial } from './boot-trial.ts'
 import { type CloudHypervisorOptions, type CloudHypervisorTemplate, parseTemplate } from './template.ts'
 
-const freeBytesMin = 2 * 1024 ** 3
 const buildCommand = 'node examples/vm/build-image.ts'
 
 export interface Place {
@@ -26,20 +25,14 @@ export async function checkCloudHypervisor(
   const binary = await row('cloud-hypervisor', 'install it (docs/cloud-hypervisor.md)', () =>
     binaryVersion(options.binary),
   )
-  const space = await row('disk', 'free some space, or give the node another directory', () =>
-    diskDetail(directory),
-  )
-  const rows = [binary, ...(await network.check()), { ...space, advice: true } as const]
+  const rows = [binary, ...(await network.check()), await diskRow(directory)]
   if (template === null) return rows
-  let parsed: CloudHypervisorTemplate | null = null
-  const shape = await row('template', 'correct instance.template in the config', async () => {
-    parsed = located(parseTemplate(template))
-    return 'its fields are right'
-  })
-  rows.push(shape)
-  return parsed === null
-    ? rows
-    : [...rows, ...(await imageRows(options, parsed, binary.ok ? binary.detail : null, clock))]
+  const version = binary.ok ? binary.detail : null
+  const shape = await templateRows(
+    () => located(parseTemplate(template)),
+    parsed => imageRows(options, parsed, version, clock),
+  )
+  return [...rows, ...shape]
 }
 
 /** The template with its paths absolute: the hypervisor runs in another directory than we do. */
@@ -85,21 +78,4 @@ async function imageRows(
     return 'this kernel starts under it'
   })
   return [image, boot]
-}
-
-async function diskDetail(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  const free = await freeBytes(directory)
-  const gib = (free / 1024 ** 3).toFixed(1)
-  if (free < freeBytesMin) throw new Error(`only ${gib} GiB are free in ${directory}`)
-  return `${gib} GiB are free in ${directory}`
-}
-
-async function row(name: string, fix: string, look: () => Promise<string>): Promise<Diagnosis> {
-  try {
-    return { name, ok: true, detail: await look() }
-  } catch (error) {
-    const { code, message } = toTidegateError(error, 'hypervisor_failed')
-    return { name, ok: false, detail: message, fix, code }
-  }
 }

@@ -21,26 +21,24 @@ import type {
 } from '../driver.ts'
 import { openNamespaces } from '../network/namespace.ts'
 import { hostPort, type Link, type Network } from '../network/network.ts'
-import { ioError, Ownership } from '../ownership.ts'
-import { bootId, type ProcessKey } from '../process/proc.ts'
-import { guestPorts, waitForAgent, writeGuestEnvironment } from '../qemu/guest.ts'
-import { makerOf } from '../qemu/sums.ts'
-import { findVmm, killVmm } from '../vmm-process.ts'
+import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
+import { bootId, type ProcessKey } from '../proc.ts'
+import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
+import { livingVm, recordOf } from '../vm/held.ts'
+import { makerOf } from '../vm/maker.ts'
+import { findVmm, killVmm } from '../vm/process.ts'
+import { type Fields, type GuestPorts, processFields } from '../vm/record.ts'
 import { type CloudHypervisorApi, type Counters, longTimeoutMs } from './api.ts'
 import { binaryVersion } from './boot-trial.ts'
 import { checkCloudHypervisor, located, requireBoot, requireImage } from './check.ts'
-import { guestClient } from './guest.ts'
-import { heldInstance, heldSnapshot, processOf, recordOf } from './held.ts'
+import { heldInstance, heldSnapshot } from './held.ts'
 import { keepSerialSmall, machineOf, prepareFiles, requireSame } from './plan.ts'
 import {
   addressFields,
-  type Fields,
-  type GuestPorts,
   givenFields,
   type InstanceFacts,
   instanceFacts,
   machineFields,
-  processFields,
   type SnapshotFacts,
   snapshotFacts,
 } from './record.ts'
@@ -56,8 +54,7 @@ import { apiOf, decided, endVmm, explain, startVmm, type Vmm } from './vmm.ts'
 const startTimeoutMs = 10_000
 const commandTimeoutMs = 10_000
 const bootTimeoutMs = 30_000
-const identifyTimeoutMs = 20_000
-const identifyAttemptsMax = 2
+const identifyLimits = { tryTimeoutMs: 20_000, triesMax: 2 }
 
 export interface CloudHypervisorDeps {
   readonly clock: Clock
@@ -174,21 +171,11 @@ class CloudHypervisorDriver implements Driver {
   async identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck> {
     const directory = this.#ownership.path('instances', name)
     const { agent } = await this.#living(name)
-    const client = await guestClient(directory, agent ?? nowhere, this.#clock)
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const answer = await client.identify(identity, { timeoutMs: identifyTimeoutMs, signal })
-        if (answer.warnings.length > 0)
-          this.#log.warn({ instance: name, warnings: answer.warnings }, 'identified')
-        const { instance_id: instanceId, incarnation, application } = answer
-        return { instanceId, incarnation, application }
-      } catch (error) {
-        signal.throwIfAborted()
-        await this.#living(name)
-        const silent = error instanceof TidegateError && error.code === 'guest_unreachable'
-        if (!silent || attempt >= identifyAttemptsMax) throw error
-      }
-    }
+    const client = await guestClient(directory, agent, this.#clock)
+    const alive = () => this.#living(name)
+    const { warnings, ...ack } = await identifyGuest(client, identity, alive, identifyLimits, signal)
+    if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'identified')
+    return ack
   }
 
   async resize(name: string, resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
@@ -230,7 +217,7 @@ class CloudHypervisorDriver implements Driver {
   async stop(name: string, graceMs: number): Promise<void> {
     const found = await this.#ownership.read('instances', name)
     if (found === null) return
-    await endVmm(found.path, processOf(found), graceMs, this.#clock)
+    await endVmm(found.path, instanceFacts(recordOf(found)).process, graceMs, this.#clock)
   }
 
   async destroy(name: string): Promise<void> {
@@ -239,7 +226,7 @@ class CloudHypervisorDriver implements Driver {
     const found = await this.#ownership.read(kind, name)
     if (found === null) return
     recordOf(found)
-    if (kind === 'instances') await this.#endInstance(found.path, processOf(found))
+    if (kind === 'instances') await this.#endInstance(found.path, instanceFacts(recordOf(found)).process)
     await this.#ownership.remove(kind, name)
   }
 
@@ -301,7 +288,7 @@ class CloudHypervisorDriver implements Driver {
 
   async #agentReady(name: string, directory: string, signal: AbortSignal): Promise<void> {
     const { agent, process } = await this.#living(name)
-    const client = await guestClient(directory, agent ?? nowhere, this.#clock)
+    const client = await guestClient(directory, agent, this.#clock)
     const alive = async () => {
       if ((await findVmm(directory, process)) !== null) return
       const ended = new TidegateError('hypervisor_unreachable', 'Cloud Hypervisor ended')
@@ -324,19 +311,13 @@ class CloudHypervisorDriver implements Driver {
     }
   }
 
-  /** The facts of an instance whose process lives. Throws `unknown_instance` or `instance_died`. */
-  async #living(name: string): Promise<InstanceFacts & { process: ProcessKey }> {
-    const found = await this.#ownership.read('instances', name)
-    if (found === null) throw unknown(name)
-    const facts = instanceFacts(recordOf(found))
-    const process = await findVmm(found.path, facts.process)
-    if (process === null) throw new TidegateError('instance_died', `the VM ${name} does not run`)
-    return { ...facts, process }
+  #living(name: string): Promise<InstanceFacts & { process: ProcessKey }> {
+    return livingVm(this.#ownership, name, instanceFacts)
   }
 
   /** What a state must be loaded by: the same Cloud Hypervisor on the same CPU. Asked once. */
   async #maker(): Promise<string> {
-    return (await makerOf(await this.#asked(), 'kvm')).maker
+    return makerOf(await this.#asked(), { emulated: false })
   }
 
   /** Its version, as it says. */
@@ -350,7 +331,7 @@ class CloudHypervisorDriver implements Driver {
 
   async #completeSnapshot(spec: CloneSpec): Promise<{ path: string; facts: SnapshotFacts }> {
     const found = await this.#ownership.read('snapshots', spec.snapshot)
-    if (found === null) throw unknown(spec.snapshot)
+    if (found === null) throw unknownInstance(spec.snapshot)
     const held = await heldSnapshot(found)
     if (found.record === null || !held.complete) {
       const message = `the snapshot ${spec.snapshot} is not complete; take another`
@@ -374,21 +355,9 @@ class CloudHypervisorDriver implements Driver {
   }
 }
 
-const nowhere = { host: '127.0.0.1', port: 0 }
-
-const unknown = (name: string): TidegateError =>
-  new TidegateError('unknown_instance', `there is no instance or snapshot ${name} here`, {
-    details: { name },
-  })
-
 const damaged = (source: string, version: string): TidegateError =>
   new TidegateError(
     'snapshot_failed',
     `${source} still reads its memory from its own snapshot, and Cloud Hypervisor ${version} would save it damaged; ` +
       'use restore: copy in the template, or a newer version',
   )
-
-/** A system error becomes a row of the table; an abort's own reason stays what it is. */
-function asIoError(error: unknown, what: string): unknown {
-  return error instanceof Error && 'syscall' in error ? ioError(error, what) : error
-}

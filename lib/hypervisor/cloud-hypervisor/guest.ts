@@ -1,5 +1,5 @@
 /**
- * The guest's side as the driver sees it: the environment that it boots with, and its agent. Cloud Hypervisor has no
+ * The environment that a guest boots with. Cloud Hypervisor has no
  * channel like QEMU's fw_cfg, so the environment comes as a second archive at the end of the initial file system, which
  * the kernel unpacks over the first (Linux Documentation/driver-api/early-userspace/buffer-format.rst). It holds the
  * agent's token: 0600, and on no command line. A clone has its source's, in the memory that was cloned.
@@ -7,11 +7,6 @@
 import { constants } from 'node:fs'
 import { appendFile, chmod, copyFile, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Clock } from '../../clock.ts'
-import { TidegateError } from '../../errors.ts'
-import { GuestClient } from '../../guest/client.ts'
-import { guestEnv } from '../../guest/protocol.ts'
-import type { Endpoint } from '../driver.ts'
 import { files } from './vm-config.ts'
 
 /** Where the guest's first process finds it. */
@@ -25,14 +20,6 @@ export async function writeInitramfs(template: string, directory: string): Promi
   const { size } = await stat(target)
   const environment = await readFile(join(directory, files.env))
   await appendFile(target, Buffer.concat([padding(size), environmentArchive(environment)]))
-}
-
-/** A client of the agent at `endpoint`, with the token that is in the directory's environment file. */
-export async function guestClient(directory: string, endpoint: Endpoint, clock: Clock): Promise<GuestClient> {
-  const text = await readFile(join(directory, files.env), 'utf8')
-  const token = new RegExp(`^${guestEnv.token}='(.*)'$`, 'm').exec(text)?.[1]
-  if (token === undefined) throw new TidegateError('guest_unreachable', `there is no token in ${directory}`)
-  return new GuestClient(endpoint, token, clock)
 }
 
 const directoryMode = 0o040700

@@ -1,11 +1,12 @@
 /** What an instance is made of and what a clone may differ in, and the files that it starts with. */
 import { constants } from 'node:fs'
-import { chmod, copyFile, open, stat, truncate } from 'node:fs/promises'
+import { chmod, copyFile, open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { CloneSpec } from '../driver.ts'
-import { requireSpace } from '../qemu/disk.ts'
+import { keepSmall } from '../log-file.ts'
+import { requireSpace } from '../vm/disk.ts'
 import { writeInitramfs } from './guest.ts'
 import type { SnapshotFacts } from './record.ts'
 import type { CloudHypervisorTemplate } from './template.ts'
@@ -69,12 +70,6 @@ export async function prepareFiles(
   }
 }
 
-/** The hypervisor writes on at its own offset: what is cut becomes a hole. */
-export async function keepSerialSmall(directory: string): Promise<void> {
-  const path = join(directory, files.serial)
-  try {
-    if ((await stat(path)).blocks * 512 > serialBytesMax) await truncate(path, 0)
-  } catch {
-    // None yet.
-  }
-}
+/** The hypervisor writes on at its own offset. */
+export const keepSerialSmall = (directory: string): Promise<void> =>
+  keepSmall(join(directory, files.serial), serialBytesMax, 'at an offset')

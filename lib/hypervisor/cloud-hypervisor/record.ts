@@ -5,15 +5,16 @@
 import { TidegateError } from '../../errors.ts'
 import type { Endpoint } from '../driver.ts'
 import type { OwnerRecord } from '../ownership.ts'
-import type { ProcessKey } from '../process/proc.ts'
+import {
+  type Fields,
+  type GuestPorts,
+  readProcessKey,
+  textsOf,
+  type VmFacts,
+  type VmSnapshotFacts,
+} from '../vm/record.ts'
 import type { RestoreMode } from './restore-mode.ts'
 import type { Machine } from './vm-config.ts'
-
-/** Ports inside the guest, which a clone inherits with its memory. */
-export interface GuestPorts {
-  readonly app: number
-  readonly agent: number
-}
 
 export interface Given {
   readonly cpus: number
@@ -23,24 +24,18 @@ export interface Given {
 /** `shared`: its own file. `private`: copy-on-write on a snapshot's. `anonymous`: no file. */
 export type MemoryKind = 'shared' | 'private' | 'anonymous'
 
-export interface InstanceFacts {
+export interface InstanceFacts extends VmFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
   readonly memory: MemoryKind
-  readonly app: Endpoint | null
-  readonly agent: Endpoint | null
-  readonly process: ProcessKey | null
   /** What `resize` gave it since. */
   readonly resized: Given | null
   /** The hypervisor that runs it. */
   readonly version: string
   readonly restored: RestoreMode | null
-  /** Whose files its memory rests on; null: nobody's. */
-  readonly snapshot: string | null
 }
 
-export interface SnapshotFacts {
-  readonly source: string
+export interface SnapshotFacts extends VmSnapshotFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
   readonly memoryIsFile: boolean
@@ -50,13 +45,9 @@ export interface SnapshotFacts {
   readonly maker: string
   /** By file name; a file that was not to be kept has none. */
   readonly checksums: Readonly<Record<string, string>>
-  readonly complete: boolean
-  readonly bytes: number
   /** The boot in which it was written: its files are not forced to the disk, so no later boot trusts them. */
   readonly boot: string
 }
-
-export type Fields = Record<string, unknown>
 
 export const machineFields = (machine: Machine, guest: GuestPorts): Fields => ({
   driver: 'cloud_hypervisor',
@@ -68,12 +59,6 @@ export const machineFields = (machine: Machine, guest: GuestPorts): Fields => ({
   disks: machine.disks,
   guest_app_port: guest.app,
   guest_agent_port: guest.agent,
-})
-
-export const processFields = (key: ProcessKey): Fields => ({
-  pid: key.pid,
-  started: key.started,
-  boot: key.boot,
 })
 
 export const addressFields = (app: Endpoint, agent: Endpoint): Fields => ({
@@ -95,10 +80,7 @@ export function instanceFacts(record: OwnerRecord): InstanceFacts {
     version: String(fields.version ?? ''),
     snapshot: fields.memory === 'private' && typeof fields.snapshot === 'string' ? fields.snapshot : null,
     restored: typeof fields.restored === 'string' ? (fields.restored as RestoreMode) : null,
-    process:
-      typeof fields.pid === 'number'
-        ? { pid: fields.pid, started: String(fields.started), boot: String(fields.boot) }
-        : null,
+    process: readProcessKey(fields),
   }
 }
 
@@ -110,7 +92,7 @@ export function snapshotFacts(record: OwnerRecord): SnapshotFacts {
     memoryIsFile: fields.memory_is_file === true,
     resized: given(fields.resized),
     maker: String(fields.maker ?? 'unknown'),
-    checksums: (fields.checksums ?? {}) as Record<string, string>,
+    checksums: textsOf(fields.checksums),
     complete: fields.complete === true,
     bytes: typeof fields.bytes === 'number' ? fields.bytes : 0,
     boot: String(fields.boot),

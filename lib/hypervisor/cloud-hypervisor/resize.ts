@@ -122,7 +122,7 @@ class Resizer {
 function wantedCpus({ resources, machine }: ResizeRequest): number {
   const cpus = Math.max(1, Math.ceil(resources.cpus))
   if (cpus <= machine.cpusMax) return cpus
-  throw unsupported(`it can have ${machine.cpusMax} CPUs; set instance.template.max_cpus before it is made`)
+  throw unsupported(`it can have ${machine.cpusMax} CPUs; set instance.template.cpus_max before it is made`)
 }
 
 function wantedExtra({ resources, machine }: ResizeRequest): number {
@@ -131,7 +131,7 @@ function wantedExtra({ resources, machine }: ResizeRequest): number {
   if (more < 0) throw unsupported(`it was made with ${machine.memoryBytes} bytes of memory and keeps those`)
   if (extra <= machine.memoryExtraBytes) return extra
   const max = machine.memoryBytes + machine.memoryExtraBytes
-  throw unsupported(`its memory can be ${max} bytes; set instance.template.max_memory before it is made`)
+  throw unsupported(`its memory can be ${max} bytes; set instance.template.memory_max before it is made`)
 }
 
 /** The first disk of its own is the one that `resources.disk` speaks of. */

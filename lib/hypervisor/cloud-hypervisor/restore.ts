@@ -7,8 +7,8 @@
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Link } from '../network/network.ts'
-import { residentBytes } from '../process/proc.ts'
-import { allocatedBytes, prepareCopy, requireSpace } from '../qemu/disk.ts'
+import { residentBytes } from '../proc.ts'
+import { allocatedBytes, prepareCopy, requireSpace } from '../vm/disk.ts'
 import { longTimeoutMs } from './api.ts'
 import type { SnapshotFacts } from './record.ts'
 import {

@@ -15,7 +15,7 @@ import { access, chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } 
 import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
-import { allocatedBytes, prepareCopy, requireSpace, type WaitingCopy } from '../qemu/disk.ts'
+import { allocatedBytes, prepareCopy, requireSpace, type WaitingCopy } from '../vm/disk.ts'
 import { type CloudHypervisorApi, longTimeoutMs } from './api.ts'
 import type { MemoryKind } from './record.ts'
 import { stateOfMappedMemory } from './restored-config.ts'

@@ -2,9 +2,25 @@
  * What an operator may say about a Cloud Hypervisor VM (`instance.template`) and about a node (`nodes[].options`), checked. @pure
  * It looks at shapes only; whether the files exist is seen when they are needed.
  */
-import { TidegateError } from '../../errors.ts'
-import { parseSize } from '../../units.ts'
 import { type Pool, parsePool, poolDefault } from '../network/plan.ts'
+import {
+  type At,
+  asOptions,
+  binaryName,
+  bootTimeout,
+  environment,
+  filePath,
+  flag,
+  imagePath,
+  inOptions,
+  inTemplate,
+  invalid,
+  kernelArguments,
+  oneOf,
+  type Raw,
+  refuseUnknown,
+  size,
+} from '../vm/template-fields.ts'
 import { type RestoreChoice, restoreChoices } from './restore-mode.ts'
 
 export interface DiskTemplate {
@@ -41,67 +57,41 @@ export interface CloudHypervisorOptions {
 
 const templateKeys = [
   ...['kernel', 'initrd', 'append', 'env', 'disks'],
-  ...['max_cpus', 'max_memory', 'memory_backing', 'restore'],
+  ...['cpus_max', 'memory_max', 'memory_backing', 'restore'],
 ]
 const optionKeys = ['binary', 'boot_timeout_ms', 'network_pool']
 const diskKeys = ['path', 'readonly']
 const disksMax = 8
 const cpusMaxMax = 254
-const appendCharsMax = 1024
-const envNamesMax = 64
-const envValueCharsMax = 4096
-const bootTimeoutMs = { min: 1_000, default: 120_000, max: 3_600_000 }
-
-type Raw = Readonly<Record<string, unknown>>
-type At = (field: string) => string
 
 /** Throws `template_invalid` that names the field and the fix. */
 export function parseTemplate(raw: Raw): CloudHypervisorTemplate {
-  const at: At = field => `instance.template.${field}`
+  const at = inTemplate
   refuseUnknown(raw, templateKeys, at)
   return {
-    kernel: filePath(raw.kernel, at('kernel')),
-    initrd: filePath(raw.initrd, at('initrd')),
+    kernel: imagePath(raw.kernel, at('kernel')),
+    initrd: imagePath(raw.initrd, at('initrd')),
     append: kernelArguments(raw.append, at('append')),
     env: environment(raw.env, at('env')),
     disks: disks(raw.disks, at('disks')),
-    cpusMax: raw.max_cpus === undefined ? null : wholeNumber(raw.max_cpus, at('max_cpus'), 1, cpusMaxMax),
-    memoryMaxBytes: raw.max_memory === undefined ? null : size(raw.max_memory, at('max_memory')),
+    cpusMax: raw.cpus_max === undefined ? null : wholeNumber(raw.cpus_max, at('cpus_max'), 1, cpusMaxMax),
+    memoryMaxBytes: raw.memory_max === undefined ? null : size(raw.memory_max, at('memory_max')),
     memoryBacking: oneOf(raw.memory_backing, ['file', 'anonymous'], 'file', at('memory_backing')),
     restore: oneOf(raw.restore, restoreChoices, 'auto', at('restore')),
   }
 }
 
 /** Throws `invalid_config` that names the field and the fix. */
-export function parseOptions(raw: Raw): CloudHypervisorOptions {
-  try {
-    return options(raw)
-  } catch (error) {
-    if (!(error instanceof TidegateError)) throw error
-    throw new TidegateError('invalid_config', error.message, { details: { ...error.details } })
-  }
-}
+export const parseOptions = (raw: Raw): CloudHypervisorOptions => asOptions(() => options(raw))
 
 function options(raw: Raw): CloudHypervisorOptions {
-  const at: At = field => `nodes[].options.${field}`
+  const at = inOptions
   refuseUnknown(raw, optionKeys, at)
-  const { binary = 'cloud-hypervisor', boot_timeout_ms: timeout = bootTimeoutMs.default } = raw
-  if (typeof binary !== 'string' || binary === '') {
-    throw invalid(at('binary'), 'the name or path of a Cloud Hypervisor binary')
+  return {
+    binary: binaryName(raw.binary, 'cloud-hypervisor', 'a Cloud Hypervisor binary', at('binary')),
+    bootTimeoutMs: bootTimeout(raw.boot_timeout_ms, at('boot_timeout_ms')),
+    pool: parsePool(raw.network_pool ?? poolDefault, at('network_pool')),
   }
-  const { min, max } = bootTimeoutMs
-  const pool = parsePool(raw.network_pool ?? poolDefault, at('network_pool'))
-  return { binary, bootTimeoutMs: wholeNumber(timeout, at('boot_timeout_ms'), min, max), pool }
-}
-
-function refuseUnknown(raw: Raw, known: readonly string[], at: At): void {
-  const stranger = Object.keys(raw).find(key => !known.includes(key))
-  if (stranger !== undefined) throw invalid(at(stranger), `left out; known are ${known.join(', ')}`)
-}
-
-function filePath(value: unknown, where: string): string {
-  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
-  throw invalid(where, 'the path of a file; `node examples/vm/build-image.ts` builds an image to point at')
 }
 
 function disks(value: unknown = [], where: string): DiskTemplate[] {
@@ -118,48 +108,7 @@ function disks(value: unknown = [], where: string): DiskTemplate[] {
   })
 }
 
-function kernelArguments(value: unknown = '', where: string): string {
-  if (typeof value === 'string' && value.length <= appendCharsMax && !/[\0\n]/.test(value)) return value
-  throw invalid(where, `one line of at most ${appendCharsMax} characters`)
-}
-
-function oneOf<T extends string>(value: unknown, allowed: readonly T[], fallback: T, where: string): T {
-  if (value === undefined) return fallback
-  if (allowed.includes(value as T)) return value as T
-  throw invalid(where, `one of ${allowed.join(', ')}`)
-}
-
-function flag(value: unknown = false, where: string): boolean {
-  if (typeof value === 'boolean') return value
-  throw invalid(where, 'true or false')
-}
-
 function wholeNumber(value: unknown, where: string, min: number, max: number): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
   throw invalid(where, `a whole number, ${min} to ${max}`)
 }
-
-function size(value: unknown, where: string): number {
-  const parsed = parseSize(value)
-  if (parsed.ok) return parsed.value
-  throw invalid(where, `a size: ${parsed.fix}`)
-}
-
-function environment(value: unknown = {}, where: string): Record<string, string> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalid(where, 'a map of names to strings')
-  }
-  const entries = Object.entries(value)
-  if (entries.length > envNamesMax) throw invalid(where, `at most ${envNamesMax} names`)
-  return Object.fromEntries(entries.map(([name, text]) => [name, environmentValue(name, text, where)]))
-}
-
-function environmentValue(name: string, text: unknown, where: string): string {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-    throw invalid(`${where}.${name}`, 'a name of A-Z, a-z, 0-9 and "_"')
-  if (typeof text === 'string' && text.length <= envValueCharsMax && !text.includes('\0')) return text
-  throw invalid(`${where}.${name}`, `a string of at most ${envValueCharsMax} characters`)
-}
-
-const invalid = (where: string, wanted: string): TidegateError =>
-  new TidegateError('template_invalid', `${where} must be ${wanted}`, { details: { field: where } })

@@ -6,6 +6,7 @@
  * The memory is one zone in a file of ours, mapped shared: what the guest writes is in the file, so a paused VM's memory
  * can be copied by reference, and a clone maps the copy privately (copy on write), with every version.
  */
+import { environmentName } from '../vm/environment.ts'
 import type { DiskTemplate } from './template.ts'
 
 export interface Machine {
@@ -28,7 +29,7 @@ export const files = {
   /** Where a snapshot is written to, and what a clone is restored from. */
   saved: 'saved',
   /** Environment of the guest, with the agent's token. */
-  env: 'env',
+  env: environmentName,
   initramfs: 'initramfs',
   socket: 'api.sock',
   events: 'events.json',

@@ -8,8 +8,8 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import type { InstanceState } from '../driver.ts'
 import { type CallLimits, NoAnswer } from '../http-unix/client.ts'
-import type { ProcessKey } from '../process/proc.ts'
-import { explainBy, findVmm, killVmm, spawnVmm, tailOf, type VmmStarted, vmmGoneBy } from '../vmm-process.ts'
+import type { ProcessKey } from '../proc.ts'
+import { explainBy, findVmm, killVmm, spawnVmm, tailOf, type VmmStarted, vmmGoneBy } from '../vm/process.ts'
 import { CloudHypervisorApi, type Pong } from './api.ts'
 import { lastKnownState, readEvents } from './events.ts'
 import { files } from './vm-config.ts'
@@ -120,7 +120,8 @@ export const explain = (
   directory: string,
   key: ProcessKey | null,
   clock: Clock,
-): Promise<unknown> => explainBy(error, { name: 'Cloud Hypervisor', directory, log: files.log }, key, clock)
+): Promise<unknown> =>
+  explainBy(error, { name: 'Cloud Hypervisor', directory, logs: [files.log] }, key, clock)
 
 /**
  * An act that may have been done although its answer did not come: then `done` decides, asked as long as the hypervisor

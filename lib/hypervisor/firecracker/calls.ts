@@ -7,9 +7,11 @@
  * Everything of an instance is named relative to Firecracker's working directory, the instance's own. A snapshot holds the
  * paths of disks and cannot be told others, so a name that means another file in each directory is what keeps the disks apart.
  */
+
 import type { Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
-import type { GuestPorts } from '../qemu/record.ts'
+import { environmentName } from '../vm/environment.ts'
+import type { GuestPorts } from '../vm/record.ts'
 
 export interface Machine {
   readonly cpus: number
@@ -51,7 +53,7 @@ export const files = {
   state: 'state',
   disk: 'disk',
   /** Environment of the guest, with the agent's token. */
-  env: 'env',
+  env: environmentName,
   /** The console, and what Firecracker itself has to say. */
   log: 'log',
 } as const

@@ -1,14 +1,12 @@
 /** The firecracker driver's lines of `tidegate doctor`: what is there, what is missing, and what to type. Throws nothing. */
-import { access, constants, mkdir } from 'node:fs/promises'
+import { access, constants } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { TidegateError, toTidegateError } from '../../errors.ts'
+import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import type { Network } from '../network/network.ts'
-import { freeBytes } from '../qemu/disk.ts'
+import { diskRow, row, templateRows } from '../vm/doctor.ts'
 import { binaryFacts, tryKernel } from './binary.ts'
 import { type FirecrackerOptions, type FirecrackerTemplate, parseTemplate } from './template.ts'
-
-const freeBytesMin = 2 * 1024 ** 3
 
 export interface CheckRequest {
   readonly options: FirecrackerOptions
@@ -27,18 +25,13 @@ export async function checkFirecracker(request: CheckRequest): Promise<readonly 
       return `Firecracker ${version}, snapshots of format ${format}`
     },
   )
-  const space = await row('disk', 'free some space, or give the node another directory', () =>
-    diskDetail(directory),
-  )
-  const rows = [binary, { ...space, advice: true } as const, ...(await network.check())]
+  const rows = [binary, await diskRow(directory), ...(await network.check())]
   if (template === null) return rows
-  let parsed: FirecrackerTemplate | null = null
-  const shape = await row('template', 'correct instance.template in the config', async () => {
-    parsed = located(parseTemplate(template))
-    return 'its fields are right'
-  })
-  rows.push(shape)
-  return parsed === null ? rows : [...rows, ...(await imageRows(options, parsed, binary.ok))]
+  const shape = await templateRows(
+    () => located(parseTemplate(template)),
+    parsed => imageRows(options, parsed, binary.ok),
+  )
+  return [...rows, ...shape]
 }
 
 /** The template with its paths absolute: Firecracker runs in another directory than we do. */
@@ -81,21 +74,4 @@ async function imageRows(
     return 'this kernel starts'
   })
   return [image, boots]
-}
-
-async function diskDetail(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  const free = await freeBytes(directory)
-  const gib = (free / 1024 ** 3).toFixed(1)
-  if (free < freeBytesMin) throw new Error(`only ${gib} GiB are free in ${directory}`)
-  return `${gib} GiB are free in ${directory}`
-}
-
-async function row(name: string, fix: string, look: () => Promise<string>): Promise<Diagnosis> {
-  try {
-    return { name, ok: true, detail: await look() }
-  } catch (error) {
-    const { code, message } = toTidegateError(error, 'hypervisor_failed')
-    return { name, ok: false, detail: message, fix, code }
-  }
 }

@@ -1,7 +1,7 @@
 /** The root file system of a microVM, under one name in every directory: a copy of its own, or a link to what all share. */
 import { chmod, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { allocatedBytes, prepareCopy, requireSpace } from '../qemu/disk.ts'
+import { allocatedBytes, prepareCopy, requireSpace } from '../vm/disk.ts'
 import { files, type Machine } from './calls.ts'
 
 /** Puts the disk into `directory`, by reference where the file system can. `source` null: there is none. */

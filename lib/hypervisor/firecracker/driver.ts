@@ -21,34 +21,36 @@ import type {
   SnapshotReport,
   SnapshotRequest,
 } from '../driver.ts'
+import { keepSmall } from '../log-file.ts'
 import { openNamespaces } from '../network/namespace.ts'
 import { hostPort, type Network } from '../network/network.ts'
-import { ioError, Ownership } from '../ownership.ts'
-import type { ProcessKey } from '../process/proc.ts'
-import { allocatedBytes } from '../qemu/disk.ts'
-import { guestPorts, waitForAgent, writeGuestEnvironment } from '../qemu/guest.ts'
-import { findVmm, killVmm } from '../vmm-process.ts'
+import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
+import type { ProcessKey } from '../proc.ts'
+import { allocatedBytes } from '../vm/disk.ts'
+import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
+import { livingVm, recordOf } from '../vm/held.ts'
+import { findVmm, killVmm } from '../vm/process.ts'
+import { processFields } from '../vm/record.ts'
 import { FirecrackerApi } from './api.ts'
 import { binaryFacts, hostFacts } from './binary.ts'
 import { bootCalls, files, loadCall, machineOf, metadataCall, stateCall, type Tap } from './calls.ts'
 import { checkFirecracker, located, requireImage } from './check.ts'
 import { giveDisk } from './disk.ts'
-import { guestClient, identifyGuest, readMetadata } from './guest.ts'
-import { heldInstance, heldSnapshot, recordOf } from './held.ts'
+import { identifyLimits, readMetadata } from './guest.ts'
+import { heldInstance, heldSnapshot } from './held.ts'
 import {
   hostFields,
   type InstanceFacts,
   instanceFacts,
   machineFields,
   networkFields,
-  processFields,
   type Shared,
   sharedFields,
 } from './record.ts'
 import { planResize, resizeVm } from './resize.ts'
 import { pauseVm, resumeVm, saveVm } from './save.ts'
 import { requireSnapshot } from './snapshots.ts'
-import { sumFiles, verifyFiles } from './sums.ts'
+import { sumFiles, verifySnapshot } from './sums.ts'
 import { type FirecrackerOptions, parseOptions, parseTemplate } from './template.ts'
 import { type BinaryFacts, type HostFacts, readsFormat } from './versions.ts'
 import { endVmm, explain, startVmm } from './vmm.ts'
@@ -57,6 +59,7 @@ const callTimeoutMs = 10_000
 /** The kernel of the guest and its first file system are read within. */
 const bootCallTimeoutMs = 60_000
 const loadTimeoutMs = 60_000
+const logBytesMax = 16 * 1024 * 1024
 
 export interface FirecrackerDeps {
   readonly clock: Clock
@@ -145,7 +148,7 @@ class FirecrackerDriver implements Driver {
       const checksums = await sumFiles(target, facts.machine, keep, signal)
       const record = await this.#ownership.update('snapshots', name, { complete: true, bytes, checksums })
       this.#log.info({ snapshot: name, source, paused_ms: pausedMs, bytes }, 'snapshot taken')
-      return { snapshot: heldSnapshot({ name, path: target, record }), pausedMs }
+      return { snapshot: await heldSnapshot({ name, path: target, record }), pausedMs }
     } catch (error) {
       await this.#discardSnapshot(name)
       signal.throwIfAborted()
@@ -160,7 +163,7 @@ class FirecrackerDriver implements Driver {
     const found = await this.#ownership.read('snapshots', spec.snapshot)
     const { path, facts } = requireSnapshot(found, spec, here)
     const { machine, guest, sharedDisk } = facts
-    await verifyFiles({ name: spec.snapshot, path }, machine, facts.checksums, signal)
+    await verifySnapshot({ name: spec.snapshot, path }, machine, facts.checksums, signal)
     const prepare = async (directory: string) => {
       for (const file of [files.memory, files.state, files.env]) {
         await link(join(path, file), join(directory, file))
@@ -181,10 +184,9 @@ class FirecrackerDriver implements Driver {
   async identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck> {
     const directory = this.#ownership.path('instances', name)
     const { agent } = await this.#living(name)
-    if (agent === null) throw new TidegateError('guest_unreachable', `${name} has no address yet`)
     const client = await guestClient(directory, agent, this.#clock)
     const alive = () => this.#living(name)
-    const { warnings, ...ack } = await identifyGuest(client, identity, alive, signal)
+    const { warnings, ...ack } = await identifyGuest(client, identity, alive, identifyLimits, signal)
     if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'identified')
     return ack
   }
@@ -247,13 +249,14 @@ class FirecrackerDriver implements Driver {
       this.#ownership.list('instances'),
       this.#ownership.list('snapshots'),
     ])
+    for (const { path } of instances) await keepSmall(join(path, files.log), logBytesMax, 'appended')
     // What a crash left of instances that are gone. It is tried again at the next look.
     await this.#network.sweep(this.#directory).catch(error => {
       this.#log.warn({ error: String(error) }, 'networks of gone instances could not be removed')
     })
     return {
       instances: await Promise.all(instances.map(found => heldInstance(found, this.#clock))),
-      snapshots: snapshots.map(heldSnapshot),
+      snapshots: await Promise.all(snapshots.map(heldSnapshot)),
     }
   }
 
@@ -281,7 +284,7 @@ class FirecrackerDriver implements Driver {
       const request = { name, directory, binary, version: facts.binary.version, enter, signal, started }
       await build({ directory, api: await startVmm(request, this.#clock), tap })
       const found = await this.#ownership.read('instances', name)
-      if (found === null) throw unknown(name)
+      if (found === null) throw unknownInstance(name)
       return await heldInstance(found, this.#clock)
     } catch (error) {
       const explained = await explain(error, directory, process, this.#clock)
@@ -316,7 +319,7 @@ class FirecrackerDriver implements Driver {
 
   async #agentReady(name: string, directory: string, signal: AbortSignal): Promise<void> {
     const { agent, process } = await this.#living(name)
-    const client = await guestClient(directory, agent!, this.#clock)
+    const client = await guestClient(directory, agent, this.#clock)
     const alive = async () => {
       if ((await findVmm(directory, process)) !== null) return
       const ended = new TidegateError('hypervisor_unreachable', 'Firecracker ended')
@@ -329,14 +332,8 @@ class FirecrackerDriver implements Driver {
     return { binary: await binaryFacts(this.#options.binary), host: hostFacts() }
   }
 
-  /** The facts of an instance whose process lives. Throws `unknown_instance` or `instance_died`. */
-  async #living(name: string): Promise<InstanceFacts & { process: ProcessKey }> {
-    const found = await this.#ownership.read('instances', name)
-    if (found === null) throw unknown(name)
-    const facts = instanceFacts(recordOf(found))
-    const process = await findVmm(found.path, facts.process)
-    if (process === null) throw new TidegateError('instance_died', `the VM ${name} does not run`)
-    return { ...facts, process }
+  #living(name: string): Promise<InstanceFacts & { process: ProcessKey }> {
+    return livingVm(this.#ownership, name, instanceFacts)
   }
 
   async #end(directory: string, key: ProcessKey | null): Promise<void> {
@@ -365,11 +362,6 @@ class FirecrackerDriver implements Driver {
 
 const mib = 1024 * 1024
 
-const unknown = (name: string): TidegateError =>
-  new TidegateError('unknown_instance', `there is no instance or snapshot ${name} here`, {
-    details: { name },
-  })
-
 /** The binary was upgraded under a VM that goes on with the old one. */
 const outgrown = (source: string, facts: InstanceFacts, here: Here): TidegateError =>
   new TidegateError(
@@ -384,9 +376,4 @@ function snapshotFailure(error: unknown, source: string): unknown {
     return new TidegateError('snapshot_failed', error.message, { cause: error })
   }
   return ioError(error, `cannot take a snapshot of ${source}`, 'snapshot_failed')
-}
-
-/** A system error becomes a row of the table; an abort's own reason stays what it is. */
-function asIoError(error: unknown, what: string): unknown {
-  return error instanceof Error && 'syscall' in error ? ioError(error, what) : error
 }

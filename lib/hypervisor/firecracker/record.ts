@@ -5,42 +5,38 @@
 import { TidegateError } from '../../errors.ts'
 import type { Endpoint } from '../driver.ts'
 import type { OwnerRecord } from '../ownership.ts'
-import type { ProcessKey } from '../process/proc.ts'
-import type { GuestPorts } from '../qemu/record.ts'
+import {
+  type Fields,
+  type GuestPorts,
+  readProcessKey,
+  textsOf,
+  type VmFacts,
+  type VmSnapshotFacts,
+} from '../vm/record.ts'
 import type { Machine } from './calls.ts'
 import type { BinaryFacts, HostFacts } from './versions.ts'
 
-export interface InstanceFacts {
+export interface InstanceFacts extends VmFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
-  /** The snapshot on whose memory file its own is a private mapping; null when it was booted. */
-  readonly snapshot: string | null
   readonly sparseSnapshots: boolean
   /** Of the Firecracker that runs it, which an upgrade of the binary does not change. */
   readonly binary: BinaryFacts
   /** The read-only root file system that it shares; null when it has none or a copy. */
   readonly sharedDisk: string | null
   readonly outbound: boolean
-  readonly app: Endpoint | null
-  readonly agent: Endpoint | null
-  readonly process: ProcessKey | null
 }
 
-export interface SnapshotFacts {
-  readonly source: string
+export interface SnapshotFacts extends VmSnapshotFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
   readonly sparseSnapshots: boolean
   readonly taken: BinaryFacts & HostFacts
   readonly sharedDisk: string | null
   readonly outbound: boolean
-  readonly complete: boolean
-  readonly bytes: number
   /** By file name; a file that was not to be kept has none. */
   readonly checksums: Readonly<Record<string, string>>
 }
-
-type Fields = Record<string, unknown>
 
 export interface Shared {
   readonly machine: Machine
@@ -75,26 +71,16 @@ export const machineFields = (machine: Machine): Fields => ({
 
 export const hostFields = ({ cpu, kernel }: HostFacts): Fields => ({ host_cpu: cpu, host_kernel: kernel })
 
-export const processFields = (key: ProcessKey): Fields => ({
-  pid: key.pid,
-  started: key.started,
-  boot: key.boot,
-})
-
 export const networkFields = (app: Endpoint, agent: Endpoint): Fields => ({ app, agent })
 
 export function instanceFacts(record: OwnerRecord): InstanceFacts {
   const { fields } = record
-  const process =
-    typeof fields.pid === 'number'
-      ? { pid: fields.pid, started: String(fields.started), boot: String(fields.boot) }
-      : null
   return {
     ...shared(record),
     snapshot: typeof fields.snapshot === 'string' ? fields.snapshot : null,
     app: endpoint(fields.app),
     agent: endpoint(fields.agent),
-    process,
+    process: readProcessKey(fields),
   }
 }
 
@@ -131,11 +117,6 @@ function shared({ name, fields }: OwnerRecord): Shared {
     outbound: fields.outbound === true,
     binary: { version: String(fields.version), format: String(fields.format) },
   }
-}
-
-function textsOf(value: unknown): Readonly<Record<string, string>> {
-  if (typeof value !== 'object' || value === null) return {}
-  return Object.fromEntries(Object.entries(value).filter(([, text]) => typeof text === 'string'))
 }
 
 function endpoint(value: unknown): Endpoint | null {

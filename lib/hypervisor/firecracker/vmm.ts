@@ -6,8 +6,8 @@
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { NoAnswer } from '../http-unix/client.ts'
-import type { ProcessKey } from '../process/proc.ts'
-import { explainBy, findVmm, killVmm, spawnVmm, tailOf, vmmGoneBy } from '../vmm-process.ts'
+import type { ProcessKey } from '../proc.ts'
+import { explainBy, findVmm, killVmm, spawnVmm, tailOf, vmmGoneBy } from '../vm/process.ts'
 import { FirecrackerApi } from './api.ts'
 import { commandArguments, files, keyboardCall } from './calls.ts'
 
@@ -76,7 +76,7 @@ export const explain = (
   directory: string,
   key: ProcessKey | null,
   clock: Clock,
-): Promise<unknown> => explainBy(error, { name: 'Firecracker', directory, log: files.log }, key, clock)
+): Promise<unknown> => explainBy(error, { name: 'Firecracker', directory, logs: [files.log] }, key, clock)
 
 async function askToEnd(directory: string, timeoutMs: number, clock: Clock): Promise<boolean> {
   const api = new FirecrackerApi(directory, clock)

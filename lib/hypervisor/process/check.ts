@@ -3,7 +3,7 @@ import { access, constants, mkdir, stat } from 'node:fs/promises'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
-import { bootId } from './proc.ts'
+import { bootId } from '../proc.ts'
 import { type ProcessTemplate, parseTemplate } from './template.ts'
 
 export async function diagnose(

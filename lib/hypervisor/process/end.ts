@@ -5,8 +5,8 @@
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { isCode } from '../ownership.ts'
-import type { ProcessFacts, ProcessKey } from './proc.ts'
-import { findByEnvironment, findByGroup, findProcess, readProcess } from './proc.ts'
+import type { ProcessFacts, ProcessKey } from '../proc.ts'
+import { findByEnvironment, findByGroup, findProcess, readProcess } from '../proc.ts'
 
 export interface Processes {
   readonly key: ProcessKey | null

@@ -1,9 +1,9 @@
 /** How an instance is reported: its record on disk set against the processes there are. */
-import { stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HeldInstance, InstanceState } from '../driver.ts'
+import { keepSmall } from '../log-file.ts'
 import { type Found, nobody } from '../ownership.ts'
-import { findByEnvironment, findProcess, type ProcessFacts, residentBytes } from './proc.ts'
+import { findByEnvironment, findProcess, type ProcessFacts, residentBytes } from '../proc.ts'
 import { type InstanceFields, readInstanceFields } from './records.ts'
 
 /** `unknown` where the record or the system does not say: that is never taken for gone. */
@@ -36,12 +36,6 @@ async function processOf(fields: InstanceFields, mark: string): Promise<ProcessF
 
 const logBytesMax = 16 * 1024 * 1024
 
-/** The application writes its log by itself, also while no Tidegate runs; it is cut whenever somebody looks. */
-export async function keepLogSmall(directory: string): Promise<void> {
-  const log = join(directory, 'log')
-  try {
-    if ((await stat(log)).size > logBytesMax) await truncate(log, 0)
-  } catch {
-    // No log yet, or gone with its instance.
-  }
-}
+/** The application writes its log by itself. */
+export const keepLogSmall = (directory: string): Promise<void> =>
+  keepSmall(join(directory, 'log'), logBytesMax, 'appended')

@@ -15,7 +15,7 @@ import { TidegateError } from '../../errors.ts'
 import type { GuestClient } from '../../guest/client.ts'
 import { guestEnv } from '../../guest/protocol.ts'
 import type { Endpoint } from '../driver.ts'
-import { bootId, type ProcessKey, readProcess } from './proc.ts'
+import { bootId, type ProcessKey, readProcess } from '../proc.ts'
 import type { ProcessTemplate } from './template.ts'
 
 export interface LaunchPlan {

@@ -2,7 +2,7 @@
 import type { StateShape } from '../../guest/protocol.ts'
 import { isStateShape } from '../../guest/protocol.ts'
 import type { Endpoint } from '../driver.ts'
-import type { ProcessKey } from './proc.ts'
+import type { ProcessKey } from '../proc.ts'
 
 export interface InstanceFields {
   /** Path of the guest agent's socket. */

@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { TidegateError } from '../../errors.ts'
 import { writeDurably } from '../ownership.ts'
-import { bootId } from '../process/proc.ts'
+import { bootId } from '../proc.ts'
 import type { Accelerator } from './machine.ts'
 import type { AcceleratorChoice } from './template.ts'
 

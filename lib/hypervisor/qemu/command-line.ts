@@ -9,6 +9,7 @@
  * relative to QEMU's working directory, the instance's own, so that no path needs QEMU's quoting or is too long for a socket.
  */
 import { guestNet, type Link } from '../network/network.ts'
+import { environmentName } from '../vm/environment.ts'
 import { cpuId, dimmId, dimmSlots, type Machine } from './machine.ts'
 
 export type Start =
@@ -29,7 +30,7 @@ export const files = {
   ram: 'ram',
   state: 'state',
   /** Environment of the guest, with the agent's token. */
-  env: 'env',
+  env: environmentName,
   /** One monitor for the act in hand, one that can always be asked. */
   control: 'control.sock',
   watch: 'watch.sock',
@@ -166,11 +167,4 @@ function startArguments(start: Start): readonly string[] {
   // A machine booted from a kernel has this loader in a memory block of its own, and its state names that block. The
   // kernel and the file system themselves are not needed any more, and would cost every clone their size in memory.
   return ['-option-rom', 'linuxboot_dma.bin', '-incoming', 'defer', '-S']
-}
-
-/** The guest's environment as lines that its shell reads. Values may hold anything but NUL. */
-export function environmentFile(values: Readonly<Record<string, string>>): string {
-  return Object.entries(values)
-    .map(([name, value]) => `${name}='${value.replaceAll("'", `'\\''`)}'\n`)
-    .join('')
 }

@@ -15,7 +15,7 @@ import { link, open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TidegateError } from '../../errors.ts'
 import { ioError, isCode } from '../ownership.ts'
-import { allocatedBytes } from './disk.ts'
+import { allocatedBytes } from '../vm/disk.ts'
 import { type Backing, diskBytesMax, emptyImage, readImageHead } from './qcow2.ts'
 import type { Qmp } from './qmp.ts'
 

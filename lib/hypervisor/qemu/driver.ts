@@ -24,17 +24,20 @@ import type {
 import { openNamespaces } from '../network/namespace.ts'
 import type { Network, NetworkKind } from '../network/network.ts'
 import { openUserNetwork } from '../network/user.ts'
-import { ioError, Ownership } from '../ownership.ts'
-import { bootId, type ProcessKey } from '../process/proc.ts'
+import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
+import { bootId, type ProcessKey } from '../proc.ts'
+import { requireSpace } from '../vm/disk.ts'
+import { guestClient, guestPorts, identifyGuest, writeGuestEnvironment } from '../vm/guest.ts'
+import { livingVm, recordOf } from '../vm/held.ts'
+import { makerOf } from '../vm/maker.ts'
+import { killVmm } from '../vm/process.ts'
 import { askAbilities } from './abilities.ts'
 import { chooseAccelerator, type Verdict } from './accelerator.ts'
 import { checkQemu, located } from './check.ts'
 import { cloneSource } from './clone-source.ts'
 import { files, memoryFiles, type Start } from './command-line.ts'
-import { requireSpace } from './disk.ts'
 import { imagesIn, linkImages, makeImage, readBase } from './disks.ts'
-import { guestClient, guestPorts, writeGuestEnvironment } from './guest.ts'
-import { heldInstance, heldSnapshot, processOf, recordOf } from './held.ts'
+import { heldInstance, heldSnapshot } from './held.ts'
 import { requireImage, requireMemory } from './image.ts'
 import { agentReady, launchVm } from './launch.ts'
 import { type Accelerator, machineFor } from './machine.ts'
@@ -43,14 +46,13 @@ import { type InstanceFacts, instanceFacts, machineFields } from './record.ts'
 import { resizeInstance } from './resize.ts'
 import { pauseVm, resumeVm, saveVm, snapshotBytes } from './snapshot.ts'
 import { chooseSnapshot } from './snapshot-choice.ts'
-import { type Maker, makerOf, sumFiles, verifySnapshot } from './sums.ts'
+import { sumFiles, verifySnapshot } from './sums.ts'
 import { parseOptions, parseTemplate, type QemuOptions, type QemuTemplate } from './template.ts'
-import { endVm, explain, findVm, inItsWords, killVm } from './vm.ts'
+import { endVm, explain, inItsWords } from './vm.ts'
 
 const restoreTimeoutMs = 60_000
 const commandTimeoutMs = 5_000
-const identifyTimeoutMs = 20_000
-const identifyAttemptsMax = 2
+const identifyLimits = { tryTimeoutMs: 20_000, triesMax: 2 }
 
 export interface QemuDeps {
   readonly clock: Clock
@@ -128,7 +130,7 @@ class QemuDriver implements Driver {
     const facts = await this.#living(source)
     const boot = await bootId()
     const maker = await this.#maker(facts.machine.accelerator)
-    const fields = { ...machineFields(facts.machine, facts.guest), ...maker, source, complete: false, boot }
+    const fields = { ...machineFields(facts.machine, facts.guest), maker, source, complete: false, boot }
     const target = await this.#ownership.claim('snapshots', name, owner, fields)
     try {
       const { machine, memory } = facts
@@ -145,7 +147,7 @@ class QemuDriver implements Driver {
     } catch (error) {
       await this.#discard('snapshots', name, target, null)
       signal.throwIfAborted()
-      throw snapshotFailure(await explain(error, sourcePath, facts.process), source)
+      throw snapshotFailure(await explain(error, sourcePath, facts.process, this.#clock), source)
     }
   }
 
@@ -183,20 +185,10 @@ class QemuDriver implements Driver {
     const directory = this.#ownership.path('instances', name)
     const facts = await this.#living(name)
     const client = await guestClient(directory, facts.agent, this.#clock)
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const answer = await client.identify(identity, { timeoutMs: identifyTimeoutMs, signal })
-        if (answer.warnings.length > 0)
-          this.#log.warn({ instance: name, warnings: answer.warnings }, 'identified')
-        const { instance_id: instanceId, incarnation, application } = answer
-        return { instanceId, incarnation, application }
-      } catch (error) {
-        signal.throwIfAborted()
-        await this.#living(name)
-        const silent = error instanceof TidegateError && error.code === 'guest_unreachable'
-        if (!silent || attempt >= identifyAttemptsMax) throw error
-      }
-    }
+    const alive = () => this.#living(name)
+    const { warnings, ...ack } = await identifyGuest(client, identity, alive, identifyLimits, signal)
+    if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'identified')
+    return ack
   }
 
   async resize(name: string, resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
@@ -214,7 +206,7 @@ class QemuDriver implements Driver {
       return { instance: await this.#held(name), resources: result }
     } catch (error) {
       signal.throwIfAborted()
-      throw await explain(error, directory, facts.process)
+      throw await explain(error, directory, facts.process, this.#clock)
     }
   }
 
@@ -224,7 +216,7 @@ class QemuDriver implements Driver {
     try {
       await pauseVm(directory, this.#clock)
     } catch (error) {
-      throw await explain(error, directory, facts.process)
+      throw await explain(error, directory, facts.process, this.#clock)
     }
   }
 
@@ -234,14 +226,14 @@ class QemuDriver implements Driver {
     try {
       await resumeVm(directory, this.#clock)
     } catch (error) {
-      throw await explain(error, directory, facts.process)
+      throw await explain(error, directory, facts.process, this.#clock)
     }
   }
 
   async stop(name: string, graceMs: number): Promise<void> {
     const found = await this.#ownership.read('instances', name)
     if (found === null) return
-    await endVm(found.path, processOf(found), graceMs, this.#clock)
+    await endVm(found.path, instanceFacts(recordOf(found)).process, graceMs, this.#clock)
   }
 
   async destroy(name: string): Promise<void> {
@@ -250,7 +242,12 @@ class QemuDriver implements Driver {
     const found = await this.#ownership.read(kind, name)
     if (found === null) return
     // A snapshot may have a VM too: the one that was turning a stream into files when its maker died.
-    await endVm(found.path, kind === 'instances' ? processOf(found) : null, 0, this.#clock)
+    await endVm(
+      found.path,
+      kind === 'instances' ? instanceFacts(recordOf(found)).process : null,
+      0,
+      this.#clock,
+    )
     if (kind === 'instances') await this.#networks.namespace.detach(found.path)
     await this.#ownership.remove(kind, name)
   }
@@ -283,7 +280,7 @@ class QemuDriver implements Driver {
     } catch (error) {
       const found = await this.#ownership.read('instances', spec.name).catch(() => null)
       const key = found?.record ? instanceFacts(found.record).process : null
-      const explained = await explain(error, directory, key)
+      const explained = await explain(error, directory, key, this.#clock)
       await this.#discard('instances', spec.name, directory, key)
       signal.throwIfAborted()
       throw explained instanceof TidegateError ? explained : asIoError(explained, `cannot make ${spec.name}`)
@@ -298,14 +295,14 @@ class QemuDriver implements Driver {
 
   async #held(name: string): Promise<HeldInstance> {
     const found = await this.#ownership.read('instances', name)
-    if (found === null) throw unknown(name)
+    if (found === null) throw unknownInstance(name)
     return heldInstance(found, this.#clock)
   }
 
   /** What a state must be loaded by: the same QEMU, on the same CPU where the guest sees it. */
-  async #maker(accelerator: Accelerator): Promise<Maker> {
+  async #maker(accelerator: Accelerator): Promise<string> {
     const { version } = await askAbilities(this.#options.binary)
-    return makerOf(`QEMU ${version}`, accelerator)
+    return makerOf(`QEMU ${version}`, { emulated: accelerator === 'tcg' })
   }
 
   async #accelerator(template: QemuTemplate): Promise<Verdict> {
@@ -320,14 +317,8 @@ class QemuDriver implements Driver {
     return trial.finally(() => this.#trials.delete(key))
   }
 
-  /** The facts of an instance whose process lives. Throws `unknown_instance` or `instance_died`. */
-  async #living(name: string): Promise<InstanceFacts & { process: ProcessKey }> {
-    const found = await this.#ownership.read('instances', name)
-    if (found === null) throw unknown(name)
-    const facts = instanceFacts(recordOf(found))
-    const process = await findVm(found.path, facts.process)
-    if (process === null) throw new TidegateError('instance_died', `the VM ${name} does not run`)
-    return { ...facts, process }
+  #living(name: string): Promise<InstanceFacts & { process: ProcessKey }> {
+    return livingVm(this.#ownership, name, instanceFacts)
   }
 
   async #discard(
@@ -338,7 +329,7 @@ class QemuDriver implements Driver {
   ): Promise<void> {
     try {
       await endVm(path, key, 0, this.#clock)
-      await killVm(path, null, this.#clock)
+      await killVmm(path, null, this.#clock)
       if (kind === 'instances') await this.#networks.namespace.detach(path)
       await this.#ownership.remove(kind, name)
     } catch (error) {
@@ -348,17 +339,7 @@ class QemuDriver implements Driver {
   }
 }
 
-const unknown = (name: string): TidegateError =>
-  new TidegateError('unknown_instance', `there is no instance or snapshot ${name} here`, {
-    details: { name },
-  })
-
 function snapshotFailure(error: unknown, source: string): unknown {
   if (error instanceof TidegateError) return error
   return ioError(error, `cannot take a snapshot of ${source}`, 'snapshot_failed')
-}
-
-/** A system error becomes a row of the table; an abort's own reason stays what it is. */
-function asIoError(error: unknown, what: string): unknown {
-  return error instanceof Error && 'syscall' in error ? ioError(error, what) : error
 }

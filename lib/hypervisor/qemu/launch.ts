@@ -3,12 +3,14 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { hostPort, type Link, type Network } from '../network/network.ts'
 import type { Ownership } from '../ownership.ts'
-import type { ProcessKey } from '../process/proc.ts'
+import type { ProcessKey } from '../proc.ts'
+import { guestClient, waitForAgent } from '../vm/guest.ts'
+import { findVmm } from '../vm/process.ts'
+import { processFields } from '../vm/record.ts'
 import { commandLine, type Start } from './command-line.ts'
-import { guestClient, waitForAgent } from './guest.ts'
 import type { Qmp } from './qmp.ts'
-import { type InstanceFacts, instanceFacts, processFields } from './record.ts'
-import { explain, findVm, startVm } from './vm.ts'
+import { type InstanceFacts, instanceFacts } from './record.ts'
+import { explain, startVm } from './vm.ts'
 
 export interface Launch {
   readonly name: string
@@ -59,8 +61,9 @@ export async function agentReady(
 ): Promise<void> {
   const client = await guestClient(directory, facts.agent, clock)
   const alive = async () => {
-    if ((await findVm(directory, facts.process)) !== null) return
-    throw await explain(new TidegateError('hypervisor_unreachable', 'QEMU ended'), directory, facts.process)
+    if ((await findVmm(directory, facts.process)) !== null) return
+    const ended = new TidegateError('hypervisor_unreachable', 'QEMU ended')
+    throw await explain(ended, directory, facts.process, clock)
   }
   await waitForAgent(client, alive, clock, limits)
 }

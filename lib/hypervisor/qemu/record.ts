@@ -5,37 +5,29 @@
 import { TidegateError } from '../../errors.ts'
 import type { Endpoint } from '../driver.ts'
 import type { OwnerRecord } from '../ownership.ts'
-import type { ProcessKey } from '../process/proc.ts'
+import {
+  type Fields,
+  type GuestPorts,
+  readProcessKey,
+  textsOf,
+  type VmFacts,
+  type VmSnapshotFacts,
+} from '../vm/record.ts'
 import { type Accelerator, type Machine, nothingAdded } from './machine.ts'
 import type { MachineKind } from './template.ts'
 
-/** Ports inside the guest, which a clone inherits with its memory. */
-export interface GuestPorts {
-  readonly app: number
-  readonly agent: number
-}
-
-export interface InstanceFacts {
+export interface InstanceFacts extends VmFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
   /** `shared`: its memory is its own file. `private`: copy-on-write on a snapshot's file. `anonymous`: in no file. */
   readonly memory: 'shared' | 'private' | 'anonymous'
-  /** Where the application and the agent are reached; null until it was started. */
-  readonly app: Endpoint | null
-  readonly agent: Endpoint | null
-  readonly process: ProcessKey | null
-  /** Whose files its memory rests on; null: nobody's. */
-  readonly snapshot: string | null
 }
 
-export interface SnapshotFacts {
-  readonly source: string
+export interface SnapshotFacts extends VmSnapshotFacts {
   readonly machine: Machine
   readonly guest: GuestPorts
-  readonly complete: boolean
   /** The image, with all under it, that clones put theirs on; null without a disk. */
   readonly disk: string | null
-  readonly bytes: number
   /** The boot in which it was written: its files are not forced to the disk, so no later boot trusts them. */
   readonly boot: string
   /** What wrote it: its QEMU and, where the guest sees it, the CPU. Null: an older Tidegate, which did not say. */
@@ -43,8 +35,6 @@ export interface SnapshotFacts {
   /** By file name; a file that was not to be kept has none. */
   readonly checksums: Readonly<Record<string, string>>
 }
-
-type Fields = Record<string, unknown>
 
 export const machineFields = (machine: Machine, guest: GuestPorts): Fields => ({
   driver: 'qemu',
@@ -61,12 +51,6 @@ export const machineFields = (machine: Machine, guest: GuestPorts): Fields => ({
   guest_agent_port: guest.agent,
 })
 
-export const processFields = (key: ProcessKey): Fields => ({
-  pid: key.pid,
-  started: key.started,
-  boot: key.boot,
-})
-
 export function instanceFacts(record: OwnerRecord): InstanceFacts {
   const { fields } = record
   return {
@@ -74,10 +58,7 @@ export function instanceFacts(record: OwnerRecord): InstanceFacts {
     memory: fields.memory === 'private' || fields.memory === 'anonymous' ? fields.memory : 'shared',
     app: endpoint(fields.host, fields.app_port),
     agent: endpoint(fields.host, fields.agent_port),
-    process:
-      typeof fields.pid === 'number'
-        ? { pid: fields.pid, started: String(fields.started), boot: String(fields.boot) }
-        : null,
+    process: readProcessKey(fields),
     snapshot: fields.memory === 'private' && typeof fields.snapshot === 'string' ? fields.snapshot : null,
   }
 }
@@ -117,11 +98,6 @@ function shared({ name, fields }: OwnerRecord): { machine: Machine; guest: Guest
     diskBytes: numberOrNull(fields.disk_bytes),
   }
   return { machine, guest: { app: app as number, agent: agent as number } }
-}
-
-function textsOf(value: unknown): Readonly<Record<string, string>> {
-  if (typeof value !== 'object' || value === null) return {}
-  return Object.fromEntries(Object.entries(value).filter(([, text]) => typeof text === 'string'))
 }
 
 function readAdded(value: unknown): Machine['added'] {

@@ -14,9 +14,10 @@ import { chmod, link, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
-import type { ProcessKey } from '../process/proc.ts'
+import type { ProcessKey } from '../proc.ts'
+import { allocatedBytes, prepareCopy, requireSpace } from '../vm/disk.ts'
+import { killVmm } from '../vm/process.ts'
 import { commandLine, files, memoryFiles } from './command-line.ts'
-import { allocatedBytes, prepareCopy, requireSpace } from './disk.ts'
 import { type PreparedDisk, prepareDisk, shortenChain } from './disk-snapshot.ts'
 import { imageBytes, linkImages } from './disks.ts'
 import { readAdded } from './hot-plug.ts'
@@ -24,7 +25,7 @@ import { type Machine, memoryOf } from './machine.ts'
 import { loadState, saveState } from './migrate.ts'
 import type { Qmp } from './qmp.ts'
 import type { InstanceFacts } from './record.ts'
-import { endVm, killVm, openControl, openWatch, startVm } from './vm.ts'
+import { endVm, openControl, openWatch, startVm } from './vm.ts'
 
 export interface SaveRequest {
   /** The source's directory and the snapshot's. */
@@ -234,7 +235,7 @@ async function rebase(request: SaveRequest, clock: Clock): Promise<void> {
     await endVm(target, key, commandTimeoutMs, clock)
   } finally {
     qmp.close()
-    await killVm(target, key, clock)
+    await killVmm(target, key, clock)
     for (const left of [files.env, files.stderr, files.pid]) await rm(join(target, left), { force: true })
   }
 }

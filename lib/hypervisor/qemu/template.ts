@@ -2,9 +2,24 @@
  * What an operator may say about a VM (`instance.template`) and about a node (`nodes[].options`), checked. @pure
  * It looks at shapes only; whether the files exist is seen when they are needed.
  */
-import { TidegateError } from '../../errors.ts'
 import { type NetworkKind, networkKinds } from '../network/network.ts'
 import { type Pool, parsePool, poolDefault } from '../network/plan.ts'
+import {
+  asOptions,
+  binaryName,
+  bootTimeout,
+  environment,
+  flag,
+  imagePath,
+  inOptions,
+  inTemplate,
+  invalid,
+  kernelArguments,
+  oneOf,
+  type Raw,
+  refuseUnknown,
+  size,
+} from '../vm/template-fields.ts'
 
 export type AcceleratorChoice = 'auto' | 'kvm' | 'tcg'
 export type MachineKind = 'pc' | 'q35'
@@ -48,31 +63,25 @@ export interface QemuOptions {
   readonly snapshot: SnapshotChoice
 }
 
-const accelerators: readonly string[] = ['auto', 'kvm', 'tcg']
-const machines: readonly string[] = ['pc', 'q35']
-const snapshots: readonly string[] = ['auto', 'copy', 'background']
+const accelerators: readonly AcceleratorChoice[] = ['auto', 'kvm', 'tcg']
+const machines: readonly MachineKind[] = ['pc', 'q35']
+const snapshots: readonly SnapshotChoice[] = ['auto', 'copy', 'background']
 const templateKeys = [
   ...['kernel', 'initrd', 'append', 'machine', 'accelerator', 'env', 'outbound'],
   ...['cpus_max', 'memory_max', 'disk', 'network', 'snapshot'],
 ]
 const optionKeys = ['binary', 'accelerator', 'boot_timeout_ms', 'network', 'network_pool', 'snapshot']
-const appendCharsMax = 1024
-const envNamesMax = 64
-const envValueCharsMax = 4096
-const bootTimeoutMs = { min: 1_000, default: 120_000, max: 3_600_000 }
-
-type Raw = Readonly<Record<string, unknown>>
 
 /** Throws `template_invalid` that names the field and the fix. */
 export function parseTemplate(raw: Raw): QemuTemplate {
-  const at = (field: string) => `instance.template.${field}`
+  const at = inTemplate
   refuseUnknown(raw, templateKeys, at)
   return {
-    kernel: filePath(raw.kernel, at('kernel')),
-    initrd: filePath(raw.initrd, at('initrd')),
+    kernel: imagePath(raw.kernel, at('kernel')),
+    initrd: imagePath(raw.initrd, at('initrd')),
     append: kernelArguments(raw.append, at('append')),
-    machine: oneOf(raw.machine, machines, 'pc', at('machine')) as MachineKind,
-    accelerator: oneOf(raw.accelerator, accelerators, 'auto', at('accelerator')) as AcceleratorChoice,
+    machine: oneOf(raw.machine, machines, 'pc', at('machine')),
+    accelerator: oneOf(raw.accelerator, accelerators, 'auto', at('accelerator')),
     env: environment(raw.env, at('env')),
     outbound: flag(raw.outbound, at('outbound')),
     cpusMax: raw.cpus_max === undefined ? null : count(raw.cpus_max, at('cpus_max')),
@@ -84,78 +93,28 @@ export function parseTemplate(raw: Raw): QemuTemplate {
 }
 
 /** Throws `invalid_config` that names the field and the fix. */
-export function parseOptions(raw: Raw): QemuOptions {
-  try {
-    return options(raw)
-  } catch (error) {
-    if (!(error instanceof TidegateError)) throw error
-    throw new TidegateError('invalid_config', error.message, { details: { ...error.details } })
-  }
-}
+export const parseOptions = (raw: Raw): QemuOptions => asOptions(() => options(raw))
 
 function options(raw: Raw): QemuOptions {
-  const at = (field: string) => `nodes[].options.${field}`
+  const at = inOptions
   refuseUnknown(raw, optionKeys, at)
-  const { binary = 'qemu-system-x86_64', boot_timeout_ms: timeout = bootTimeoutMs.default } = raw
-  if (typeof binary !== 'string' || binary === '') {
-    throw invalid(at('binary'), 'the name or path of a QEMU binary')
-  }
-  const { min, max } = bootTimeoutMs
-  if (typeof timeout !== 'number' || !Number.isInteger(timeout) || timeout < min || timeout > max) {
-    throw invalid(at('boot_timeout_ms'), `milliseconds, ${min} to ${max}`)
-  }
-  const accelerator = oneOf(raw.accelerator, accelerators, 'auto', at('accelerator')) as AcceleratorChoice
   return {
-    binary,
-    accelerator,
-    bootTimeoutMs: timeout,
+    binary: binaryName(raw.binary, 'qemu-system-x86_64', 'a QEMU binary', at('binary')),
+    accelerator: oneOf(raw.accelerator, accelerators, 'auto', at('accelerator')),
+    bootTimeoutMs: bootTimeout(raw.boot_timeout_ms, at('boot_timeout_ms')),
     network: networkKind(raw.network, at('network')),
     pool: parsePool(raw.network_pool ?? poolDefault, at('network_pool')),
     snapshot: snapshotChoice(raw.snapshot, at('snapshot')),
   }
 }
 
-function refuseUnknown(raw: Raw, known: readonly string[], at: (field: string) => string): void {
-  const stranger = Object.keys(raw).find(key => !known.includes(key))
-  if (stranger !== undefined) throw invalid(at(stranger), `left out; known are ${known.join(', ')}`)
-}
+const networkKind = (value: unknown, where: string) => oneOf(value, networkKinds, 'user', where)
 
-function filePath(value: unknown, where: string): string {
-  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
-  throw invalid(where, 'the path of a file; `node examples/vm/build-image.ts` builds an image to point at')
-}
-
-function kernelArguments(value: unknown = '', where: string): string {
-  if (typeof value === 'string' && value.length <= appendCharsMax && !/[\0\n]/.test(value)) return value
-  throw invalid(where, `one line of at most ${appendCharsMax} characters`)
-}
-
-function oneOf(value: unknown, allowed: readonly string[], fallback: string, where: string): string {
-  if (value === undefined) return fallback
-  if (typeof value === 'string' && allowed.includes(value)) return value
-  throw invalid(where, `one of ${allowed.join(', ')}`)
-}
-
-function flag(value: unknown = false, where: string): boolean {
-  if (typeof value === 'boolean') return value
-  throw invalid(where, 'true or false')
-}
-
-const networkKind = (value: unknown, where: string) =>
-  oneOf(value, networkKinds, 'user', where) as NetworkKind
-
-const snapshotChoice = (value: unknown, where: string) =>
-  oneOf(value, snapshots, 'auto', where) as SnapshotChoice
+const snapshotChoice = (value: unknown, where: string) => oneOf(value, snapshots, 'auto', where)
 
 function count(value: unknown, where: string): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= 1) return value
   throw invalid(where, 'a whole number of CPUs')
-}
-
-function size(value: unknown, where: string): number {
-  const match = typeof value === 'string' ? /^(\d{1,6})(MiB|GiB)$/.exec(value) : null
-  if (match !== null) return Number(match[1]) * (match[2] === 'GiB' ? 1024 ** 3 : 1024 ** 2)
-  throw invalid(where, 'a size in MiB or GiB, like 2GiB')
 }
 
 /** `true`: an empty one. A path: on top of that image. */
@@ -165,22 +124,3 @@ function disk(value: unknown = false, where: string): QemuTemplate['disk'] {
   if (typeof value === 'string' && value !== '' && !value.includes('\0')) return { base: value }
   throw invalid(where, 'true for an empty disk, or the path of a disk image to start from')
 }
-
-function environment(value: unknown = {}, where: string): Record<string, string> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalid(where, 'a map of names to strings')
-  }
-  const entries = Object.entries(value)
-  if (entries.length > envNamesMax) throw invalid(where, `at most ${envNamesMax} names`)
-  return Object.fromEntries(entries.map(([name, text]) => [name, environmentValue(name, text, where)]))
-}
-
-function environmentValue(name: string, text: unknown, where: string): string {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-    throw invalid(`${where}.${name}`, 'a name of A-Z, a-z, 0-9 and "_"')
-  if (typeof text === 'string' && text.length <= envValueCharsMax && !text.includes('\0')) return text
-  throw invalid(`${where}.${name}`, `a string of at most ${envValueCharsMax} characters`)
-}
-
-const invalid = (where: string, wanted: string): TidegateError =>
-  new TidegateError('template_invalid', `${where} must be ${wanted}`, { details: { field: where } })

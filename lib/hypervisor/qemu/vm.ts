@@ -1,15 +1,12 @@
 /**
- * One QEMU process: started so that it outlives us, found again, asked, ended. Knows processes and files of one directory,
- * nothing of what the VM is for. The process is marked by an environment entry with its directory, so that it can be
- * found even when we died between starting it and writing its id down.
+ * One QEMU process: started, asked by its monitors, ended. Knows processes and files of one directory, nothing of what the VM is for.
  */
-import { spawn } from 'node:child_process'
-import { constants } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
-import { bootId, findByEnvironment, findProcess, type ProcessKey, readProcess } from '../process/proc.ts'
+import type { ProcessKey } from '../proc.ts'
+import { explainBy, findVmm, killVmm, spawnVmm, tailOf, vmmGoneBy } from '../vm/process.ts'
 import { files } from './command-line.ts'
 import { Qmp, type QmpLimits } from './qmp.ts'
 
@@ -25,10 +22,7 @@ export interface StartRequest {
   readonly started: (key: ProcessKey) => Promise<void>
 }
 
-const marker = 'TIDEGATE_VM_DIRECTORY'
 const pollMs = 5
-const tailBytesMax = 2048
-const killTimeoutMs = 10_000
 const connectTimeoutMs = 5_000
 
 /**
@@ -38,12 +32,16 @@ const connectTimeoutMs = 5_000
 export async function startVm(request: StartRequest, clock: Clock): Promise<Qmp> {
   const { directory, signal, timeoutMs } = request
   signal.throwIfAborted()
-  const end = await spawnVm(request)
+  for (const name of [files.control, files.watch, files.pid, files.stderr])
+    await rm(join(directory, name), { force: true })
+  const command = [...(request.enter ?? []), request.binary, ...request.args]
+  const qemu = await spawnVmm({ directory, command, log: files.stderr })
   const deadline = clock.monotonic() + timeoutMs
   try {
-    await request.started(end.key)
+    await request.started(qemu.key)
     while (true) {
-      if (end.reason() !== null) throw await startFailure(directory, end.reason()!)
+      const ended = qemu.ended()
+      if (ended !== null) throw await startFailure(directory, ended)
       try {
         return await Qmp.open(join(directory, files.control), clock, { timeoutMs: connectTimeoutMs, signal })
       } catch (error) {
@@ -53,51 +51,9 @@ export async function startVm(request: StartRequest, clock: Clock): Promise<Qmp>
       await clock.sleep(pollMs, signal)
     }
   } catch (error) {
-    await killVm(directory, end.key, clock)
+    await killVmm(directory, qemu.key, clock)
     throw error
   }
-}
-
-async function spawnVm(request: StartRequest) {
-  const { directory, binary, args, enter = [] } = request
-  for (const name of [files.control, files.watch, files.pid]) await rm(join(directory, name), { force: true })
-  const stderr = await open(
-    join(directory, files.stderr),
-    constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC,
-    0o600,
-  )
-  let reason: string | null = null
-  try {
-    const child = spawn('/bin/sh', ['-c', 'umask 077; exec "$0" "$@"', ...enter, binary, ...args], {
-      cwd: directory,
-      detached: true,
-      stdio: ['ignore', stderr.fd, stderr.fd],
-      env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, [marker]: directory },
-    })
-    child.once('exit', (code, signalName) => {
-      reason = signalName ?? `status ${code}`
-    })
-    await new Promise<void>((resolve, reject) => {
-      child.once('spawn', resolve)
-      child.once('error', reject)
-    })
-    child.unref()
-    const facts = await readProcess(child.pid!)
-    if (facts === null) reason ??= 'at once'
-    const key: ProcessKey = { pid: child.pid!, started: facts?.started ?? '', boot: await bootId() }
-    return { key, reason: () => reason }
-  } finally {
-    await stderr.close()
-  }
-}
-
-/** The process of this directory: the one written down, or else one that carries the mark. Null when there is none. */
-export async function findVm(directory: string, key: ProcessKey | null): Promise<ProcessKey | null> {
-  if (key !== null) return (await findProcess(key)) === null ? null : key
-  // What QEMU runs to read and write a state carries the mark too; QEMU is older than its children.
-  const marked = await findByEnvironment(`${marker}=${directory}`)
-  const oldest = marked.toSorted((a, b) => Number(a.started) - Number(b.started) || a.pid - b.pid)[0]
-  return oldest === undefined ? null : { pid: oldest.pid, started: oldest.started, boot: await bootId() }
 }
 
 /** The monitor that nobody holds for long, so that it answers while an act is under way on the other. */
@@ -137,7 +93,7 @@ export async function endVm(
   graceMs: number,
   clock: Clock,
 ): Promise<void> {
-  const found = await findVm(directory, key)
+  const found = await findVmm(directory, key)
   if (found === null) return
   const deadline = clock.monotonic() + graceMs
   try {
@@ -150,72 +106,27 @@ export async function endVm(
   } catch {
     // It does not listen: by force then.
   }
-  if (!(await goneBy(directory, found, deadline, clock))) await killVm(directory, found, clock)
-}
-
-/**
- * Kills the very process of `key`; without a key everything that carries the directory's mark. Throws `hypervisor_failed`
- * when it does not go.
- */
-export async function killVm(directory: string, key: ProcessKey | null, clock: Clock): Promise<void> {
-  const deadline = clock.monotonic() + killTimeoutMs
-  for (let found = await findVm(directory, key); found !== null; found = await findVm(directory, key)) {
-    try {
-      process.kill(found.pid, 'SIGKILL')
-    } catch {
-      // Gone in between, or not ours, which shows below.
-    }
-    if (!(await goneBy(directory, found, deadline, clock))) {
-      throw new TidegateError('hypervisor_failed', `QEMU (pid ${found.pid}) does not end, even when killed`)
-    }
-  }
-}
-
-async function goneBy(directory: string, key: ProcessKey, deadline: number, clock: Clock): Promise<boolean> {
-  while ((await findVm(directory, key)) !== null) {
-    if (clock.monotonic() >= deadline) return false
-    await clock.sleep(pollMs)
-  }
-  return true
-}
-
-/** The last words of a log in the VM's directory; empty when there are none. */
-export async function tail(directory: string, name: string): Promise<string> {
-  try {
-    const file = await open(join(directory, name), 'r')
-    try {
-      const { size } = await file.stat()
-      const buffer = Buffer.alloc(Math.min(size, tailBytesMax))
-      await file.read(buffer, 0, buffer.length, size - buffer.length)
-      return buffer.toString('utf8').replaceAll('\r', '').trim()
-    } finally {
-      await file.close()
-    }
-  } catch {
-    return ''
-  }
+  if (!(await vmmGoneBy(directory, found, deadline, clock))) await killVmm(directory, found, clock)
 }
 
 /** What an error in the middle of an act means: when the process is gone, that is the news. */
-export async function explain(error: unknown, directory: string, key: ProcessKey | null): Promise<unknown> {
-  if (!(error instanceof TidegateError) || error.code !== 'hypervisor_unreachable') return error
-  if ((await findVm(directory, key).catch(() => key)) !== null) return error
-  const said = [await tail(directory, files.stderr), await tail(directory, files.serial)].filter(
-    text => text !== '',
-  )
-  const words = said.join('\n')
-  return new TidegateError('instance_died', `QEMU ended${words === '' ? '' : `: ${words}`}`, { cause: error })
-}
+export const explain = (
+  error: unknown,
+  directory: string,
+  key: ProcessKey | null,
+  clock: Clock,
+): Promise<unknown> =>
+  explainBy(error, { name: 'QEMU', directory, logs: [files.stderr, files.serial] }, key, clock)
 
 /** A state that QEMU does not take is explained by QEMU on its standard error only. */
 export async function inItsWords(error: unknown, directory: string): Promise<unknown> {
   if (!(error instanceof TidegateError) || error.code !== 'snapshot_failed') return error
-  const said = await tail(directory, files.stderr)
+  const said = await tailOf(directory, files.stderr)
   return said === '' ? error : new TidegateError(error.code, `${error.message}: ${said}`, { cause: error })
 }
 
 async function startFailure(directory: string, reason: string): Promise<TidegateError> {
-  const said = await tail(directory, files.stderr)
+  const said = await tailOf(directory, files.stderr)
   if (/could not set up host forwarding/i.test(said)) {
     return new TidegateError('port_in_use', `QEMU finds a forwarded port taken: ${said}`)
   }

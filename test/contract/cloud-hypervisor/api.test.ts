@@ -71,8 +71,8 @@ async function conversation(t: Test, subject: Subject): Promise<void> {
   const template = parseTemplate({
     kernel: subject.kernel,
     initrd: subject.initrd,
-    max_cpus: 4,
-    max_memory: '384MiB',
+    cpus_max: 4,
+    memory_max: '384MiB',
   })
   const machine = machineOf({ cpus: 1, memoryBytes: 128 * MiB, diskBytes: 0 }, template)
   writeFileSync(join(directory, files.env), '', { mode: 0o600 })

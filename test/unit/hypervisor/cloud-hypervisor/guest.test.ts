@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { systemClock } from '../../../../lib/clock.ts'
-import { guestClient, writeInitramfs } from '../../../../lib/hypervisor/cloud-hypervisor/guest.ts'
+import { writeInitramfs } from '../../../../lib/hypervisor/cloud-hypervisor/guest.ts'
+import { guestClient } from '../../../../lib/hypervisor/vm/guest.ts'
 
 t.test(
   'the environment is a second archive behind the template’s, ours alone, and the template unharmed',

@@ -31,7 +31,7 @@ function made(t: Test, faults: Faults): Bench {
         { id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory, options: { binary } },
         { clock, log: silentLog, network: loopbackNetwork },
       ),
-    template: { ...paths, max_cpus: 4, max_memory: '640MiB', disks: [{ path: join(home, 'data.raw') }] },
+    template: { ...paths, cpus_max: 4, memory_max: '640MiB', disks: [{ path: join(home, 'data.raw') }] },
     resources: capacity,
     port: 8080,
     timeoutMs: 30_000,
@@ -68,8 +68,8 @@ t.test('what cannot be given is refused before anything is changed', async t => 
   const { driver, options } = bench
   await bench.running(name)
   const refusals = [
-    [{ cpus: 5 }, /can have 4 CPUs; set instance.template.max_cpus/],
-    [{ cpus: 2, memoryBytes: 641 * MiB }, /set instance.template.max_memory/],
+    [{ cpus: 5 }, /can have 4 CPUs; set instance.template.cpus_max/],
+    [{ cpus: 2, memoryBytes: 641 * MiB }, /set instance.template.memory_max/],
     [{ cpus: 2, memoryBytes: 64 * MiB }, /was made with/],
   ] as const
   for (const [change, message] of refusals) {

@@ -18,7 +18,7 @@ t.test('all that can be said', async t => {
       env: { A: 'b' },
       disks: [{ path: 'd.raw' }, { path: 'e.raw', readonly: true }],
     },
-    ...{ max_cpus: 4, max_memory: '2GiB', memory_backing: 'anonymous', restore: 'on_demand' },
+    ...{ cpus_max: 4, memory_max: '2GiB', memory_backing: 'anonymous', restore: 'on_demand' },
   }
   t.match(parseTemplate(said), {
     disks: [
@@ -36,8 +36,8 @@ t.test('what is wrong is named with its field and the fix', async t => {
     [{ ...image, disks: 'd.raw' }, /template\.disks must be a list/],
     [{ ...image, disks: [{ path: 'd', size: 1 }] }, /disks\[0\]\.size must be left out/],
     [{ ...image, disks: ['d'] }, /disks\[0\] must be as/],
-    [{ ...image, max_cpus: 0 }, /max_cpus must be a whole number, 1 to 254/],
-    [{ ...image, max_memory: 5 }, /max_memory must be a size: write `5MiB`/],
+    [{ ...image, cpus_max: 0 }, /cpus_max must be a whole number, 1 to 254/],
+    [{ ...image, memory_max: 5 }, /memory_max must be a size: write `5MiB`/],
     [{ ...image, restore: 'mmap' }, /restore must be one of auto, copy, on_demand, copy_on_write/],
     [{ ...image, memory_backing: 'huge' }, /memory_backing must be one of file, anonymous/],
     [{ ...image, env: { 'A-B': '' } }, /env\.A-B must be a name/],

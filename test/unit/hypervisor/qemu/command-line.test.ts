@@ -1,6 +1,7 @@
 import t from 'tap'
-import { commandLine, environmentFile, memoryFiles } from '../../../../lib/hypervisor/qemu/command-line.ts'
+import { commandLine, memoryFiles } from '../../../../lib/hypervisor/qemu/command-line.ts'
 import { type Machine, nothingAdded } from '../../../../lib/hypervisor/qemu/machine.ts'
+import { environmentFile } from '../../../../lib/hypervisor/vm/environment.ts'
 
 const machine: Machine = {
   kind: 'pc',

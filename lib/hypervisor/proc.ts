@@ -3,8 +3,8 @@
  * started in): an id alone may by now be another's. Reads only; kills nothing.
  */
 import { readdir, readFile } from 'node:fs/promises'
-import { TidegateError } from '../../errors.ts'
-import { isCode } from '../ownership.ts'
+import { TidegateError } from '../errors.ts'
+import { isCode } from './ownership.ts'
 
 export interface ProcessKey {
   readonly pid: number

@@ -7,9 +7,9 @@ import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Clock } from '../clock.ts'
-import { TidegateError } from '../errors.ts'
-import { bootId, findByEnvironment, findProcess, type ProcessKey, readProcess } from './process/proc.ts'
+import type { Clock } from '../../clock.ts'
+import { TidegateError } from '../../errors.ts'
+import { bootId, findByEnvironment, findProcess, type ProcessKey, readProcess } from '../proc.ts'
 
 export interface VmmStart {
   readonly directory: string
@@ -41,7 +41,7 @@ export async function spawnVmm({ directory, command, log }: VmmStart): Promise<V
       cwd: directory,
       detached: true,
       stdio: ['ignore', output.fd, output.fd],
-      env: { PATH: process.env.PATH, [vmmMark]: directory },
+      env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, [vmmMark]: directory },
     })
     child.once('exit', (status, signal) => {
       ended = signal ?? `status ${status}`
@@ -126,7 +126,7 @@ export async function tailOf(directory: string, name: string): Promise<string> {
  */
 export async function explainBy(
   error: unknown,
-  vmm: { readonly name: string; readonly directory: string; readonly log: string },
+  vmm: { readonly name: string; readonly directory: string; readonly logs: readonly string[] },
   key: ProcessKey | null,
   clock: Clock,
 ): Promise<unknown> {
@@ -135,7 +135,8 @@ export async function explainBy(
   const found = await findVmm(vmm.directory, key).catch(() => key)
   const deadline = clock.monotonic() + dyingTimeoutMs
   if (found !== null && !(await vmmGoneBy(vmm.directory, found, deadline, clock))) return error
-  const words = await tailOf(vmm.directory, vmm.log)
+  const said = await Promise.all(vmm.logs.map(log => tailOf(vmm.directory, log)))
+  const words = said.filter(text => text !== '').join('\n')
   const message = `${vmm.name} ended${words === '' ? '' : `: ${words}`}`
   return new TidegateError('instance_died', message, { cause: error })
 }

@@ -9,8 +9,8 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { GuestClient } from '../../guest/client.ts'
 import { guestEnv } from '../../guest/protocol.ts'
-import type { Endpoint } from '../driver.ts'
-import { environmentFile, files } from './command-line.ts'
+import type { Endpoint, Identity, IdentityAck } from '../driver.ts'
+import { environmentFile, environmentName } from './environment.ts'
 import type { GuestPorts } from './record.ts'
 
 const tokenBytes = 32
@@ -39,7 +39,7 @@ export async function writeGuestEnvironment(
     [guestEnv.port]: String(ports.agent),
     [guestEnv.token]: randomBytes(tokenBytes).toString('base64url'),
   })
-  await writeFile(join(directory, files.env), text, { mode: 0o600 })
+  await writeFile(join(directory, environmentName), text, { mode: 0o600 })
 }
 
 /** A client of the agent at `address`, with the token that is in the directory's environment file. */
@@ -49,7 +49,7 @@ export async function guestClient(
   clock: Clock,
 ): Promise<GuestClient> {
   if (address === null) throw new TidegateError('guest_unreachable', `${directory} was never started`)
-  const text = await readFile(join(directory, files.env), 'utf8')
+  const text = await readFile(join(directory, environmentName), 'utf8')
   const token = new RegExp(`^${guestEnv.token}='(.*)'$`, 'm').exec(text)?.[1]
   if (token === undefined) throw new TidegateError('guest_unreachable', `there is no token in ${directory}`)
   return new GuestClient(address, token, clock)
@@ -82,5 +82,34 @@ export async function waitForAgent(
       }
     }
     await clock.sleep(pingGapMs, limits.signal)
+  }
+}
+
+/** What one hypervisor's guests may take. */
+export interface IdentifyLimits {
+  /** The application's own hook may take 5 s of it. */
+  readonly tryTimeoutMs: number
+  readonly triesMax: number
+}
+
+/** `alive` is asked after each failure and throws when there is nobody to ask. Only silence is tried again. */
+export async function identifyGuest(
+  client: GuestClient,
+  identity: Identity,
+  alive: () => Promise<unknown>,
+  { tryTimeoutMs, triesMax }: IdentifyLimits,
+  signal: AbortSignal,
+): Promise<IdentityAck & { readonly warnings: readonly string[] }> {
+  for (let tries = 1; ; tries++) {
+    try {
+      const answer = await client.identify(identity, { timeoutMs: tryTimeoutMs, signal })
+      const { instance_id: instanceId, incarnation, application, warnings } = answer
+      return { instanceId, incarnation, application, warnings }
+    } catch (error) {
+      signal.throwIfAborted()
+      await alive()
+      const silent = error instanceof TidegateError && error.code === 'guest_unreachable'
+      if (!silent || tries >= triesMax) throw error
+    }
   }
 }
