@@ -32,7 +32,7 @@ import type { Wanted } from './waking.ts'
 
 /** A thread that does not acknowledge for this long has a stuck event loop and is replaced. */
 const acknowledgeTimeoutMs = 10_000
-/** Generous: on a machine that is short of processors a late start is better than none. */
+/** What cannot start says so at once: this is for silence, and a starved machine that starts anew is starved more. Below systemd's 90 s. */
 const startTimeoutMs = 60_000
 const restartDelayMinMs = 100
 const restartDelayMaxMs = 5_000

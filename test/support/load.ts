@@ -25,10 +25,15 @@ export interface LoadReport {
 }
 
 export interface TunnelReport {
+  /** As its greeting said; empty: none came. */
   readonly instance: string
+  /** It was answered with 101. */
+  readonly upgraded: boolean
   readonly openedAtMs: number
   readonly closedAtMs: number | null
   readonly code: number | null
+  /** What came with the close code. */
+  readonly reason: string
   readonly echoed: number
   /** An echo that did not come back as it was sent, or any protocol error. */
   readonly faults: readonly string[]
@@ -44,6 +49,23 @@ export interface LoadOptions {
   /** Reopen a WebSocket that was closed with 1001 or 1012, as a good client does. */
   readonly reopen: boolean
 }
+
+/** The whole story of a WebSocket in one line, at the times of the clock by which events are stamped. */
+export function tellTunnel(tunnel: TunnelReport): string {
+  const { instance, upgraded, openedAtMs, closedAtMs, code, reason, echoed, faults } = tunnel
+  const end =
+    closedAtMs === null ? 'open' : `closed ${clockTime(closedAtMs)} with ${code} ${reason}`.trimEnd()
+  return [
+    `WebSocket on ${instance || 'nobody'}`,
+    `asked for ${clockTime(openedAtMs)}`,
+    upgraded ? `upgraded, ${echoed} echoed` : 'never upgraded',
+    end,
+    ...faults,
+  ].join(', ')
+}
+
+/** Of a time of `performance.now()`. */
+const clockTime = (ms: number) => new Date(performance.timeOrigin + ms).toISOString().slice(11, 23)
 
 /** Clients that come together at the start. */
 const atOnce = 8
@@ -148,12 +170,17 @@ class Tunnel {
   readonly #openedAtMs = performance.now()
   readonly #faults: string[] = []
   #instance = ''
+  #upgraded = false
   #closedAtMs: number | null = null
   #code: number | null = null
+  #reason = ''
   #echoed = 0
   #sent = ''
 
   constructor(socket: WebSocket, pauseMs: number, ready: () => void) {
+    socket.on('upgrade', () => {
+      this.#upgraded = true
+    })
     socket.on('message', (data, binary) => {
       const text = binary ? `binary of ${(data as Buffer).length}` : String(data)
       if (this.#instance === '') {
@@ -170,8 +197,9 @@ class Tunnel {
       this.#faults.push(error.message)
       ready()
     })
-    socket.on('close', code => {
+    socket.on('close', (code, reason) => {
       this.#code = code
+      this.#reason = reason.toString()
       this.#closedAtMs = performance.now()
       ready()
     })
@@ -180,9 +208,11 @@ class Tunnel {
   report(): TunnelReport {
     return {
       instance: this.#instance,
+      upgraded: this.#upgraded,
       openedAtMs: this.#openedAtMs,
       closedAtMs: this.#closedAtMs,
       code: this.#code,
+      reason: this.#reason,
       echoed: this.#echoed,
       // As of now: what `stop` itself breaks is no fault.
       faults: [...this.#faults],
