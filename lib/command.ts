@@ -43,6 +43,8 @@ export type Command =
       readonly host: string
       readonly port: number
       readonly weight: number
+      /** Where it is; absent: nobody said. */
+      readonly zone?: string
     }
   | { readonly kind: 'deregister_backend'; readonly cluster: string; readonly backend: string }
   | { readonly kind: 'drain_node' | 'ready_node'; readonly node: string }

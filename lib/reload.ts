@@ -239,9 +239,9 @@ export class Reload {
     const fresh = new Set(next.clusters.map(({ id }) => id).filter(id => !known.has(id)))
     if (fresh.size === 0) return
     const { backends, marks } = await store.membership()
-    for (const { cluster, id, address, weight, incarnation } of backends) {
+    for (const { cluster, id, address, weight, incarnation, zone = null } of backends) {
       if (!fresh.has(cluster) || clusters.backends(cluster).some(one => one.id === id)) continue
-      const where = { id, host: address.host, port: address.port, weight, incarnation }
+      const where = { id, host: address.host, port: address.port, weight, incarnation, zone }
       await clusters.change(cluster, { add: [{ ...where, instance: null, verified: false, mark: null }] })
     }
     for (const { cluster, backend, mark } of marks)

@@ -75,16 +75,25 @@ export const backendEndpoints = [
       id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
       address: newAddress,
       weight: z.number().int().min(1).max(1000).default(1),
+      zone: z
+        .string()
+        .regex(
+          /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+          'lower-case letters, digits and `-`, at most 63, as "fra-1"',
+        )
+        .optional()
+        .meta({ description: 'Where it is, for `zone_preference`. Left out: elsewhere.' }),
     }),
     answers: { 201: { description: 'Registered; it serves when its checks pass.', shape: one } },
     errors: ['unknown_cluster', 'backend_exists'],
     handle: async ({ params, body, actor }, control) => {
-      const { id: backend, address, weight } = body
+      const { id: backend, address, weight, zone } = body
       const command = {
         kind: 'register_backend',
         ...of(params.cluster, backend),
         ...address,
         weight,
+        ...(zone === undefined ? {} : { zone }),
       } as const
       return { status: 201, body: { backend: viewOf(await control.execute(command, actor)) } }
     },

@@ -115,6 +115,7 @@ const backendFields = {
     .nullable()
     .meta({ description: 'Live sessions bound to it; null where they cannot be counted.' }),
   weight: z.number(),
+  zone: z.string().nullable().meta({ description: 'Where it is, for `zone_preference`; null: nobody said.' }),
   requests: count,
   failures: count.meta({ description: 'Exchanges that it did not answer.' }),
   server_errors: count.meta({ description: 'Exchanges that it answered with 500 or above.' }),

@@ -56,6 +56,8 @@ export interface BackendView {
   /** Live sessions bound to it; null where the affinity method does not let anyone count them. */
   readonly sessions: number | null
   readonly weight: number
+  /** Where it is, for a preference of zones; null: nobody said. */
+  readonly zone: string | null
   /** Exchanges since it was registered. */
   readonly requests: number
   /** Those that got no answer: no connection, a reset, a timeout, an answer that is not one. */

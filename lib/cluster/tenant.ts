@@ -223,7 +223,7 @@ export class Tenant implements Voter {
   }
 
   view(): BackendView {
-    const { id, host, port, incarnation, weight, instance } = this.spec
+    const { id, host, port, incarnation, weight, zone = null, instance } = this.spec
     return {
       id,
       host,
@@ -236,6 +236,7 @@ export class Tenant implements Voter {
       tunnels: this.#total('tunnels'),
       sessions: this.#sessions(),
       weight,
+      zone,
       requests: (this.#total('started') - this.#startedBase) >>> 0,
       failures: (this.#total('failed') - this.#base.failed) >>> 0,
       server_errors: (this.#total('serverErrors') - this.#base.serverErrors) >>> 0,

@@ -146,17 +146,18 @@ export class BackendCommands {
     actor: Actor,
   ): Promise<CommandResult> {
     const { clusters, store } = this.#deps
-    const { cluster, backend: id, host, port, weight } = command
+    const { cluster, backend: id, host, port, weight, zone } = command
     if (clusters.backends(cluster).some(backend => backend.id === id)) {
       throw new TidegateError('backend_exists', `Cluster \`${cluster}\` already has a backend \`${id}\`.`)
     }
     const incarnation = randomBytes(16).toString('base64url')
+    const record = { cluster, id, address: { host, port }, weight, incarnation }
     await store.write([
-      { put: 'backend', record: { cluster, id, address: { host, port }, weight, incarnation } },
+      { put: 'backend', record: zone === undefined ? record : { ...record, zone } },
       this.#line(command, actor, null, id, `Registered backend ${id} at ${host}:${port}`),
     ])
-    const added = { id, host, port, weight, incarnation, instance: null, verified: false, mark: null }
-    await clusters.change(cluster, { add: [added] })
+    const where = { id, host, port, weight, incarnation, zone: zone ?? null }
+    await clusters.change(cluster, { add: [{ ...where, instance: null, verified: false, mark: null }] })
     return { result: 'backend', backend: this.#view(command) }
   }
 

@@ -35,8 +35,8 @@ export async function readMembership(world: World): Promise<readonly InitialBack
   })
   const registered = backends
     .filter(record => world.clusters.has(record.cluster))
-    .map(({ cluster, id, address, weight, incarnation }): InitialBackend => {
-      const where = { id, host: address.host, port: address.port, weight, incarnation }
+    .map(({ cluster, id, address, weight, incarnation, zone = null }): InitialBackend => {
+      const where = { id, host: address.host, port: address.port, weight, incarnation, zone }
       return { cluster, backend: { ...where, instance: null, verified: false, mark: markOf(cluster, id) } }
     })
   return [...(await Promise.all(served)), ...registered]

@@ -51,8 +51,8 @@ const put: Record<Extract<Write, { put: string }>['put'], string> = {
     (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms, resources, protected)
     VALUES (:id, :cluster, :node, :incarnation, :host, :port, :operation, :origin, :created_at_ms, :resources,
       :protected)`,
-  backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation)
-    VALUES (:cluster, :id, :host, :port, :weight, :incarnation)`,
+  backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation, zone)
+    VALUES (:cluster, :id, :host, :port, :weight, :incarnation, :zone)`,
   mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain)
     VALUES (:cluster, :backend, :mark, :drain)`,
   history: `INSERT INTO history
@@ -141,6 +141,7 @@ const backendRow = (record: BackendRecord): Row => ({
   port: record.address.port,
   weight: record.weight,
   incarnation: record.incarnation,
+  zone: record.zone ?? null,
 })
 
 export const toBackend = (row: Row): BackendRecord => ({
@@ -149,6 +150,7 @@ export const toBackend = (row: Row): BackendRecord => ({
   address: { host: text(row.host), port: Number(row.port) },
   weight: Number(row.weight),
   incarnation: text(row.incarnation),
+  ...given(row.zone, 'zone', text),
 })
 
 const markRow = ({ cluster, backend, mark, drain }: MarkRecord): Row => ({

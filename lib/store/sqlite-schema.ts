@@ -75,4 +75,6 @@ export const migrations: readonly string[] = [
   ALTER TABLE instance ADD COLUMN resources TEXT;
   ALTER TABLE instance ADD COLUMN protected INTEGER;
   `,
+  // A backend of the API may say where it is.
+  'ALTER TABLE backend ADD COLUMN zone TEXT',
 ]

@@ -72,6 +72,8 @@ export interface BackendRecord {
   readonly address: Endpoint
   readonly weight: number
   readonly incarnation: string
+  /** Where it is. Absent: nobody said. */
+  readonly zone?: string
 }
 
 /** An operator's mark on a backend, kept over restarts. No record: ready. */

@@ -63,6 +63,7 @@ export const aBackend = (over: Partial<BackendView> = {}): BackendView => ({
   tunnels: 1,
   sessions: 7,
   weight: 1,
+  zone: null,
   requests: 40,
   failures: 0,
   server_errors: 0,

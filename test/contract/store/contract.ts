@@ -155,7 +155,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       { put: 'instance', record: instance('a') },
       { put: 'instance', record: instance('b', { createdAtMs: 6 }) },
       { put: 'backend', record: backend },
-      { put: 'backend', record: { ...backend, cluster: 'api' } },
+      { put: 'backend', record: { ...backend, cluster: 'api', zone: 'fra-1' } },
       { put: 'mark', record: { cluster: 'web', backend: 'a', mark: 'drain' } },
       { put: 'mark', record: { cluster: 'web', backend: 's', mark: 'maint' } },
       { put: 'mark', record: { cluster: 'web', backend: 'd', mark: 'drain', drain } },
@@ -170,7 +170,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
     ])
     t.strictSame(await store.membership(), {
       instances: [instance('a', { node: 'n2', ...own })],
-      backends: [{ ...backend, cluster: 'api' }],
+      backends: [{ ...backend, cluster: 'api', zone: 'fra-1' }],
       marks: [
         { cluster: 'web', backend: 'a', mark: 'maint' },
         { cluster: 'web', backend: 'd', mark: 'drain', drain },

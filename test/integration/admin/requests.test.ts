@@ -182,6 +182,12 @@ t.test('backends: list, register, deregister, marks', async t => {
   t.match(await ask(base), { status: 200, body: { backends: [{ id: 'a', address: '127.0.0.1:8081' }] } })
   const added = await ask(base, { method: 'POST', body: { id: 'b', address: '[::1]:9000', weight: 5 } })
   t.match(added, { status: 201, body: { backend: { id: 'b' } } })
+  const near = { id: 'c', address: '10.0.0.5:80', zone: 'fra-1' }
+  t.match(await ask(base, { method: 'POST', body: near }), { status: 201 })
+  t.match(await ask(base, { method: 'POST', body: { ...near, zone: 'Frankfurt 1' } }), {
+    status: 400,
+    body: { error: { details: { faults: [{ field: 'zone', fix: /lower-case letters/ }] } } },
+  })
   const removed = await ask(`${base}/b`, { method: 'DELETE' })
   t.match(removed, { status: 204, text: '' })
   t.match(await ask(`${base}/a/ready`, { method: 'POST' }), { status: 200, body: { backend: { id: 'a' } } })
@@ -190,6 +196,10 @@ t.test('backends: list, register, deregister, marks', async t => {
     control.asked.map(({ command }) => command),
     [
       { kind: 'register_backend', cluster: 'web', backend: 'b', host: '::1', port: 9000, weight: 5 },
+      {
+        ...{ kind: 'register_backend', cluster: 'web', backend: 'c', host: '10.0.0.5', port: 80, weight: 1 },
+        zone: 'fra-1',
+      },
       { kind: 'deregister_backend', cluster: 'web', backend: 'b' },
       { kind: 'ready_backend', cluster: 'web', backend: 'a' },
       { kind: 'maint_backend', cluster: 'web', backend: 'a' },
