@@ -94,6 +94,8 @@ export type PlanData = {
   readonly candidates?: readonly VictimCandidate[]
   /** Exchanges that were under way in the cluster. */
   readonly in_flight?: number
+  /** The version of the template that what is not cloned from a live one is made from. Absent in journals of former versions. */
+  readonly version?: string
   readonly reason: string
 }
 

@@ -58,6 +58,7 @@ export class Journal {
       await this.#write(batch, seq)
       this.#entries = entries
       this.#world.members.committed(writes)
+      this.#world.templates.committed(writes)
       this.#tell(entry)
       if (ended) this.#end(ended)
     })

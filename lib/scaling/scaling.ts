@@ -33,6 +33,7 @@ import { Repairs } from './repairs.ts'
 import { Run } from './runner.ts'
 import { listSnapshots, removeSnapshot, type SnapshotView } from './snapshots.ts'
 import { Standing } from './standing.ts'
+import { Templates } from './templates.ts'
 import { waitForEnd } from './waiting.ts'
 import { type Probe, Promises, type World } from './world.ts'
 
@@ -79,6 +80,7 @@ export class Scaling {
       promises: new Promises(),
       nodeMarks: new NodeMarks(),
       pools: new Pools(),
+      templates: new Templates(),
       probe: probe ?? probeOnce,
       random: random ?? randomBytes,
     }
@@ -101,7 +103,8 @@ export class Scaling {
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
   async membership(): Promise<readonly InitialBackend[]> {
-    await this.#world.nodeMarks.load(this.#world.store)
+    const { nodeMarks, templates, store, clusters } = this.#world
+    await Promise.all([nodeMarks.load(store), templates.load(store, clusters.ids())])
     const initial = await readMembership(this.#world)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()

@@ -11,6 +11,7 @@ import type { Members } from './members.ts'
 import type { NodeMarks } from './node-marks.ts'
 import type { Pools } from './pool.ts'
 import type { Reality } from './reality.ts'
+import type { Templates } from './templates.ts'
 
 export type Probe = (
   target: ProbeTarget,
@@ -25,6 +26,7 @@ export interface World {
   readonly promises: Promises
   readonly nodeMarks: NodeMarks
   readonly pools: Pools
+  readonly templates: Templates
   readonly store: Store
   readonly clock: Clock
   readonly events: Events
@@ -39,6 +41,7 @@ export interface World {
 export async function commit(world: World, batch: readonly Write[]): Promise<void> {
   await world.store.write(batch)
   world.members.committed(batch)
+  world.templates.committed(batch)
 }
 
 export function newBackend(

@@ -98,7 +98,7 @@ export class Lab {
   readonly time = new VirtualTime()
   readonly nodes: readonly FakeNode[]
   readonly store: Store = createMemoryStore()
-  readonly config: ClusterConfig
+  config: ClusterConfig
   /** What must never happen and did. */
   readonly violations: string[] = []
   faults: Faults = {}
@@ -189,6 +189,12 @@ export class Lab {
     const type = target > this.scaling.count(this.config.id) ? 'scale_out' : 'scale_in'
     const request = { type, target_count: target, immediate: false, drain_connections: true, ...over }
     return this.operate(request as OperationRequest)
+  }
+
+  /** A reload: what the cluster's section says from now on. */
+  async reconfigure(over: Partial<ClusterConfig>): Promise<void> {
+    this.config = { ...this.config, ...over }
+    await this.time.until(this.clusters.reconfigure([this.config]))
   }
 
   backends(): readonly BackendView[] {

@@ -1,6 +1,6 @@
 /** How many are made, from what, and who leaves. */
 import { doneData, type MetricsData } from '../facts.ts'
-import { goldenSource, keepsGolden } from '../golden.ts'
+import { goldenInputs, goldenSource, keepsGolden } from '../golden.ts'
 import { type MembershipRequest, planOf } from '../plan.ts'
 import { type Step, shortMs } from '../step.ts'
 
@@ -11,14 +11,8 @@ export const plan: Step = {
     const { instances } = doneData<MetricsData>(journal, 'collect_metrics')
     const { cloneFrom } = instance
     const golden = keepsGolden(config) ? await goldenSource(world, cluster) : null
-    return {
-      data: planOf(request as MembershipRequest, {
-        cluster,
-        policy: config.scaling,
-        cloneFrom,
-        instances,
-        golden,
-      }),
-    }
+    const situation = { cluster, policy: config.scaling, cloneFrom, instances, golden }
+    const planned = planOf(request as MembershipRequest, situation)
+    return { data: planned.add === 0 ? planned : { ...planned, version: await goldenInputs(instance) } }
   },
 }

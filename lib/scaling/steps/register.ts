@@ -1,5 +1,5 @@
 /** The new instances become members, all in one generation. The store learns it in the same transaction as the journal. */
-import type { InstanceRecord } from '../../store/store.ts'
+import type { InstanceRecord, Write } from '../../store/store.ts'
 import {
   type AllocateData,
   bootedNames,
@@ -8,6 +8,7 @@ import {
   type MadeData,
   type PlanData,
 } from '../facts.ts'
+import { goldenInputs } from '../golden.ts'
 import { ensureRegistered } from '../membership-change.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
@@ -16,9 +17,10 @@ export const register: Step = {
   timeoutMs: () => shortMs,
   async run(ctx) {
     const records = newRecords(ctx)
+    const members = records.map((record): Write => ({ put: 'instance', record }))
     return {
       data: { instances: records.map(({ id, incarnation }) => ({ id, incarnation })) },
-      writes: records.map(record => ({ put: 'instance', record })),
+      writes: [...members, ...(await templatesKept(ctx))],
       publish: () => ensureRegistered(ctx.world, ctx.cluster, records),
     }
   },
@@ -43,4 +45,24 @@ function newRecords({ world, cluster, operation, journal }: StepContext): readon
     // Who takes a protected one's place is protected.
     ...(world.members.get(victims[index]?.id ?? '')?.protected ? { protected: true as const } : {}),
   }))
+}
+
+/**
+ * What they were made from: a clone of a live one is of its source's template, anything else of the configuration's. Where that
+ * changed in the middle of the operation nobody can say, and nothing is kept.
+ */
+async function templatesKept({ world, cluster, instance, journal }: StepContext): Promise<readonly Write[]> {
+  const { items, snapshots } = doneData<AllocateData>(journal, 'allocate')
+  const planned = doneData<PlanData>(journal, 'plan').version
+  const now = planned !== undefined && (await goldenInputs(instance)) === planned ? planned : null
+  const made = items.flatMap(({ name, snapshot }) => {
+    const source = snapshots.find(saved => saved.name === snapshot)?.source ?? null
+    const version = source === null ? now : world.templates.versionOf(cluster, source)
+    if (version === null) return []
+    const template = source === null ? instance : world.templates.get(cluster, version)
+    return template === null ? [] : [{ id: name, version, template }]
+  })
+  if (made.length === 0) return []
+  const members = world.members.of(cluster).map(({ id }) => id)
+  return [world.templates.keep(cluster, made, members)]
 }
