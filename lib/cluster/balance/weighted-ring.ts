@@ -10,7 +10,7 @@
 import { takesNew } from './admits.ts'
 import type { Candidate } from './balancer.ts'
 import { pointsPerMember, writePoints } from './hash.ts'
-import { changedPoints, firstPointAt, type LoosePoints, type Points, sortedPoints } from './points.ts'
+import { changedPoints, firstPlaceAt, type LoosePoints, type Points, sortedPoints } from './points.ts'
 import type { Fits, Ring } from './ring.ts'
 import { standIn, walkMax } from './stand-in.ts'
 
@@ -100,13 +100,20 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
     tried: ReadonlySet<M> | null,
     fits: Fits<M> | null,
   ): void {
-    const { positions, owners } = points
-    let at = firstPointAt(points, hash)
-    for (let step = Math.min(positions.length, walkMax); step > 0; step--) {
-      if (at === positions.length) at = 0
-      const way = (positions[at]! - hash) >>> 0
+    const { pages } = points
+    let number = hash >>> points.pageShift
+    let page = pages[number]!
+    let at = firstPlaceAt(points, hash)
+    for (let step = Math.min(points.count, walkMax); step > 0; step--) {
+      while (at === page.length) {
+        number = number + 1 === pages.length ? 0 : number + 1
+        page = pages[number]!
+        at = page[0]!
+      }
+      const way = (page[at]! - hash) >>> 0
       if (way * leastInverse > this.#bestDistance) return
-      const owner = owners[at++]!
+      const owner = page[at + 1]!
+      at += 2
       const distance = way * this.#inverse[owner]!
       if (distance > this.#bestDistance) continue
       const member = this.#members[owner]!
