@@ -110,35 +110,38 @@ function pickBounded(
 function pickByCookie(
   cluster: RouteCluster,
   cookies: SessionCookies,
-  config: { readonly name: string; readonly ttlSeconds: number },
+  config: CookieSetting,
   request: PickRequest,
   tried: ReadonlySet<Member>,
 ): Picked | Refused {
-  const { nowMs, secure } = request
+  const { nowMs } = request
   const ttlMs = config.ttlSeconds * 1000
-  const header = (session: Session) =>
-    sessionCookieHeader(config.name, cookies.seal(session), config.ttlSeconds, secure)
-  const issue = (member: Member, session: Session, bound: boolean): Picked =>
-    new Issuing(member, bound, sightingOf(member, session, ttlMs), session, header)
-  const held = findSession(cluster, cookies, readCookies(request.headers, config.name), nowMs - ttlMs)
-  if (held) {
-    const member = cluster.byIncarnation.get(held.incarnation)
+  const values = readCookies(request.headers, config.name)
+  const found = values.length === 0 ? null : findSession(cluster, cookies, values, nowMs - ttlMs)
+  if (found !== null) {
+    const { member, session } = found
     const entered = member && !tried.has(member) ? enterWithin(member, true, limitOf(cluster)) : 'closed'
     if (entered === 'full') return refusal(cluster, tried, 'full')
     if (member && entered === 'entered') {
-      const aged = nowMs - held.issuedMs > ttlMs / 4 || held.issuedMs > nowMs + skewMsMax
-      if (aged || held.oldKey) return issue(member, { ...held, issuedMs: nowMs }, true)
-      const sighting = held.first ? sightingOf(member, held, ttlMs) : null
+      const aged = nowMs - session.issuedMs > ttlMs / 4 || session.issuedMs > nowMs + skewMsMax
+      if (aged || session.oldKey)
+        return new Issuing(member, true, { ...session, issuedMs: nowMs }, cookies, config, request.secure)
+      const sighting = session.first ? sightingOf(member, session, ttlMs) : null
       return { member, bound: true, setCookie: null, sighting }
     }
   }
   const member = enterNew(cluster, cluster.balancer, tried, cluster.ring ? hashFor(cluster, request) : null)
   if (!isMember(member)) return refusal(cluster, tried, member)
   // A session that moves keeps its id: it is counted where it is now, and no longer where it was.
-  const session = held
-    ? { ...held, incarnation: member.incarnation, issuedMs: nowMs }
+  const session = found
+    ? { ...found.session, incarnation: member.incarnation, issuedMs: nowMs }
     : newSession(member.incarnation, nowMs)
-  return issue(member, session, false)
+  return new Issuing(member, false, session, cookies, config, request.secure)
+}
+
+interface CookieSetting {
+  readonly name: string
+  readonly ttlSeconds: number
 }
 
 /** The first live session among the values, one of a member that is here before one of a member that left. */
@@ -147,15 +150,22 @@ function findSession(
   cookies: SessionCookies,
   values: readonly string[],
   issuedAfterMs: number,
-): OpenedSession | null {
-  let stray: OpenedSession | null = null
+): FoundSession | null {
+  let stray: FoundSession | null = null
   for (const value of values) {
     const session = cookies.open(value)
     if (session === null || session.issuedMs <= issuedAfterMs) continue
-    if (cluster.byIncarnation.has(session.incarnation)) return session
-    stray ??= session
+    const member = cluster.byIncarnation.get(session.incarnation) ?? null
+    if (member !== null) return { session, member }
+    stray ??= { session, member }
   }
   return stray
+}
+
+interface FoundSession {
+  readonly session: OpenedSession
+  /** Null: it has left. */
+  readonly member: Member | null
 }
 
 /** By the balancer, or by the ring alone. `hash` null: no key. `full`: nobody can, but for want of room. */
@@ -219,25 +229,31 @@ class Issuing implements Picked {
   readonly bound: boolean
   readonly sighting: SessionSighting
   readonly #session: Session
-  readonly #header: (session: Session) => string
+  readonly #cookies: SessionCookies
+  readonly #config: CookieSetting
+  readonly #secure: boolean
   #sealed: string | null = null
 
   constructor(
     member: Member,
     bound: boolean,
-    sighting: SessionSighting,
     session: Session,
-    header: (session: Session) => string,
+    cookies: SessionCookies,
+    config: CookieSetting,
+    secure: boolean,
   ) {
     this.member = member
     this.bound = bound
-    this.sighting = sighting
+    this.sighting = sightingOf(member, session, config.ttlSeconds * 1000)
     this.#session = session
-    this.#header = header
+    this.#cookies = cookies
+    this.#config = config
+    this.#secure = secure
   }
 
   get setCookie(): string {
-    this.#sealed ??= this.#header(this.#session)
+    const { name, ttlSeconds } = this.#config
+    this.#sealed ??= sessionCookieHeader(name, this.#cookies.seal(this.#session), ttlSeconds, this.#secure)
     return this.#sealed
   }
 }
