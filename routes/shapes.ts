@@ -126,6 +126,18 @@ const backendFields = {
       resources: resources
         .exactOptional()
         .meta({ description: "Its own, where they are not its cluster's any more." }),
+      lineage: z
+        .array(
+          z.strictObject({
+            instance_id: z.string(),
+            as_of: time.meta({
+              description: 'The instant of the snapshot; what came later is not in the copy.',
+            }),
+            golden: z.boolean().meta({ description: 'Of a golden snapshot: no client had been there.' }),
+          }),
+        )
+        .exactOptional()
+        .meta({ description: "Whose memory it began with, the nearest first; empty: nobody's." }),
     })
     .nullable(),
 }

@@ -13,6 +13,7 @@
 import type { DrainConfig } from '../config/config.ts'
 import type { Eligibility } from './board.ts'
 import type { SelfReport } from './health.ts'
+import type { Lineage } from './lineage.ts'
 
 export type BackendState = 'warming' | 'ready' | 'draining' | 'drained' | 'maint' | 'down'
 export type HealthStatus = 'unknown' | 'healthy' | 'degraded' | 'unhealthy'
@@ -71,7 +72,18 @@ export interface BackendView {
     readonly protected?: boolean
     /** Its own, where they are not its cluster's any more. */
     readonly resources?: { readonly cpus: number; readonly memory_bytes: number; readonly disk_bytes: number }
+    /** Whose memory it began with, the nearest first; empty: it was booted from nothing, or nobody knows. Absent: nobody asked. */
+    readonly lineage?: readonly AncestorView[]
   } | null
+}
+
+/** One snapshot that an instance's memory goes back to. */
+export interface AncestorView {
+  readonly instance_id: string
+  /** ISO 8601: the instant of the snapshot. What came later is not in the copy. */
+  readonly as_of: string
+  /** Of a golden snapshot: no client had been there. */
+  readonly golden: boolean
 }
 
 export interface NewBackend {
@@ -83,6 +95,8 @@ export interface NewBackend {
   readonly instance: { readonly node: string } | null
   /** Where it is: an instance's node's. Absent or null: nobody said. */
   readonly zone?: string | null
+  /** Whose memory it began with, as far as clients had been in it; absent: nobody's. */
+  readonly lineage?: Lineage
   /** True where somebody has just seen it healthy: it starts `ready` instead of `warming`. */
   readonly verified: boolean
   readonly mark: 'drain' | 'maint' | null

@@ -26,7 +26,7 @@ import { type Cluster, leave, type MembershipAccess, type Reconfigured, reconfig
 import { SessionLedger } from './sessions.ts'
 import { Slots } from './slots.ts'
 import type { Count, Standing } from './standing.ts'
-import type { AffinityKey, TableData } from './table.ts'
+import type { AffinityKey, LostMember, TableData } from './table.ts'
 import { Tenant, type TenantDeps } from './tenant.ts'
 import { Watch, type WatchDeps } from './watch.ts'
 
@@ -53,6 +53,8 @@ export interface ClustersDeps {
 export interface Change {
   readonly add?: readonly NewBackend[]
   readonly remove?: readonly string[]
+  /** Who is gone and still known from now on, all of them; left out: as before. */
+  readonly lost?: readonly LostMember[]
 }
 
 export class Clusters {
@@ -125,7 +127,11 @@ export class Clusters {
    * Takes in what the store knew, in one table that is not published (nobody listens yet), and begins the checks. What the
    * config has by the same id comes first, with the stored mark; a cluster that is no longer configured is left out and logged.
    */
-  start(initial: readonly { readonly cluster: string; readonly backend: NewBackend }[]): void {
+  start(
+    initial: readonly { readonly cluster: string; readonly backend: NewBackend }[],
+    lost: ReadonlyMap<string, readonly LostMember[]> = new Map(),
+  ): void {
+    for (const cluster of this.#clusters.values()) cluster.lost = lost.get(cluster.config.id)
     for (const { cluster: id, backend } of initial) {
       const cluster = this.#clusters.get(id)
       const configured = cluster?.tenants.get(backend.id)
@@ -137,7 +143,7 @@ export class Clusters {
       }
       cluster.tenants = new Map([...cluster.tenants, [backend.id, this.#admitted(cluster, backend)]])
     }
-    if (initial.length > 0) this.#generations.recompile()
+    if (initial.length + lost.size > 0) this.#generations.recompile()
     this.#watch.configured()
     for (const cluster of this.#clusters.values())
       for (const tenant of cluster.tenants.values()) {
@@ -167,15 +173,14 @@ export class Clusters {
     return this.#generations.inTurn(async () => {
       const cluster = this.#cluster(clusterId)
       this.#departed.sweep()
-      const before = cluster.tenants
+      const { tenants: before, lost } = cluster
       const gone = removedBy(cluster, change)
       const added = this.#addedBy(cluster, change)
       const keep = [...before].filter(([id]) => !gone.some(tenant => tenant.spec.id === id))
       cluster.tenants = new Map([...keep, ...added.map(tenant => [tenant.spec.id, tenant] as const)])
+      if (change.lost) cluster.lost = change.lost
       try {
-        await this.#generations.publishOr(() => {
-          cluster.tenants = before
-        })
+        await this.#generations.publishOr(() => Object.assign(cluster, { tenants: before, lost }))
       } catch (error) {
         for (const tenant of added) this.#letGo(tenant, 'the change was not taken')
         throw error
@@ -353,8 +358,9 @@ export class Clusters {
   }
 
   #members(): readonly ClusterMembers[] {
-    return [...this.#clusters.values()].map(({ config, tenants }) => ({
+    return [...this.#clusters.values()].map(({ config, tenants, lost }) => ({
       config,
+      lost,
       members: [...tenants.values()].map(tenant => tenant.member()),
     }))
   }

@@ -4,11 +4,13 @@
  */
 import { strict as assert } from 'node:assert'
 import type { ClusterConfig } from '../config/config.ts'
-import type { AffinityKey, TableCluster, TableData, TableMember } from './table.ts'
+import type { AffinityKey, LostMember, TableCluster, TableData, TableMember } from './table.ts'
 
 export interface ClusterMembers {
   readonly config: ClusterConfig
   readonly members: readonly TableMember[]
+  /** See `TableCluster`. The same object as long as it says the same. */
+  readonly lost?: readonly LostMember[] | undefined
 }
 
 /** `zone`: this Tidegate's. */
@@ -35,7 +37,7 @@ export function compileTable(
 }
 
 function compileCluster(
-  { config, members }: ClusterMembers,
+  { config, members, lost = nobody }: ClusterMembers,
   zone: string | null,
   former: TableCluster | null,
 ): TableCluster {
@@ -55,6 +57,7 @@ function compileCluster(
     protocol,
     tls,
     wake: config.standby.scaleToZero,
+    lost: affinity.method === 'cookie' ? lost : nobody,
   }
   const sameMembers = former !== null && sameItems(former.members, members)
   if (sameMembers && sameSetting(former, setting)) return former
@@ -64,6 +67,8 @@ function compileCluster(
     members: sameMembers ? former.members : Object.freeze(members.map(frozen)),
   })
 }
+
+const nobody: readonly LostMember[] = Object.freeze([])
 
 function assertOneEach(cluster: string, members: readonly TableMember[]): void {
   let last = 0

@@ -13,6 +13,7 @@ import type { ClusterConfig, ScalingPolicy, StaticBackendConfig } from '../confi
 import type { DrainPolicy, NewBackend } from './backend.ts'
 import type { Generations } from './generations.ts'
 import { staticIncarnation } from './incarnation.ts'
+import type { LostMember } from './table.ts'
 import type { Tenant } from './tenant.ts'
 
 export interface Cluster {
@@ -20,6 +21,8 @@ export interface Cluster {
   policy: ScalingPolicy
   /** In the newest table, by id. Replaced whole. */
   tenants: ReadonlyMap<string, Tenant>
+  /** See `TableCluster`. Replaced whole. */
+  lost?: readonly LostMember[] | undefined
 }
 
 export interface BackendRef {
@@ -136,7 +139,7 @@ function planFor(
   const tenants = new Map([...unnamed, ...staying, ...joined].map(tenant => [tenant.spec.id, tenant]))
   const leaving = unnamed.filter(({ spec }) => formerly.has(spec.id))
   const shares = before ? sharing(before.config, config) : config
-  const cluster = { config: shares, policy: config.scaling, tenants }
+  const cluster = { config: shares, policy: config.scaling, tenants, lost: before?.lost }
   return { cluster, joined, leaving, moved, stayed: [...stayed.values()] }
 }
 

@@ -14,6 +14,7 @@ import type {
   UpstreamTlsConfig,
   WakeConfig,
 } from '../config/config.ts'
+import type { Lineage } from './lineage.ts'
 
 export interface TableData {
   readonly generation: number
@@ -39,7 +40,16 @@ export interface TableCluster {
   readonly tls?: UpstreamTlsConfig | null
   /** Absent or null: who finds nobody is refused. Otherwise it waits until somebody was made. */
   readonly wake?: WakeConfig | null
+  /** Instances that died or left and that live cookies may still name; absent: none. Bounded by who compiles it. */
+  readonly lost?: readonly LostMember[]
   readonly members: readonly TableMember[]
+}
+
+/** What must still be known of an instance that is gone to find out who has most of its memory. */
+export interface LostMember {
+  readonly id: string
+  readonly incarnation: string
+  readonly lineage: Lineage
 }
 
 export interface TableMember {
@@ -52,6 +62,8 @@ export interface TableMember {
   readonly weight: number
   /** Absent or null: nobody said where it is. */
   readonly zone?: string | null
+  /** Whose memory it began with; absent: nobody's. */
+  readonly lineage?: Lineage
   /** Where its live facts are on the board. */
   readonly slot: number
   readonly epoch: number

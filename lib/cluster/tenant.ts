@@ -210,8 +210,9 @@ export class Tenant implements Voter {
   /** The same object as long as it says the same. */
   member(): TableMember {
     if (this.#listed?.spec !== this.spec) {
-      const { id, incarnation, host, port, weight, zone = null } = this.spec
-      const data = Object.freeze({ id, incarnation, host, port, weight, zone, ...this.place })
+      const { id, incarnation, host, port, weight, zone = null, lineage = [] } = this.spec
+      const kin = lineage.length > 0 ? { lineage } : {}
+      const data = Object.freeze({ id, incarnation, host, port, weight, zone, ...kin, ...this.place })
       this.#listed = { spec: this.spec, data }
     }
     return this.#listed.data

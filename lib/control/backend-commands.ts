@@ -82,7 +82,12 @@ export class BackendCommands {
     const record = view.instance ? this.#deps.scaling.instance(view.id) : null
     if (!view.instance || !record) return view
     const own = record.resources ? { resources: resourcesView(record.resources) } : {}
-    return { ...view, instance: { ...view.instance, protected: record.protected ?? false, ...own } }
+    const lineage = (record.lineage ?? []).map(({ instance, incarnation, asOfMs }) => ({
+      instance_id: instance,
+      as_of: new Date(asOfMs).toISOString(),
+      golden: incarnation === null,
+    }))
+    return { ...view, instance: { ...view.instance, protected: record.protected ?? false, ...own, lineage } }
   }
 
   async #drain(command: Extract<Command, { kind: 'drain_backend' }>, actor: Actor): Promise<CommandResult> {

@@ -3,7 +3,7 @@
  * facts after a crash as before it. All of it is plain JSON. @pure
  */
 import { strict as assert } from 'node:assert'
-import type { JournalEntry, Json } from '../store/store.ts'
+import type { AncestorRecord, JournalEntry, Json } from '../store/store.ts'
 import type { Picture } from './picture.ts'
 
 /** What is known of one instance when an operation begins. */
@@ -136,7 +136,12 @@ export type MadeData = {
   }[]
 }
 export type IdentifyIntent = {
-  readonly items: readonly { readonly name: string; readonly incarnation: string }[]
+  readonly items: readonly {
+    readonly name: string
+    readonly incarnation: string
+    /** When it is done. Absent in journals of former versions. */
+    readonly lineage?: readonly AncestorRecord[]
+  }[]
 }
 export type GoldenValue = {
   readonly node: string

@@ -49,7 +49,10 @@ export function newBackend(
   facts: Pick<Required<NewBackend>, 'verified' | 'mark' | 'zone'>,
 ): NewBackend {
   const { id, address, incarnation, node } = record
-  return { id, host: address.host, port: address.port, weight: 1, incarnation, instance: { node }, ...facts }
+  const where = { host: address.host, port: address.port }
+  // What is shared with nobody who ever served is of no use to a client.
+  const lineage = (record.lineage ?? []).filter(({ incarnation }) => incarnation !== null)
+  return { id, ...where, weight: 1, incarnation, instance: { node }, lineage, ...facts }
 }
 
 /** Room on nodes that running operations were promised and have not taken yet; and the turn to ask for it. */

@@ -48,9 +48,9 @@ const put: Record<Extract<Write, { put: string }>['put'], string> = {
   journal: `INSERT INTO journal (operation, seq, step, kind, data, at_ms)
     VALUES (:operation, :seq, :step, :kind, :data, :at_ms)`,
   instance: `INSERT OR REPLACE INTO instance
-    (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms, resources, protected)
+    (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms, resources, protected, lineage)
     VALUES (:id, :cluster, :node, :incarnation, :host, :port, :operation, :origin, :created_at_ms, :resources,
-      :protected)`,
+      :protected, :lineage)`,
   backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation, zone)
     VALUES (:cluster, :id, :host, :port, :weight, :incarnation, :zone)`,
   mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain)
@@ -119,6 +119,7 @@ const instanceRow = (record: InstanceRecord): Row => ({
   created_at_ms: record.createdAtMs,
   resources: record.resources ? JSON.stringify(record.resources) : null,
   protected: record.protected ? 1 : null,
+  lineage: record.lineage ? JSON.stringify(record.lineage) : null,
 })
 
 export const toInstance = (row: Row): InstanceRecord => ({
@@ -132,6 +133,7 @@ export const toInstance = (row: Row): InstanceRecord => ({
   createdAtMs: Number(row.created_at_ms),
   ...given(row.resources, 'resources', json),
   ...given(row.protected, 'protected', () => true),
+  ...given(row.lineage, 'lineage', json),
 })
 
 const backendRow = (record: BackendRecord): Row => ({

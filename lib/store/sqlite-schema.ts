@@ -77,4 +77,6 @@ export const migrations: readonly string[] = [
   `,
   // A backend of the API may say where it is.
   'ALTER TABLE backend ADD COLUMN zone TEXT',
+  // Whose memory an instance began with, as JSON.
+  'ALTER TABLE instance ADD COLUMN lineage TEXT',
 ]

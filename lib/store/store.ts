@@ -63,6 +63,17 @@ export interface InstanceRecord {
   readonly resources?: Resources
   /** Scale-in leaves it alone. */
   readonly protected?: true
+  /** Whose memory it began with, the nearest first. Absent: nobody's, or it was made by a version that did not say. */
+  readonly lineage?: readonly AncestorRecord[]
+}
+
+/** One snapshot that an instance's memory goes back to. */
+export type AncestorRecord = {
+  readonly instance: string
+  /** That life of it; null: a golden snapshot, or nobody knows. */
+  readonly incarnation: string | null
+  /** Wall clock: the instant of the snapshot. */
+  readonly asOfMs: number
 }
 
 /** A static backend registered through the API. Those of the config file are not stored. */

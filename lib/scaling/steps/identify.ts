@@ -2,6 +2,8 @@
 import { TidegateError } from '../../errors.ts'
 import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type Item } from '../facts.ts'
 import { limits } from '../limits.ts'
+import { lineageOf } from '../lineage.ts'
+import { isGolden } from '../names.ts'
 import { parallel } from '../parallel.ts'
 import type { Step } from '../step.ts'
 import type { World } from '../world.ts'
@@ -55,7 +57,8 @@ export const identify: Step = {
             'identity_refused',
             `instance ${name} answered as ${ack.instanceId} of another life`,
           )
-        return { name, incarnation, application: ack.application }
+        const lineage = source ? lineageOf(world, source, isGolden(snapshot!)) : []
+        return { name, incarnation, application: ack.application, lineage }
       },
     )
     return { data: { items: acknowledged } }

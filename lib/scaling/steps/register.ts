@@ -30,18 +30,19 @@ function newRecords({ world, cluster, operation, journal }: StepContext): readon
   const { items } = doneData<AllocateData>(journal, 'allocate')
   const made = new Map(doneData<MadeData>(journal, 'clone').instances.map(one => [one.name, one]))
   const identified = doneData<IdentifyIntent>(journal, 'identify').items
-  const incarnations = new Map(identified.map(one => [one.name, one.incarnation]))
+  const identities = new Map(identified.map(one => [one.name, one]))
   const booted = bootedNames(journal)
   const { victims } = doneData<PlanData>(journal, 'plan')
   return items.map(({ name, node }, index) => ({
     id: name,
     cluster,
     node,
-    incarnation: incarnations.get(name)!,
+    incarnation: identities.get(name)!.incarnation,
     address: made.get(name)!.address,
     operation: operation.id,
     origin: booted.has(name) ? 'created' : 'cloned',
     createdAtMs: world.clock.now(),
+    ...(identities.get(name)!.lineage?.length ? { lineage: identities.get(name)!.lineage! } : {}),
     // Who takes a protected one's place is protected.
     ...(world.members.get(victims[index]?.id ?? '')?.protected ? { protected: true as const } : {}),
   }))

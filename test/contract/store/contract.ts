@@ -149,7 +149,11 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       weight: 3,
       incarnation: 'x',
     }
-    const own = { resources: { cpus: 2, memoryBytes: 5, diskBytes: 6 }, protected: true } as const
+    const lineage = [
+      { instance: 'z', incarnation: 'life', asOfMs: 4 },
+      { instance: 'g', incarnation: null, asOfMs: 2 },
+    ]
+    const own = { resources: { cpus: 2, memoryBytes: 5, diskBytes: 6 }, protected: true, lineage } as const
     const drain = { deadlineAtMs: 1_700_000_030_000, policy: drainPolicy({ sessions: 'keep' }) }
     await store.write([
       { put: 'instance', record: instance('a') },

@@ -51,6 +51,8 @@ t.test('the first cold boot is saved before it serves; the next ones are its clo
     t.equal(node.instances.get(name)!.snapshot, kept!.snapshot)
     const told = node.instances.get(name)!.identity
     t.match(told, { reason: 'cloned', clonedFrom: { instanceId: source, atMs: createdAtMs } })
+    const lineage = [{ instance: source, incarnation: null, asOfMs: createdAtMs }]
+    t.strictSame(lab.scaling.instance(name)!.lineage, lineage, 'a golden one is nobody whom clients knew')
   }
   await lab.close()
 })

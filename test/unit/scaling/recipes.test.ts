@@ -50,6 +50,29 @@ t.test(
   },
 )
 
+t.test(
+  'a clone has a lineage: whose copy, as of when, and whose copy that was; it survives a restart',
+  async t => {
+    const lab = await started()
+    const [original] = lab.backends()
+    await lab.scaleTo(2)
+    const [, child] = lab.backends()
+    const first = lab.scaling.instance(child!.id)!.lineage!
+    t.match(first, [{ instance: original!.id, incarnation: original!.incarnation, asOfMs: Number }])
+    await lab.operate({ type: 'replace', instance_id: child!.id })
+    const grandchild = lab.backends().find(({ id }) => id !== original!.id)!
+    const second = lab.scaling.instance(grandchild.id)!.lineage!
+    t.match(second[0], { instance: child!.id, incarnation: child!.incarnation })
+    t.strictSame(second.slice(1), first)
+    t.ok(second[0]!.asOfMs > first[0]!.asOfMs)
+    lab.kill()
+    await lab.boot()
+    t.strictSame(lab.scaling.instance(grandchild.id)!.lineage, second)
+    t.equal(lab.scaling.instance(original!.id)!.lineage, undefined, 'it was booted from nothing')
+    await lab.close()
+  },
+)
+
 t.test('scale_in keeps the original and the minimum', async t => {
   const lab = await started()
   const original = lab.backends()[0]!.id
