@@ -28,8 +28,8 @@ import { gzipSync } from 'node:zlib'
 import { closureOf } from './closure.ts'
 import { type ArchiveEntry, archive, file, link, program } from './cpio.ts'
 import { findKernel, type Kernel } from './kernel.ts'
+import { menderProgram } from './mender.ts'
 import { Missing } from './missing.ts'
-import { reseedProgram } from './reseed.ts'
 
 export interface VmImage {
   readonly kernel: string
@@ -87,12 +87,12 @@ function contents(main: string, kernel: Kernel): ArchiveEntry[] {
   const entries = [
     program('init', readFileSync(join(import.meta.dirname, 'init.sh'))),
     program('bin/busybox', readFileSync(staticBusybox())),
-    program('bin/reseed', reseedProgram()),
+    program('bin/mender', menderProgram()),
     file('app/main', Buffer.from(app.main)),
     file('app/package.json', Buffer.from('{ "type": "module" }\n')),
     file('modules/order', Buffer.from(kernel.modules.map(module => `${module.name}\n`).join(''))),
     ...kernel.modules.map(module => file(`modules/${module.name}`, readFileSync(module.path))),
-    ...['data', 'dev', 'proc', 'sys', 'tmp'].map(name => file(`${name}/.keep`, new Uint8Array())),
+    ...['data', 'dev', 'proc', 'run', 'sys', 'tmp'].map(name => file(`${name}/.keep`, new Uint8Array())),
     ...sharedLibraries(nodeBinary()),
   ]
   for (const [path, text] of app.files) entries.push(file(`app/${path}`, Buffer.from(text)))

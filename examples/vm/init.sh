@@ -24,7 +24,11 @@ set -a
 [ -r "$settings" ] && . "$settings"
 set +a
 hostname "${TIDEGATE_INSTANCE:-tidegate}"
-export HOME=/ NODE_ENV=production TIDEGATE_RESEED=/bin/reseed
+
+# Sets the clock and makes the kernel reseed when the agent says so. It keeps both ends of its pipes, so none is ever closed.
+mkfifo -m 600 /run/mender.in /run/mender.out
+mender <> /run/mender.in 1<> /run/mender.out 2>/dev/null &
+export HOME=/ NODE_ENV=production TIDEGATE_MENDER=/run/mender
 cd /app || poweroff -f
 node --max-old-space-size=160 "$(cat /app/main)"
 echo "tidegate: the application ended with status $?"

@@ -13,15 +13,13 @@
  * thread's generator does too on its next draw. With the true time set again, the next draw does all that once more, so
  * that the last reseed is not left in 1980 for the clones of this clone.
  */
-import { spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomBytes, randomInt, randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import type { Clock } from '../clock.ts'
-import { guestEnv } from './protocol.ts'
+import { reseedKernel, setWallClock } from './mender.ts'
 
 /** 1980-01-01. Long before any seeding, and not below the uptime, which Linux refuses as a time. */
-const longAgoSeconds = 315_532_800
-const commandTimeoutMs = 3_000
+const longAgoMs = 315_532_800_000
 /** Node hands out UUIDs from batches of this many, and `randomInt` from a buffer of 6 KiB in draws of 6 bytes. */
 const uuidBatch = 128
 const randomIntBatch = 1024
@@ -29,22 +27,16 @@ const randomIntBatch = 1024
 /**
  * Gives `entropy` to the kernel and makes its generator reseed at once. What is only written to /dev/urandom is used at the
  * next reseed, up to a minute later, and until then the kernels of two clones give equal bytes (seen with Linux 6.1).
- * Reseeding takes an ioctl, which Node cannot make: the image names a program that does, entropy on its standard input.
- * Returns what went wrong, in people's words, or null.
+ * Reseeding takes an ioctl, which Node cannot make: the image's mender does. Returns what went wrong, in people's words, or null.
  */
-export function mixIntoKernel(entropy: Uint8Array, env: NodeJS.ProcessEnv = process.env): string | null {
+export function mixIntoKernel(entropy: Uint8Array, clock: Clock): string | null {
   try {
     writeFileSync('/dev/urandom', entropy)
   } catch (error) {
-    return `entropy could not be written to /dev/urandom: ${reason(error)}`
+    return `entropy could not be written to /dev/urandom: ${error instanceof Error ? error.message : error}`
   }
-  const program = env[guestEnv.reseed]
-  if (!program) return `the kernel's generator was not reseeded: the image sets no ${guestEnv.reseed}`
-  const run = spawnSync(program, { input: entropy, timeout: commandTimeoutMs })
-  if (run.error) return `the kernel's generator was not reseeded: ${reason(run.error)}`
-  return run.status === 0
-    ? null
-    : `the kernel's generator was not reseeded: ${program} ended with ${run.status}`
+  const problem = reseedKernel(entropy, clock)
+  return problem && `the kernel's generator was not reseeded: ${problem}`
 }
 
 /**
@@ -53,8 +45,8 @@ export function mixIntoKernel(entropy: Uint8Array, env: NodeJS.ProcessEnv = proc
  * be done; throws if the clock was stepped back and could not be put right, because nothing should run then.
  */
 export function setTimeAndReseed(wallClockMs: number, asOfMs: number, clock: Clock): readonly string[] {
-  const trueSeconds = () => Math.round((wallClockMs + clock.monotonic() - asOfMs) / 1000)
-  const back = setClock(longAgoSeconds)
+  const setTrueTime = () => setWallClock(wallClockMs + clock.monotonic() - asOfMs, clock)
+  const back = setWallClock(longAgoMs, clock)
   if (back !== null) {
     burnCaches()
     return [
@@ -65,8 +57,8 @@ export function setTimeAndReseed(wallClockMs: number, asOfMs: number, clock: Clo
   try {
     drawFromOpenssl()
   } finally {
-    problem = setClock(trueSeconds())
-    if (problem !== null) problem = setClock(trueSeconds())
+    problem = setTrueTime()
+    if (problem !== null) problem = setTrueTime()
   }
   if (problem !== null) throw new Error(`the clock was stepped back and could not be set right: ${problem}`)
   drawFromOpenssl()
@@ -85,12 +77,3 @@ function drawFromOpenssl(): void {
   randomBytes(32)
   generateKeyPairSync('x25519')
 }
-
-/** `@seconds` is understood by both GNU and busybox `date`. A fraction of a second is not, by the latter. */
-function setClock(seconds: number): string | null {
-  const run = spawnSync('date', ['-s', `@${seconds}`], { timeout: commandTimeoutMs, encoding: 'utf8' })
-  if (run.error) return reason(run.error)
-  return run.status === 0 ? null : `date ended with ${run.status ?? run.signal}: ${run.stderr.trim()}`
-}
-
-const reason = (error: unknown) => (error instanceof Error ? error.message : String(error))

@@ -83,7 +83,7 @@ const sourceOf = ({ instance_id, at_ms }: NonNullable<IdentifyRequest['cloned_fr
 /** What a copied machine shares with its source. Best effort, but for a clock that was moved and cannot be put right. */
 function mendVm(request: IdentifyRequest, receivedAtMs: number, clock: Clock): readonly string[] {
   const warnings: (string | null)[] = [setHostName(request.instance_id), setMachineId(request.incarnation)]
-  warnings.push(mixIntoKernel(Buffer.from(request.entropy, 'base64')))
+  warnings.push(mixIntoKernel(Buffer.from(request.entropy, 'base64'), clock))
   if (request.reason === 'cloned') {
     try {
       warnings.push(...setTimeAndReseed(request.wall_clock_ms, receivedAtMs, clock))

@@ -25,8 +25,8 @@ export const guestEnv = {
   tokenFile: 'TIDEGATE_GUEST_TOKEN_FILE',
   /** `1` inside a VM: the agent may then set the host name and the wall clock. */
   vm: 'TIDEGATE_GUEST_VM',
-  /** A program of the VM's image that gives its standard input to the kernel as entropy and makes it reseed. */
-  reseed: 'TIDEGATE_RESEED',
+  /** Where a VM's image keeps the pipes of the program that sets the clock and reseeds the kernel: this, with `.in` and `.out`. */
+  mender: 'TIDEGATE_MENDER',
 } as const
 
 export const guestPaths = {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { closureOf } from '../../../examples/vm/closure.ts'
 import { archive, file, link, program } from '../../../examples/vm/cpio.ts'
-import { reseedProgram } from '../../../examples/vm/reseed.ts'
+import { menderProgram } from '../../../examples/vm/mender.ts'
 
 function folder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'vm-image-'))
@@ -82,11 +82,20 @@ t.test('the closure follows imports, strips types, and is not fooled by comments
   t.notMatch(files.get('main.js'), /Promise<unknown>/)
 })
 
-t.test('the reseed program runs, and refuses to call nothing entropy', async t => {
-  const path = join(folder(t), 'reseed')
-  writeFileSync(path, reseedProgram(), { mode: 0o755 })
+t.test('the mender takes whole records only', async t => {
+  const path = join(folder(t), 'mender')
+  writeFileSync(path, menderProgram(), { mode: 0o755 })
   const run = (input: Buffer) => spawnSync(path, { input, timeout: 5_000 })
-  t.equal(run(Buffer.alloc(0)).status, 1, 'no input')
-  // 1 where the process may not administer the system. A fault in the program would end it by a signal: null.
-  t.ok([0, 1].includes(run(Buffer.alloc(64, 7)).status ?? -1), 'input is taken')
+  const nothing = Buffer.alloc(536)
+  for (const [input, answers] of [
+    [Buffer.alloc(0), 0],
+    [Buffer.alloc(64, 7), 0],
+    [nothing, 1],
+    [Buffer.concat([nothing, nothing]), 2],
+  ] as const) {
+    const { status, stdout } = run(input)
+    // A fault in the program would end it by a signal: null.
+    t.equal(status, 1, `${input.length} bytes, then the end`)
+    t.ok(stdout.equals(Buffer.alloc(answers)), `${answers} answers, all well`)
+  }
 })
