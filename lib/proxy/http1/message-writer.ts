@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import { writeLent } from '../lent-write.ts'
+import { TextWriter } from './text-writer.ts'
 
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
 
@@ -13,6 +14,7 @@ const heldCharsMax = 16 * 1024
 
 export class MessageWriter {
   readonly #socket: Socket
+  readonly #text: TextWriter
   /** Latin1, not sent yet. */
   #held = ''
   #framing: Framing = 'none'
@@ -23,6 +25,7 @@ export class MessageWriter {
 
   constructor(socket: Socket) {
     this.#socket = socket
+    this.#text = new TextWriter(socket)
   }
 
   /** True: what was promised in the head has been written. */
@@ -68,7 +71,7 @@ export class MessageWriter {
     if (this.#held === '') return
     const text = this.#held
     this.#held = ''
-    if (this.#socket.writable) this.#socket.write(text, 'latin1')
+    if (this.#socket.writable) this.#text.write(text)
   }
 
   /** `trailers`: name and value in turns; only a chunked body has any. */
