@@ -67,6 +67,7 @@ export const errorTable = {
   operation_failed: { status: 500, source: 'internal', retry: 'safe' },
   operation_not_cancellable: { status: 409, source: 'operator', retry: 'never' },
   operation_interrupted: { status: 500, source: 'internal', retry: 'safe' },
+  operation_damaged: { status: 503, source: 'operator', retry: 'safe' },
   operation_stuck: { status: 503, source: 'hypervisor', retry: 'safe' },
   operation_not_stuck: { status: 409, source: 'operator', retry: 'never' },
   operation_cancelled: { status: 409, source: 'operator', retry: 'safe' },

@@ -244,11 +244,20 @@ function createControl(
 
 /** Names this installation on everything that it makes. Lives as long as the store. */
 async function installationId(store: Store): Promise<string> {
-  const kept = await store.value('installation')
-  if (typeof kept === 'string') return kept
-  const fresh = randomBytes(12).toString('hex')
-  await store.write([{ put: 'value', key: 'installation', value: fresh }])
-  return fresh
+  const keys = ['installation', 'installation_copy']
+  const kept = await Promise.all(keys.map(key => store.value(key)))
+  const damaged = (await store.flaws()).filter(({ of, id }) => of === 'value' && keys.includes(id))
+  const name = kept.find(value => typeof value === 'string') ?? null
+  if (name === null && damaged.length > 0)
+    throw new TidegateError(
+      'store_unavailable',
+      `the store does not say any more what it calls this installation (${damaged[0]?.why}); without that Tidegate cannot tell its own instances from others. Put the store back from a copy`,
+    )
+  const said = typeof name === 'string' ? name : randomBytes(12).toString('hex')
+  // Twice: with it every instance is lost.
+  if (kept.some(value => value !== said))
+    await store.write(keys.map(key => ({ put: 'value', key, value: said }) as const))
+  return said
 }
 
 /** Operators' marks on the backends of the config file; those of all others came with the membership. */

@@ -195,7 +195,7 @@ const phase = z.enum([
 const operationFields = {
   id: z.string(),
   cluster_id: z.string(),
-  type: z.enum(['scale_out', 'scale_in', 'replace', 'resize']),
+  type: z.string().meta({ description: '`scale_out`, `scale_in`, `replace`, `resize`.' }),
   status: z.enum(['running', 'stuck', 'completed', 'failed', 'cancelled']).meta({
     description: '`stuck`: not ended; it waits until what stops it is mended, or somebody acknowledges it.',
   }),

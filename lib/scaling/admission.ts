@@ -9,7 +9,6 @@ import { planOf } from './plan.ts'
 import { readyFor } from './pool.ts'
 import { planResize } from './resizing.ts'
 import { findPlaces } from './rooms.ts'
-import type { Standing } from './standing.ts'
 import type { World } from './world.ts'
 
 /** The steps look again: things change. Throws what `planOf` and `findPlaces` throw. */
@@ -39,9 +38,13 @@ export function refusedBy(cluster: string, running: string | null): TidegateErro
 }
 
 /** One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. */
-export async function refuseUnfinished(world: World, cluster: string, standing: Standing): Promise<void> {
+export async function refuseUnfinished(
+  world: World,
+  cluster: string,
+  standsStill: (id: string) => boolean,
+): Promise<void> {
   const unfinished = await world.store.operations({ cluster, unfinished: true })
-  const waiting = unfinished.find(({ id }) => standing.get(id) === null)
+  const waiting = unfinished.find(({ id }) => !standsStill(id))
   if (!waiting) return
   throw new TidegateError(
     'operation_running',

@@ -5,10 +5,12 @@
  *   in the store, held and paused             resumed, serves: somebody died while it was being saved
  *   in the store, its node cannot be asked    serves: not knowing is not the same as gone
  *   in the store, its node says stopped/gone  leaves the store, with a line of history
+ *   in the store and damaged, held            its record is mended, serves
  */
 import type { NewBackend } from '../cluster/backend.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord, MarkRecord, Write } from '../store/store.ts'
+import type { Quarantine } from './quarantine.ts'
 import { realityOf } from './reality.ts'
 import { commit, newBackend, type World } from './world.ts'
 
@@ -17,8 +19,14 @@ export interface InitialBackend {
   readonly backend: NewBackend
 }
 
-export async function readMembership(world: World): Promise<readonly InitialBackend[]> {
+export async function readMembership(
+  world: World,
+  quarantine: Quarantine,
+): Promise<readonly InitialBackend[]> {
   const held = await world.reality.inspectAll()
+  await quarantine.mend(
+    [...held].flatMap(([node, answer]) => (answer?.instances ?? []).map(instance => ({ node, instance }))),
+  )
   const { instances, backends, marks } = await world.store.membership()
   world.members.load(instances)
   await removeDead(world, deadAmong(instances, held), 'not running when Tidegate started')

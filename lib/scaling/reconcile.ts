@@ -12,6 +12,7 @@ import { ensureDeregistered, ensureRegistered, servingIds } from './membership-c
 import { findOrphans } from './orphans.ts'
 import { parallel } from './parallel.ts'
 import { pooled } from './pool.ts'
+import type { HeldBack } from './quarantine.ts'
 import type { World } from './world.ts'
 
 /** One look at the nodes, and the members that were known before it was taken. */
@@ -48,11 +49,13 @@ export async function mendMembership(
 export async function collectOrphans(
   world: World,
   held: ReadonlyMap<string, Held | null>,
+  back: HeldBack,
 ): Promise<readonly string[]> {
+  if (back.all !== null) return []
   const claimed = new Set([...(await claims(world)), ...restedOn(held)])
   const { installation, clock, log } = world
   const rules = { installation, nowMs: clock.now(), guardMs: limits.orphanGuardMs }
-  const orphans = findOrphans(held, claimed, rules)
+  const orphans = findOrphans(held, claimed, rules).filter(({ cluster }) => !back.clusters.has(cluster))
   const collected: string[] = []
   const never = new AbortController().signal
   await parallel(orphans, limits.parallelMax, never, async ({ node, name, kind, cluster }) => {

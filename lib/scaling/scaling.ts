@@ -25,10 +25,11 @@ import { type OperationRequest, type OperationView, operationView } from './oper
 import { checkBounds } from './plan.ts'
 import { Pools } from './pool.ts'
 import { protect } from './protection.ts'
+import { Quarantine, storedView } from './quarantine.ts'
 import { Readiness } from './readiness.ts'
 import { Reality, type ScalingNode } from './reality.ts'
 import { recipes } from './recipes.ts'
-import { collectOrphans, mendMembership } from './reconcile.ts'
+import { Reconciler } from './reconciler.ts'
 import { Repairs } from './repairs.ts'
 import { Run } from './runner.ts'
 import { listSnapshots, removeSnapshot, type SnapshotView } from './snapshots.ts'
@@ -66,10 +67,11 @@ export class Scaling {
   readonly #admitting = new Set<string>()
   readonly #repairs: Repairs
   readonly #standing: Standing
+  readonly #quarantine: Quarantine
   readonly #drains: NodeDrains
+  readonly #reconciler: Reconciler
   #recovered = false
   #closed = false
-  #round: Promise<void> | null = null
 
   constructor(deps: ScalingDeps) {
     const { nodes, probe, random, ...rest } = deps
@@ -85,6 +87,7 @@ export class Scaling {
       random: random ?? randomBytes,
     }
     this.#standing = new Standing(deps.clock)
+    this.#quarantine = new Quarantine(this.#world)
     this.readiness = new Readiness(this.#world, {
       start: (...asked) => this.start(...asked),
       running: cluster => this.#active.get(cluster)?.run.record ?? null,
@@ -99,13 +102,22 @@ export class Scaling {
       begin: (cluster, request, actor) => this.#begin(cluster, request, actor),
       cancel: id => this.cancel(id),
     })
+    this.#reconciler = new Reconciler({
+      ...{ world: this.#world, quarantine: this.#quarantine },
+      busy: cluster => this.#busy(cluster),
+      closed: () => this.#closed,
+      takeUp: () => this.#takeUp(),
+      tryAgain: held => this.#tryAgain(held),
+      bringToMinimum: cluster => this.#repairs.bringToMinimum(cluster),
+      emptyNodes: () => this.#drains.advance(),
+    })
   }
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
   async membership(): Promise<readonly InitialBackend[]> {
     const { nodeMarks, templates, store, clusters } = this.#world
     await Promise.all([nodeMarks.load(store), templates.load(store, clusters.ids())])
-    const initial = await readMembership(this.#world)
+    const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()
     return initial
@@ -122,7 +134,7 @@ export class Scaling {
     await resumePaused(this.#world, held, members)
     const waiting = [...this.#active.values()].filter(active => active.driven === null)
     const driven = waiting.map(({ run }) => this.#drive(run, () => run.noteRestart()))
-    await this.#attempt('warm pools', () => this.readiness.adopt())
+    await this.#reconciler.attempt('warm pools', () => this.readiness.adopt())
     this.#recovered = true
     await Promise.all(driven)
     await this.reconcile()
@@ -131,10 +143,7 @@ export class Scaling {
   /** One round at a time; a call during a round joins it. Does nothing before `recover` has been through. */
   reconcile(): Promise<void> {
     if (!this.#recovered || this.#closed) return Promise.resolve()
-    this.#round ??= this.#reconcileOnce().finally(() => {
-      this.#round = null
-    })
-    return this.#round
+    return this.#reconciler.round()
   }
 
   /**
@@ -152,10 +161,10 @@ export class Scaling {
       )
     if (this.#busy(cluster)) throw refusedBy(cluster, this.running(cluster))
     if ('target_count' in request) checkBounds(request.target_count, { cluster, policy: config.scaling })
-    this.#standing.refuseMore(cluster)
+    this.#standing.refuseMore(cluster, this.#quarantine.of(cluster))
     this.#admitting.add(cluster)
     try {
-      await refuseUnfinished(this.#world, cluster, this.#standing)
+      await refuseUnfinished(this.#world, cluster, id => this.#standsStill(id))
       await preflight(this.#world, cluster, request)
       const run = await this.#create(cluster, request, actor)
       void this.#drive(run)
@@ -191,6 +200,8 @@ export class Scaling {
    * ended, `unknown_operation`.
    */
   async acknowledge(id: string, actor: string): Promise<OperationView> {
+    const quarantined = await this.#quarantine.acknowledge(id, actor)
+    if (quarantined) return quarantined
     const run = this.#standing.get(id)
     if (!run) {
       const { status } = await this.view(id)
@@ -207,7 +218,7 @@ export class Scaling {
 
   /** The cluster's operations that stand still until reality is mended or somebody acknowledges them. */
   stuck(cluster: string): readonly string[] {
-    return this.#standing.of(cluster)
+    return [...this.#standing.of(cluster), ...this.#quarantine.of(cluster)]
   }
 
   /** The id of the cluster's operation under way, also while it is being recovered. */
@@ -264,13 +275,15 @@ export class Scaling {
   async view(id: string): Promise<OperationView> {
     const record = await this.#world.store.operation(id)
     if (!record) throw new TidegateError('unknown_operation', `there is no operation ${id}`)
-    return operationView(record, await this.#world.store.journal(id))
+    return storedView(this.#world, record, await this.#world.store.journal(id))
   }
 
   async list(filter: OperationFilter): Promise<readonly OperationView[]> {
     const { store } = this.#world
     const records = await store.operations(filter)
-    return Promise.all(records.map(async record => operationView(record, await store.journal(record.id))))
+    return Promise.all(
+      records.map(async record => storedView(this.#world, record, await store.journal(record.id))),
+    )
   }
 
   /** Breaks off what is under way, between steps or within one, and leaves the rest to `recover` of the next process. */
@@ -279,7 +292,7 @@ export class Scaling {
     const standing = this.readiness.close()
     for (const { run } of this.#active.values()) run.stop()
     await Promise.all([...this.#active.values()].map(active => active.driven))
-    await Promise.all([this.#round?.catch(() => {}), standing])
+    await Promise.all([this.#reconciler.settled(), standing])
   }
 
   async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
@@ -295,12 +308,17 @@ export class Scaling {
   }
 
   #known({ id, cluster }: OperationRecord): boolean {
-    return this.#standing.get(id) !== null || this.#active.has(cluster)
+    return this.#standsStill(id) || this.#active.has(cluster)
   }
 
-  /** An unfinished operation as this process's own; null when it stands still. */
+  #standsStill(id: string): boolean {
+    return this.#standing.get(id) !== null || this.#quarantine.has(id)
+  }
+
+  /** An unfinished operation as this process's own; null when it stands still, or cannot be believed. */
   async #revive(record: OperationRecord): Promise<Run | null> {
     const journal = await this.#world.store.journal(record.id)
+    if (this.#quarantine.take(record, journal)) return null
     const run = new Run(this.#world, recipes[record.type], record, journal)
     if (run.stuck) this.#standing.keep(run, true)
     else this.#active.set(record.cluster, { run, driven: null })
@@ -331,48 +349,27 @@ export class Scaling {
     return driven
   }
 
-  /** Each part by itself: what fails in one does not keep the others from their work, and is tried again next time. */
-  async #reconcileOnce(): Promise<void> {
-    const { reality, store, clusters } = this.#world
-    const busy = (cluster: string) => this.#busy(cluster)
-    await this.#attempt('unfinished operations', async () => {
-      const standing = await store.operations({ unfinished: true, limit: limits.unfinishedMax })
-      for (const record of standing) {
-        if (busy(record.cluster) || this.#known(record)) continue
-        const run = await this.#revive(record)
-        if (run) void this.#drive(run, () => run.noteRestart())
-      }
-    })
-    // Taken before the look: who becomes a member after it is not in it, and is not dead for that.
-    const known = this.#world.members.all()
-    const held = await reality.inspectAll()
-    for (const cluster of new Set([...clusters.ids(), ...known.map(record => record.cluster)]))
-      await this.#attempt(`members of ${cluster}`, () =>
-        mendMembership(this.#world, cluster, { known, held }, () => busy(cluster)),
-      )
+  async #takeUp(): Promise<void> {
+    const standing = await this.#world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
+    for (const record of standing) {
+      if (this.#busy(record.cluster) || this.#known(record)) continue
+      const run = await this.#revive(record)
+      if (run) void this.#drive(run, () => run.noteRestart())
+    }
+  }
+
+  #tryAgain(held: ReadonlyMap<string, Held | null>): void {
     for (const run of this.#standing.due(held)) {
       const { id, cluster } = run.record
-      if (busy(cluster) || this.#closed) continue
+      if (this.#busy(cluster) || this.#closed) continue
       this.#standing.drop(id)
       this.#active.set(cluster, { run, driven: null })
       void this.#drive(run, () => run.resume('the nodes that it needs can be asked'))
     }
-    await this.#attempt('orphans', () => collectOrphans(this.#world, held))
-    for (const cluster of clusters.ids())
-      if (!busy(cluster) && !this.#closed) await this.#repairs.bringToMinimum(cluster)
-    await this.#drains.advance()
   }
 
   #busy(cluster: string): boolean {
     return this.#active.has(cluster) || this.#admitting.has(cluster)
-  }
-
-  async #attempt(what: string, work: () => Promise<unknown>): Promise<void> {
-    try {
-      await work()
-    } catch (error) {
-      this.#world.log.error({ err: error }, `reconcile: ${what} could not be looked after`)
-    }
   }
 
   async #repair(cluster: string, target: number): Promise<{ readonly well: Promise<boolean> }> {

@@ -50,8 +50,8 @@ export class Standing {
   }
 
   /** Nothing new begins where this much is unfinished already. Throws `operation_stuck`. */
-  refuseMore(cluster: string): void {
-    const ids = this.of(cluster)
+  refuseMore(cluster: string, quarantined: readonly string[]): void {
+    const ids = [...this.of(cluster), ...quarantined]
     if (ids.length < limits.stuckMax) return
     throw new TidegateError(
       'operation_stuck',

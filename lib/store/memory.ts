@@ -79,6 +79,10 @@ export function createMemoryStore(retention: Retention = defaultRetention): Stor
     async value(key) {
       return open().values.get(key) ?? null
     },
+    async flaws() {
+      open()
+      return []
+    },
     async close() {
       closed = true
     },

@@ -1,4 +1,5 @@
 /** Records to rows of the SQLite store and back, and the statement for each kind of write. @pure */
+import { brokenSeal, type Cell, type Row, sealed } from './seal.ts'
 import type {
   BackendRecord,
   HistoryRecord,
@@ -10,8 +11,7 @@ import type {
   Write,
 } from './store.ts'
 
-export type Cell = null | number | bigint | string
-export type Row = Record<string, Cell>
+export type { Cell, Row }
 
 /** The SQL of one write; its parameters are `rowOf` the same write. */
 export function statementFor(write: Write): string {
@@ -25,40 +25,45 @@ export function rowOf(write: Write): Row {
   }
   switch (write.put) {
     case 'operation':
-      return operationRow(write.record)
+      return sealed(operationRow(write.record))
     case 'journal':
-      return journalRow(write.record)
+      return sealed(journalRow(write.record))
     case 'instance':
-      return instanceRow(write.record)
+      return sealed(instanceRow(write.record))
     case 'backend':
-      return backendRow(write.record)
+      return sealed(backendRow(write.record))
     case 'mark':
-      return markRow(write.record)
+      return sealed(markRow(write.record))
     case 'history':
       return historyRow(write.record)
     case 'value':
-      return { key: write.key, value: JSON.stringify(write.value) }
+      return sealed({ key: write.key, value: JSON.stringify(write.value) })
   }
 }
 
 const put: Record<Extract<Write, { put: string }>['put'], string> = {
-  operation: `INSERT INTO operation (id, cluster, type, request, actor, created_at_ms, ended_at_ms, outcome)
-    VALUES (:id, :cluster, :type, :request, :actor, :created_at_ms, :ended_at_ms, :outcome)
-    ON CONFLICT (id) DO UPDATE SET request = :request, ended_at_ms = :ended_at_ms, outcome = :outcome`,
-  journal: `INSERT INTO journal (operation, seq, step, kind, data, at_ms)
-    VALUES (:operation, :seq, :step, :kind, :data, :at_ms)`,
+  operation: `INSERT INTO operation
+    (id, cluster, type, request, actor, created_at_ms, ended_at_ms, outcome, format, checksum)
+    VALUES (:id, :cluster, :type, :request, :actor, :created_at_ms, :ended_at_ms, :outcome, :format, :checksum)
+    ON CONFLICT (id) DO UPDATE SET cluster = :cluster, type = :type, request = :request, actor = :actor,
+      created_at_ms = :created_at_ms, ended_at_ms = :ended_at_ms, outcome = :outcome, format = :format,
+      checksum = :checksum`,
+  journal: `INSERT INTO journal (operation, seq, step, kind, data, at_ms, format, checksum)
+    VALUES (:operation, :seq, :step, :kind, :data, :at_ms, :format, :checksum)`,
   instance: `INSERT OR REPLACE INTO instance
-    (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms, resources, protected, lineage)
+    (id, cluster, node, incarnation, host, port, operation, origin, created_at_ms, resources, protected, lineage,
+      format, checksum)
     VALUES (:id, :cluster, :node, :incarnation, :host, :port, :operation, :origin, :created_at_ms, :resources,
-      :protected, :lineage)`,
-  backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation, zone)
-    VALUES (:cluster, :id, :host, :port, :weight, :incarnation, :zone)`,
-  mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain)
-    VALUES (:cluster, :backend, :mark, :drain)`,
+      :protected, :lineage, :format, :checksum)`,
+  backend: `INSERT OR REPLACE INTO backend (cluster, id, host, port, weight, incarnation, zone, format, checksum)
+    VALUES (:cluster, :id, :host, :port, :weight, :incarnation, :zone, :format, :checksum)`,
+  mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain, format, checksum)
+    VALUES (:cluster, :backend, :mark, :drain, :format, :checksum)`,
   history: `INSERT INTO history
     (cluster, at_ms, actor, from_value, to_value, reason, action, outcome, operation, node)
     VALUES (:cluster, :at_ms, :actor, :from_value, :to_value, :reason, :action, :outcome, :operation, :node)`,
-  value: 'INSERT OR REPLACE INTO value (key, value) VALUES (:key, :value)',
+  value: `INSERT OR REPLACE INTO value (key, value, format, checksum)
+    VALUES (:key, :value, :format, :checksum)`,
 }
 
 const drop: Record<Extract<Write, { delete: string }>['delete'], string> = {
@@ -82,12 +87,19 @@ export const toOperation = (row: Row): OperationRecord => ({
   id: text(row.id),
   cluster: text(row.cluster),
   type: text(row.type) as OperationRecord['type'],
-  request: json(row.request),
+  request: legible(row.request),
   actor: text(row.actor),
   createdAtMs: Number(row.created_at_ms),
   endedAtMs: row.ended_at_ms === null ? null : Number(row.ended_at_ms),
   outcome: row.outcome as OperationRecord['outcome'],
+  ...flawed(flawOfRow(row) ?? miscounted(row)),
 })
+
+/** Entries that are missing are as good as forged: what was done is not known. `found` is there where they were counted. */
+function miscounted({ found = null, entries = null }: Row): string | null {
+  if (found === null || found === entries) return null
+  return `its journal has ${found} entries, and ${entries} were written`
+}
 
 const journalRow = (entry: JournalEntry): Row => ({
   operation: entry.operation,
@@ -103,8 +115,9 @@ export const toEntry = (row: Row): JournalEntry => ({
   seq: Number(row.seq),
   step: text(row.step),
   kind: text(row.kind) as JournalEntry['kind'],
-  data: json(row.data),
+  data: legible(row.data),
   atMs: Number(row.at_ms),
+  ...flawed(flawOfRow(row)),
 })
 
 const instanceRow = (record: InstanceRecord): Row => ({
@@ -131,9 +144,9 @@ export const toInstance = (row: Row): InstanceRecord => ({
   operation: text(row.operation),
   origin: text(row.origin) as InstanceRecord['origin'],
   createdAtMs: Number(row.created_at_ms),
-  ...given(row.resources, 'resources', json),
+  ...given(row.resources, 'resources', legible),
   ...given(row.protected, 'protected', () => true),
-  ...given(row.lineage, 'lineage', json),
+  ...given(row.lineage, 'lineage', legible),
 })
 
 const backendRow = (record: BackendRecord): Row => ({
@@ -166,8 +179,16 @@ export const toMark = (row: Row): MarkRecord => ({
   cluster: text(row.cluster),
   backend: text(row.backend),
   mark: text(row.mark) as MarkRecord['mark'],
-  ...(row.drain === null ? {} : { drain: json(row.drain) as unknown as NonNullable<MarkRecord['drain']> }),
+  ...(row.drain === null || legible(row.drain) === null
+    ? {}
+    : { drain: legible(row.drain) as unknown as NonNullable<MarkRecord['drain']> }),
 })
+
+const marks: readonly string[] = ['drain', 'maint']
+
+/** Of a mark that has a flaw: what it said, if that can be read, so that nobody who was taken out comes back by himself. */
+export const leftOfMark = (row: Row): MarkRecord | null =>
+  marks.includes(text(row.mark)) ? toMark({ ...row, drain: null }) : null
 
 /** A line of no cluster has an empty one: the column is older than such lines. */
 const historyRow = (record: HistoryRecord): Row => ({
@@ -187,8 +208,8 @@ export const toHistory = (row: Row): HistoryRecord => ({
   cluster: row.cluster === '' ? null : text(row.cluster),
   atMs: Number(row.at_ms),
   actor: text(row.actor),
-  from: json(row.from_value),
-  to: json(row.to_value),
+  from: legible(row.from_value),
+  to: legible(row.to_value),
   reason: text(row.reason),
   ...given(row.action, 'action', text),
   ...given(row.outcome, 'outcome', text),
@@ -201,4 +222,34 @@ const given = (cell: Cell | undefined, key: string, read: (cell: Cell) => Json):
   cell === null || cell === undefined ? {} : { [key]: read(cell) }
 
 const text = (cell: Cell | undefined): string => String(cell)
-const json = (cell: Cell | undefined): Json => JSON.parse(text(cell)) as Json
+
+/** Cells that hold JSON. */
+const documents = ['request', 'data', 'resources', 'lineage', 'drain', 'value']
+
+/** Why a row cannot be taken at its word; null: it is sound. */
+export function flawOfRow(row: Row): string | null {
+  const broken = brokenSeal(row)
+  if (broken !== null) return broken
+  const torn = documents.find(name => row[name] !== undefined && row[name] !== null && !parses(row[name]))
+  return torn === undefined ? null : `its \`${torn}\` is no JSON`
+}
+
+const flawed = (flaw: string | null): { readonly flaw?: string } => (flaw === null ? {} : { flaw })
+
+/** What was written there; null where it cannot be read. */
+export function legible(cell: Cell | undefined): Json {
+  try {
+    return JSON.parse(text(cell)) as Json
+  } catch {
+    return null
+  }
+}
+
+function parses(cell: Cell): boolean {
+  try {
+    JSON.parse(text(cell))
+    return true
+  } catch {
+    return false
+  }
+}

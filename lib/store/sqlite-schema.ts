@@ -79,4 +79,21 @@ export const migrations: readonly string[] = [
   'ALTER TABLE backend ADD COLUMN zone TEXT',
   // Whose memory an instance began with, as JSON.
   'ALTER TABLE instance ADD COLUMN lineage TEXT',
+  // Each record says in which format it is and has a checksum; each operation, how many entries its journal has.
+  `
+  ALTER TABLE operation ADD COLUMN format INTEGER;
+  ALTER TABLE operation ADD COLUMN checksum INTEGER;
+  ALTER TABLE operation ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
+  UPDATE operation SET entries = (SELECT count(*) FROM journal WHERE journal.operation = operation.id);
+  ALTER TABLE journal ADD COLUMN format INTEGER;
+  ALTER TABLE journal ADD COLUMN checksum INTEGER;
+  ALTER TABLE instance ADD COLUMN format INTEGER;
+  ALTER TABLE instance ADD COLUMN checksum INTEGER;
+  ALTER TABLE backend ADD COLUMN format INTEGER;
+  ALTER TABLE backend ADD COLUMN checksum INTEGER;
+  ALTER TABLE mark ADD COLUMN format INTEGER;
+  ALTER TABLE mark ADD COLUMN checksum INTEGER;
+  ALTER TABLE value ADD COLUMN format INTEGER;
+  ALTER TABLE value ADD COLUMN checksum INTEGER;
+  `,
 ]

@@ -12,6 +12,10 @@ import { TidegateError } from '../errors.ts'
 import { defaultRetention, type Retention } from './retention.ts'
 import { type StoreLock, takeLock } from './sqlite-lock.ts'
 import {
+  type Cell,
+  flawOfRow,
+  leftOfMark,
+  legible,
   type Row,
   rowOf,
   statementFor,
@@ -23,7 +27,7 @@ import {
   toOperation,
 } from './sqlite-rows.ts'
 import { migrations } from './sqlite-schema.ts'
-import type { MarkRecord, Store, Write } from './store.ts'
+import type { Flaw, MarkRecord, Store, Write } from './store.ts'
 
 export interface SqliteOptions {
   readonly retention?: Retention
@@ -34,6 +38,15 @@ export interface SqliteOptions {
 const pageBytes = 4096
 const defaultSizeMaxBytes = 1024 ** 3
 const busyTimeoutMs = 2_000
+
+/** The entries of one that has not ended are counted: where some are missing, what it did is not known. */
+const select = `SELECT *, CASE WHEN ended_at_ms IS NULL
+  THEN (SELECT count(*) FROM journal WHERE operation = id) END AS found FROM operation`
+const instances = 'SELECT * FROM instance ORDER BY created_at_ms, id'
+const backends = 'SELECT * FROM backend ORDER BY cluster, id'
+
+const leftOf = (of: Flaw['of'], row: Row): Pick<Flaw, 'instance'> =>
+  of === 'instance' ? { instance: toInstance(row) } : {}
 
 /** Opens or makes the store at `path`. Throws `already_running`, or `store_unavailable` with the reason. */
 export async function openSqliteStore(path: string, options: SqliteOptions = {}): Promise<Store> {
@@ -59,6 +72,7 @@ class SqliteStore implements Store {
   readonly #retention: Retention
   readonly #statements = new Map<string, StatementSync>()
   #closed = false
+  #unsound: Map<string, Flaw> | null = null
 
   constructor(file: string, db: DatabaseSync, lock: StoreLock, retention: Retention) {
     this.#file = file
@@ -71,9 +85,11 @@ class SqliteStore implements Store {
     this.#guarded(() => {
       this.#db.exec('BEGIN IMMEDIATE')
       try {
-        for (const write of batch) this.#run(statementFor(write), rowOf(write))
+        for (const write of batch) this.#put(write)
         this.#prune(batch)
         this.#db.exec('COMMIT')
+        for (const write of batch)
+          if ('put' in write && write.put === 'operation') this.#unsound?.delete(write.record.id)
       } catch (error) {
         if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
         throw error
@@ -84,16 +100,20 @@ class SqliteStore implements Store {
   async operations(filter: Parameters<Store['operations']>[0]) {
     const where = ['1 = 1']
     if (filter.cluster !== undefined) where.push('cluster = :cluster')
-    if (filter.unfinished) where.push('ended_at_ms IS NULL')
+    if (filter.unfinished) where.push('(ended_at_ms IS NULL OR id IN (SELECT value FROM json_each(:flawed)))')
     const rows = this.#all(
-      `SELECT * FROM operation WHERE ${where.join(' AND ')} ORDER BY created_at_ms DESC, rank DESC LIMIT :limit`,
-      { limit: filter.limit ?? 100, ...(filter.cluster === undefined ? {} : { cluster: filter.cluster }) },
+      `${select} WHERE ${where.join(' AND ')} ORDER BY created_at_ms DESC, rank DESC LIMIT :limit`,
+      {
+        limit: filter.limit ?? 100,
+        ...(filter.cluster === undefined ? {} : { cluster: filter.cluster }),
+        ...(filter.unfinished ? { flawed: JSON.stringify([...this.#flawed().keys()]) } : {}),
+      },
     )
     return rows.map(toOperation)
   }
 
   async operation(id: string) {
-    const row = this.#all('SELECT * FROM operation WHERE id = :id', { id })[0]
+    const row = this.#all(`${select} WHERE id = :id`, { id })[0]
     return row ? toOperation(row) : null
   }
 
@@ -103,10 +123,14 @@ class SqliteStore implements Store {
   }
 
   async membership() {
+    const sound = (row: Row) => flawOfRow(row) === null
+    const marks = this.#all('SELECT * FROM mark ORDER BY cluster, backend')
     return {
-      instances: this.#all('SELECT * FROM instance ORDER BY created_at_ms, id').map(toInstance),
-      backends: this.#all('SELECT * FROM backend ORDER BY cluster, id').map(toBackend),
-      marks: this.#all('SELECT * FROM mark ORDER BY cluster, backend').map((row): MarkRecord => toMark(row)),
+      instances: this.#all(instances).filter(sound).map(toInstance),
+      backends: this.#all(backends).filter(sound).map(toBackend),
+      marks: marks.flatMap((row): MarkRecord[] =>
+        sound(row) ? [toMark(row)] : [leftOfMark(row) ?? []].flat(),
+      ),
     }
   }
 
@@ -120,8 +144,39 @@ class SqliteStore implements Store {
   }
 
   async value(key: string) {
-    const row = this.#all('SELECT value FROM value WHERE key = :key', { key })[0]
-    return row ? JSON.parse(String(row.value)) : null
+    const row = this.#all('SELECT * FROM value WHERE key = :key', { key })[0]
+    return row && flawOfRow(row) === null ? legible(row.value) : null
+  }
+
+  async flaws(): Promise<readonly Flaw[]> {
+    const among = (of: Flaw['of'], sql: string, name: (row: Row) => Cell | undefined): readonly Flaw[] =>
+      this.#all(sql).flatMap(row => {
+        const why = flawOfRow(row)
+        return why === null ? [] : [{ of, id: String(name(row)), why, ...leftOf(of, row) }]
+      })
+    return [
+      ...this.#flawed().values(),
+      ...among('instance', instances, row => row.id),
+      ...among('backend', backends, row => `${row.cluster}/${row.id}`),
+      ...among('mark', 'SELECT * FROM mark', row => `${row.cluster}/${row.backend}`),
+      ...among('value', 'SELECT * FROM value', row => row.key),
+    ]
+  }
+
+  /** Operations that are not sound, whether they have ended or not: found once, for they are many, and struck out as they are written anew. */
+  #flawed(): Map<string, Flaw> {
+    if (this.#unsound) return this.#unsound
+    const found = new Map<string, Flaw>()
+    for (const row of this.#all(select)) {
+      const { id, flaw } = toOperation(row)
+      if (flaw !== undefined) found.set(id, { of: 'operation', id, why: flaw })
+    }
+    for (const { operation } of this.#all(
+      'SELECT DISTINCT operation FROM journal WHERE operation NOT IN (SELECT id FROM operation)',
+    ))
+      found.set(String(operation), { of: 'journal', id: String(operation), why: 'its operation is missing' })
+    this.#unsound = found
+    return found
   }
 
   async close(): Promise<void> {
@@ -132,6 +187,12 @@ class SqliteStore implements Store {
     this.#lock.release()
   }
 
+  #put(write: Write): void {
+    this.#run(statementFor(write), rowOf(write))
+    if ('put' in write && write.put === 'journal')
+      this.#run('UPDATE operation SET entries = entries + 1 WHERE id = :id', { id: write.record.operation })
+  }
+
   #prune(batch: readonly Write[]): void {
     if (batch.some(write => 'put' in write && write.put === 'history'))
       this.#run('DELETE FROM history WHERE rank <= (SELECT max(rank) FROM history) - :keep', {
@@ -140,8 +201,9 @@ class SqliteStore implements Store {
     if (batch.some(write => 'put' in write && write.put === 'operation' && write.record.endedAtMs !== null))
       this.#run(
         `DELETE FROM operation WHERE rank IN (SELECT rank FROM operation WHERE ended_at_ms IS NOT NULL
+         AND id NOT IN (SELECT value FROM json_each(:flawed))
          ORDER BY created_at_ms DESC, rank DESC LIMIT -1 OFFSET :keep)`,
-        { keep: this.#retention.operationsMax },
+        { keep: this.#retention.operationsMax, flawed: JSON.stringify([...this.#flawed().keys()]) },
       )
   }
 

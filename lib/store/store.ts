@@ -2,7 +2,8 @@
  * The store keeps what must survive: the journal of operations, the instances and backends that serve, marks, secrets, history.
  *
  * `write` is the only way in and is atomic: a batch is there wholly after a crash, or not at all, and when it resolves it is
- * on disk. Values are plain JSON. Nothing expires by itself. The store knows nothing of what the records mean.
+ * on disk. Values are plain JSON. Nothing expires by itself. The store knows nothing of what the records mean, but it knows
+ * whether one is as it was written: what is damaged, or of a newer version, is never passed off as sound and never dropped.
  * Kept by `test/contract/store` for every implementation.
  */
 import type { DrainConfig, Resources } from '../config/config.ts'
@@ -21,6 +22,8 @@ export interface OperationRecord {
   /** Set once, in the same batch as the last journal entry. */
   readonly endedAtMs: number | null
   readonly outcome: 'completed' | 'failed' | 'cancelled' | null
+  /** Why it, or the number of its entries, cannot be taken at its word. Absent: it is as it was written. Never written. */
+  readonly flaw?: string
 }
 
 /**
@@ -45,6 +48,8 @@ export interface JournalEntry {
     | 'acknowledged'
   readonly data: Json
   readonly atMs: number
+  /** As that of an operation. */
+  readonly flaw?: string
 }
 
 /** An instance that is a member of its cluster (or is on its way out). */
@@ -130,9 +135,19 @@ export type Write =
   /** Small named values: the installation's id, affinity keys. */
   | { readonly put: 'value'; readonly key: string; readonly value: Json }
 
+/** Something in the store that is not as it was written, or that a newer version wrote. */
+export interface Flaw {
+  readonly of: 'operation' | 'journal' | 'instance' | 'backend' | 'mark' | 'value'
+  /** Its key, as far as that can be believed. */
+  readonly id: string
+  readonly why: string
+  /** Of an instance: what is left of its record. */
+  readonly instance?: InstanceRecord
+}
+
 export interface OperationFilter {
   readonly cluster?: string
-  /** Only those that have not ended. */
+  /** Only those that have not ended, or of which that cannot be said. */
   readonly unfinished?: boolean
   /** Newest first, at most this many; default 100. */
   readonly limit?: number
@@ -145,7 +160,7 @@ export interface Store {
   operation(id: string): Promise<OperationRecord | null>
   /** In order of `seq`. */
   journal(operation: string): Promise<readonly JournalEntry[]>
-  /** Everything that serves or is marked: read whole at start. */
+  /** Everything that serves or is marked: read whole at start. What has a flaw is left out, but a mark that can still be read. */
   membership(): Promise<{
     readonly instances: readonly InstanceRecord[]
     readonly backends: readonly BackendRecord[]
@@ -153,6 +168,9 @@ export interface Store {
   }>
   /** Newest first; null: of everything. */
   history(cluster: string | null, limit: number): Promise<readonly HistoryRecord[]>
+  /** Null also where it has a flaw. */
   value(key: string): Promise<Json | null>
+  /** All that is not sound. Of operations: as it was when the store was opened, less what was written anew since. */
+  flaws(): Promise<readonly Flaw[]>
   close(): Promise<void>
 }

@@ -169,6 +169,7 @@ const pureBuiltins = new Set([
   'node:buffer',
   'node:path',
   'node:util',
+  'node:zlib',
 ])
 
 t.test('a file headed @pure does no I/O and imports only such files', async t => {

@@ -31,6 +31,10 @@ export interface LabOptions {
   readonly nodes?: readonly { readonly id: string; readonly cpus: number }[]
   /** Chance, 0 ≤ x < 1, for everything that the product would take from the machine. */
   readonly random?: () => number
+  /** Default: one in memory. */
+  readonly store?: Store
+  /** Other clusters, of the same kind. */
+  readonly others?: readonly string[]
 }
 
 /** What may go wrong while one process lives. All silent by default. */
@@ -97,7 +101,8 @@ export const clusterConfig = (over: Partial<ClusterConfig> = {}): ClusterConfig 
 export class Lab {
   readonly time = new VirtualTime()
   readonly nodes: readonly FakeNode[]
-  readonly store: Store = createMemoryStore()
+  /** Another one may be given while no process lives. */
+  store: Store
   config: ClusterConfig
   /** What must never happen and did. */
   readonly violations: string[] = []
@@ -106,11 +111,14 @@ export class Lab {
   board = Board.create(1)
   readonly #random: (() => number) | undefined
   #nodeConfigs: readonly NodeConfig[]
+  readonly #others: readonly string[]
   #process: Process | null = null
   #writes = 0
 
   constructor(options: LabOptions = {}) {
     this.config = clusterConfig(options.cluster)
+    this.#others = options.others ?? []
+    this.store = options.store ?? createMemoryStore()
     this.#random = options.random
     const nodes = options.nodes ?? [{ id: 'n1', cpus: 32 }]
     this.nodes = nodes.map(({ id }, index) => new FakeNode(id, 20_000 + index * 10_000))
@@ -124,6 +132,11 @@ export class Lab {
       options: {},
       ...(options.snapshots ? { snapshots: options.snapshots } : {}),
     }))
+  }
+
+  get configs(): readonly ClusterConfig[] {
+    const others = this.#others.map(id => ({ ...this.config, id, routes: [{ host: id, path: '/' }] }))
+    return [this.config, ...others]
   }
 
   get scaling(): Scaling {
@@ -172,11 +185,9 @@ export class Lab {
 
   /** Waits until no operation runs. */
   async settle(): Promise<void> {
-    for (;;) {
-      const id = this.scaling.running(this.config.id)
-      if (id === null) return
-      await this.scaling.wait(id, 3_600_000)
-    }
+    for (const { id: cluster } of this.configs)
+      for (let id = this.scaling.running(cluster); id !== null; id = this.scaling.running(cluster))
+        await this.scaling.wait(id, 3_600_000)
   }
 
   /** Starts an operation and waits for its end. */
@@ -241,7 +252,7 @@ export class Lab {
     const board = Board.create(1)
     this.board = board
     const clusters = new Clusters({
-      configs: [this.config],
+      configs: this.configs,
       board,
       port: {
         publish: async table => {
@@ -318,6 +329,7 @@ export class Lab {
       membership: guard(() => store.membership()),
       history: guard((cluster, limit) => store.history(cluster, limit)),
       value: guard(key => store.value(key)),
+      flaws: guard(() => store.flaws()),
       close: async () => {},
     }
   }

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { openStore } from '../../../lib/store/open.ts'
 import { openSqliteStore } from '../../../lib/store/sqlite.ts'
+import { entry, operation } from '../../contract/store/contract.ts'
 
 const writer = fileURLToPath(new URL('../../support/store-writer.ts', import.meta.url))
 
@@ -117,4 +118,67 @@ t.test('a file of a newer version, or of something else, is left alone with a re
     message: /not a database/,
   })
   await t.rejects(openSqliteStore(join(directory, 'other.db', 'tidegate.db')), { code: 'store_unavailable' })
+})
+
+t.test('what is not as it was written is told, and never passed off as sound', async t => {
+  const path = join(t.testdir({}), 'tidegate.db')
+  const store = await openSqliteStore(path)
+  const address = { host: '127.0.0.1', port: 80 }
+  await store.write([
+    { put: 'operation', record: operation() },
+    { put: 'journal', record: entry(1) },
+    { put: 'journal', record: entry(2) },
+    { put: 'operation', record: operation({ id: 'op2', endedAtMs: 2, outcome: 'completed' }) },
+    { put: 'backend', record: { cluster: 'web', id: 's', address, weight: 1, incarnation: 'x' } },
+    { put: 'mark', record: { cluster: 'web', backend: 's', mark: 'maint' } },
+    { put: 'value', key: 'policy:web', value: { min: 1 } },
+    { put: 'value', key: 'other', value: 1 },
+  ])
+  t.strictSame(await store.flaws(), [])
+  await store.close()
+  const db = new DatabaseSync(path, { enableForeignKeyConstraints: false })
+  db.exec(`UPDATE journal SET data = '{"names": [' WHERE seq = 2; UPDATE backend SET port = 81;
+    UPDATE operation SET ended_at_ms = NULL WHERE id = 'op2'; UPDATE value SET value = '2' WHERE key = 'policy:web';
+    UPDATE mark SET drain = '{}'; INSERT INTO journal SELECT 'op9', seq, step, kind, data, at_ms, format, checksum FROM journal`)
+  db.close()
+  const again = await openSqliteStore(path)
+  t.teardown(() => again.close())
+  t.match(await again.flaws(), [
+    { of: 'operation', id: 'op2', why: /checksum/ },
+    { of: 'journal', id: 'op9', why: /operation is missing/ },
+    { of: 'backend', id: 'web/s' },
+    { of: 'mark', id: 'web/s' },
+    { of: 'value', id: 'policy:web' },
+  ])
+  const [first, second] = await again.journal('op1')
+  t.strictSame(first, entry(1))
+  t.match(second, { seq: 2, data: null, flaw: /checksum/ })
+  t.match(await again.operation('op2'), { flaw: /checksum/ })
+  t.equal(await again.value('policy:web'), null)
+  t.equal(await again.value('other'), 1)
+  const { backends, marks } = await again.membership()
+  t.strictSame(backends, [])
+  t.strictSame(marks, [{ cluster: 'web', backend: 's', mark: 'maint' }], 'who was taken out stays out')
+  await again.write([
+    { put: 'value', key: 'policy:web', value: null },
+    { put: 'operation', record: operation({ id: 'op2', endedAtMs: 2, outcome: 'failed' }) },
+  ])
+  t.notMatch(await again.flaws(), [{ id: 'op2' }], 'what is written anew is sound')
+  t.equal((await again.flaws()).length, 3)
+})
+
+t.test('entries that are lost are missed', async t => {
+  const path = join(t.testdir({}), 'tidegate.db')
+  const store = await openSqliteStore(path)
+  await store.write([{ put: 'operation', record: operation() }])
+  for (const seq of [1, 2, 3]) await store.write([{ put: 'journal', record: entry(seq) }])
+  await store.close()
+  const db = new DatabaseSync(path)
+  db.exec('DELETE FROM journal WHERE seq = 3')
+  db.close()
+  const again = await openSqliteStore(path)
+  t.teardown(() => again.close())
+  t.match(await again.operations({ unfinished: true }), [
+    { id: 'op1', flaw: /2 entries, and 3 were written/ },
+  ])
 })

@@ -1,0 +1,69 @@
+/**
+ * One round of reconcile after another: what stands still goes on, members are mended, orphans go, clusters come up to their minimum,
+ * nodes are emptied. Each part by itself: what fails in one does not keep the others from their work, and is tried again next time.
+ */
+import type { Held } from '../hypervisor/driver.ts'
+import type { Quarantine } from './quarantine.ts'
+import { collectOrphans, mendMembership } from './reconcile.ts'
+import type { World } from './world.ts'
+
+export interface ReconcilerDeps {
+  readonly world: World
+  readonly quarantine: Quarantine
+  readonly busy: (cluster: string) => boolean
+  readonly closed: () => boolean
+  /** Takes up unfinished operations that nobody works on. */
+  readonly takeUp: () => Promise<void>
+  /** Tries again what stands still, where the nodes that it needs can be asked. */
+  readonly tryAgain: (held: ReadonlyMap<string, Held | null>) => void
+  readonly bringToMinimum: (cluster: string) => Promise<void>
+  readonly emptyNodes: () => Promise<void>
+}
+
+export class Reconciler {
+  readonly #deps: ReconcilerDeps
+  #under: Promise<void> | null = null
+
+  constructor(deps: ReconcilerDeps) {
+    this.#deps = deps
+  }
+
+  /** One round at a time; a call during a round joins it. */
+  round(): Promise<void> {
+    this.#under ??= this.#round().finally(() => {
+      this.#under = null
+    })
+    return this.#under
+  }
+
+  /** Resolves when no round is under way. Never rejects. */
+  async settled(): Promise<void> {
+    await this.#under?.catch(() => {})
+  }
+
+  async #round(): Promise<void> {
+    const { world, quarantine, busy, closed } = this.#deps
+    const { reality, clusters } = world
+    await this.attempt('unfinished operations', this.#deps.takeUp)
+    // Taken before the look: who becomes a member after it is not in it, and is not dead for that.
+    const known = world.members.all()
+    const held = await reality.inspectAll()
+    for (const cluster of new Set([...clusters.ids(), ...known.map(record => record.cluster)]))
+      await this.attempt(`members of ${cluster}`, () =>
+        mendMembership(world, cluster, { known, held }, () => busy(cluster)),
+      )
+    this.#deps.tryAgain(held)
+    await this.attempt('orphans', async () => collectOrphans(world, held, await quarantine.heldBack()))
+    for (const cluster of clusters.ids())
+      if (!busy(cluster) && !closed()) await this.#deps.bringToMinimum(cluster)
+    await this.#deps.emptyNodes()
+  }
+
+  async attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#deps.world.log.error({ err: error }, `reconcile: ${what} could not be looked after`)
+    }
+  }
+}
