@@ -112,7 +112,7 @@ async function compose(
   const scaling: Scaling = new Scaling({ clusters, nodes, store, clock, events, log, installation })
   const policies = new Policies({ clusters, store, audit: new Audit(ground) })
   await policies.restore(config)
-  clusters.start(await scaling.membership())
+  clusters.start(await scaling.membership(), scaling.lost())
   const { marks } = await store.membership()
   restoreMarks(marks, clusters)
 

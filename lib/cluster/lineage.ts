@@ -36,30 +36,31 @@ export function lineageOfClone(source: Ancestor, further: Lineage): Lineage {
   return [source, ...further].slice(0, lineageMax)
 }
 
-/** Up to which instant the other has what the lost one had; infinite: it is the same life; null: they share nothing. */
-export function sharedAsOf(lost: Life, other: Life): number | null {
+export interface Heir<T> {
+  readonly life: T
+  /** Up to this instant it has what the lost one had. */
+  readonly asOfMs: number
+}
+
+/** Who of the living has something of it, the most recent first; those that have the same stay in their order. */
+export function heirsOf<T extends Life>(lost: Life, living: readonly T[]): readonly Heir<T>[] {
   const left = new Map([[lost.incarnation, Number.POSITIVE_INFINITY]])
   for (const { incarnation, asOfMs } of lost.lineage) if (incarnation !== null) left.set(incarnation, asOfMs)
-  const own = left.get(other.incarnation)
+  const heirs: Heir<T>[] = []
+  for (const life of living) {
+    const asOfMs = life.incarnation === lost.incarnation ? null : sharedAsOf(left, life)
+    if (asOfMs !== null) heirs.push({ life, asOfMs })
+  }
+  return heirs.sort((a, b) => b.asOfMs - a.asOfMs)
+}
+
+/** `left`: when the lost one left each life that it comes from. Null: they share nothing. */
+function sharedAsOf(left: ReadonlyMap<string, number>, { incarnation, lineage }: Life): number | null {
+  const own = left.get(incarnation)
   if (own !== undefined) return own
-  for (const { incarnation, asOfMs } of other.lineage) {
+  for (const { incarnation, asOfMs } of lineage) {
     const lostAtMs = incarnation === null ? undefined : left.get(incarnation)
     if (lostAtMs !== undefined) return Math.min(lostAtMs, asOfMs)
   }
   return null
-}
-
-export interface Heir<T> {
-  readonly life: T
-  readonly asOfMs: number
-}
-
-/** Who has something of it, the most recent first; those that have the same stay in their order. */
-export function heirsOf<T extends Life>(lost: Life, living: readonly T[]): readonly Heir<T>[] {
-  const heirs: Heir<T>[] = []
-  for (const life of living) {
-    const asOfMs = life.incarnation === lost.incarnation ? null : sharedAsOf(lost, life)
-    if (asOfMs !== null) heirs.push({ life, asOfMs })
-  }
-  return heirs.sort((a, b) => b.asOfMs - a.asOfMs)
 }

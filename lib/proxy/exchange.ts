@@ -226,7 +226,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     const { member } = attempt
     const { method } = client
     const { target } = this.#asked!.line
-    const head = this.#told.traced(this.#asked!.outbound(), attempt.span)
+    const head = this.#told.head(this.#asked!.outbound(), attempt)
     const timeouts = timeoutsFor(() => this.#sending(attempt), this.#cluster!.guard, this.#route!.timeouts)
     const request = { member, method, target, head, body: this.#body, timeouts, fresh }
     if (client.upgrade) attempt.tunnel = client.tunnel(member, timeouts.tunnelIdleMs)

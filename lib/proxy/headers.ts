@@ -148,12 +148,16 @@ function isHopByHop(name: string): boolean {
   }
 }
 
+/** Tells an application that a session was on another backend. Ours alone: a client's is dropped. */
+export const failoverHeader = 'tidegate-failover'
+
 /** Fields about earlier hops: written anew, with the former ones inside where the peer is trusted. */
 function isForwarding(name: string): boolean {
   switch (name) {
     case 'forwarded':
     case 'via':
     case 'x-real-ip':
+    case failoverHeader:
       return true
     default:
       return name.startsWith('x-forwarded-') || name.startsWith('x-tidegate-')

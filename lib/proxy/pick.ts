@@ -4,6 +4,8 @@
  *
  *   bound and admits bound ──► it                                            (cookie renewed when it has aged)
  *          │ no, or not bound   └─ has as much on it as it may ──► refused: `full`
+ *   who has most of the memory of the one it was bound to ──► it             (cookie issued, the application told: `heirs.ts`)
+ *          │ nobody has
  *   balancer: a member that takes new clients and is not full ──► it         (cookie issued)
  *          │ none
  *   the least busy of those in reserve ──► it                                (cookie issued)
@@ -17,6 +19,7 @@ import type { Member } from '../cluster/member.ts'
 import type { SessionSighting } from '../cluster/ports.ts'
 import { hashKey, type PickRequest, readCookies, sessionCookieHeader } from './affinity.ts'
 import { clientKey } from './client-key.ts'
+import { enterHeir, type Moved } from './heirs.ts'
 import { enterWithin, withFull } from './resilience/full-member.ts'
 import type { RouteCluster } from './route-cluster.ts'
 import { newSession, type OpenedSession, type Session, type SessionCookies } from './session-cookie.ts'
@@ -31,6 +34,8 @@ export interface Picked {
   readonly setCookie: string | null
   /** For control's ledger, when this thread has something new to tell. */
   readonly sighting: SessionSighting | null
+  /** Its session comes from another backend, whose memory this one has some of. */
+  readonly moved: Moved | null
 }
 
 export interface Refused {
@@ -127,16 +132,20 @@ function pickByCookie(
       if (aged || session.oldKey)
         return new Issuing(member, true, { ...session, issuedMs: nowMs }, cookies, config, request.secure)
       const sighting = session.first ? sightingOf(member, session, ttlMs) : null
-      return { member, bound: true, setCookie: null, sighting }
+      return { member, bound: true, setCookie: null, sighting, moved: null }
     }
   }
-  const member = enterNew(cluster, cluster.balancer, tried, cluster.ring ? hashFor(cluster, request) : null)
+  const heir = found === null ? null : enterHeir(cluster, found.session.incarnation, tried)
+  if (heir === 'full') return refusal(cluster, tried, 'full')
+  const member =
+    heir?.member ??
+    enterNew(cluster, cluster.balancer, tried, cluster.ring ? hashFor(cluster, request) : null)
   if (!isMember(member)) return refusal(cluster, tried, member)
   // A session that moves keeps its id: it is counted where it is now, and no longer where it was.
   const session = found
     ? { ...found.session, incarnation: member.incarnation, issuedMs: nowMs }
     : newSession(member.incarnation, nowMs)
-  return new Issuing(member, false, session, cookies, config, request.secure)
+  return new Issuing(member, false, session, cookies, config, request.secure, heir?.moved)
 }
 
 interface CookieSetting {
@@ -228,6 +237,7 @@ class Issuing implements Picked {
   readonly member: Member
   readonly bound: boolean
   readonly sighting: SessionSighting
+  readonly moved: Moved | null
   readonly #session: Session
   readonly #cookies: SessionCookies
   readonly #config: CookieSetting
@@ -241,8 +251,10 @@ class Issuing implements Picked {
     cookies: SessionCookies,
     config: CookieSetting,
     secure: boolean,
+    moved: Moved | null = null,
   ) {
     this.member = member
+    this.moved = moved
     this.bound = bound
     this.sighting = sightingOf(member, session, config.ttlSeconds * 1000)
     this.#session = session
@@ -259,7 +271,7 @@ class Issuing implements Picked {
 }
 
 function plain(member: Member, bound: boolean): Picked {
-  return { member, bound, setCookie: null, sighting: null }
+  return { member, bound, setCookie: null, sighting: null, moved: null }
 }
 
 function sightingOf(member: Member, session: Session, ttlMs: number): SessionSighting {

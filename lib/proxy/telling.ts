@@ -5,7 +5,10 @@
 import type { Member } from '../cluster/member.ts'
 import { type ErrorCode, errorTable } from '../errors.ts'
 import type { AskedFor } from './asked.ts'
+import type { Attempt } from './attempt.ts'
 import type { ClientEnd, OutboundHead } from './client-end.ts'
+import { failoverHeader } from './headers.ts'
+import { failoverValue } from './heirs.ts'
 import { type EndedBy, ending, type Phase } from './observe/ending.ts'
 import type { ExchangeRecord } from './observe/exchange-record.ts'
 import type { AttemptSpan as Span } from './observe/exchange-trace.ts'
@@ -56,15 +59,19 @@ export class Telling {
     return record.trace.attempt({ id, host, port, secure: tls !== null }, nowMs)
   }
 
-  /** The head for one attempt: with the trace that it is part of. */
-  traced(head: OutboundHead, span: Span | null): OutboundHead {
-    if (span === null) return head
-    const { traceparent } = span
-    const { tracestate } = this.record.trace!
-    const lines = `traceparent: ${traceparent}\r\n${tracestate === null ? '' : `tracestate: ${tracestate}\r\n`}`
+  /** The head for one attempt: with the trace that it is part of, and what is to be said of a session that was moved. */
+  head(head: OutboundHead, { span, picked: { moved } }: Attempt): OutboundHead {
+    if (span === null && moved === null) return head
+    const more: Record<string, string> = moved === null ? {} : { [failoverHeader]: failoverValue(moved) }
+    if (span !== null) {
+      more.traceparent = span.traceparent
+      const { tracestate } = this.record.trace!
+      if (tracestate !== null) more.tracestate = tracestate
+    }
+    const lines = Object.entries(more).map(([name, value]) => `${name}: ${value}\r\n`)
     return {
-      fields: () => ({ ...head.fields(), traceparent, ...(tracestate === null ? {} : { tracestate }) }),
-      text: member => `${head.text(member).slice(0, -2)}${lines}\r\n`,
+      fields: () => ({ ...head.fields(), ...more }),
+      text: member => `${head.text(member).slice(0, -2)}${lines.join('')}\r\n`,
     }
   }
 

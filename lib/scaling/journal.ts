@@ -9,7 +9,7 @@ import { backoffMs } from './limits.ts'
 import { differencesOf, next, type Outcome, pivoted, type RecipeShape, standing } from './next.ts'
 import { phaseOf, restoreStep } from './phase.ts'
 import { summaryOf } from './summary.ts'
-import type { World } from './world.ts'
+import { remember, type World } from './world.ts'
 
 const writeAttemptsMax = 3
 
@@ -57,8 +57,7 @@ export class Journal {
       if (ended) batch.push({ put: 'operation', record: ended }, ...summaryOf(ended, entries))
       await this.#write(batch, seq)
       this.#entries = entries
-      this.#world.members.committed(writes)
-      this.#world.templates.committed(writes)
+      remember(this.#world, writes)
       this.#tell(entry)
       if (ended) this.#end(ended)
     })

@@ -28,7 +28,7 @@ export async function ensureDeregistered(
 ): Promise<void> {
   const serving = servingIds(world, cluster)
   const remove = ids.filter(id => serving.has(id))
-  if (remove.length > 0) await world.clusters.change(cluster, { remove })
+  if (remove.length > 0) await world.clusters.change(cluster, { remove, lost: world.losses.of(cluster) })
 }
 
 /** The ids of the backends that are in the newest table; none for a cluster that left the configuration. */

@@ -9,7 +9,8 @@
  */
 import type { NewBackend } from '../cluster/backend.ts'
 import type { Held } from '../hypervisor/driver.ts'
-import type { InstanceRecord, MarkRecord, Write } from '../store/store.ts'
+import type { InstanceRecord, MarkRecord } from '../store/store.ts'
+import { removalOf } from './losses.ts'
 import type { Quarantine } from './quarantine.ts'
 import { realityOf } from './reality.ts'
 import { commit, newBackend, type World } from './world.ts'
@@ -67,10 +68,8 @@ export async function removeDead(world: World, dead: readonly InstanceRecord[], 
   for (const cluster of clusters) {
     const gone = dead.filter(record => record.cluster === cluster)
     const from = world.members.of(cluster).length
-    const removals = gone.flatMap(({ id }): Write[] => [
-      { delete: 'instance', id },
-      { delete: 'mark', cluster, backend: id },
-    ])
+    const ids = gone.map(({ id }) => id)
+    const removals = removalOf(world, cluster, ids)
     const reason = `Removed ${gone.map(record => record.id).join(', ')}: ${why}`
     const at = { atMs: world.clock.now(), actor: 'reconcile', from, to: from - gone.length }
     const what = { action: 'remove_dead', outcome: 'done' } as const

@@ -3,54 +3,31 @@
  * unfinished one from where its journal stands. What an operation consists of is in `recipes.ts`; when one is wanted is not
  * known here, but for the repair of a cluster below its minimum.
  */
-import { randomBytes } from 'node:crypto'
-import type { Clock } from '../clock.ts'
-import type { Clusters } from '../cluster/clusters.ts'
-import { probeOnce } from '../cluster/prober.ts'
+import type { LostMember } from '../cluster/table.ts'
 import type { NodeConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
-import type { Events } from '../events.ts'
 import type { Held } from '../hypervisor/driver.ts'
-import type { Log } from '../log.ts'
-import type { InstanceRecord, OperationFilter, OperationRecord, Store, Write } from '../store/store.ts'
+import type { InstanceRecord, OperationFilter, OperationRecord, Write } from '../store/store.ts'
 import { preflight, refusedBy, refuseUnfinished, storeOperation } from './admission.ts'
 import { limits } from './limits.ts'
 import { watchLoad } from './load-watch.ts'
-import { Members } from './members.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
 import { NodeDrains } from './node-drains.ts'
 import { type NodeFacts, nodeFacts } from './node-facts.ts'
-import { NodeMarks } from './node-marks.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
 import { checkBounds } from './plan.ts'
-import { Pools } from './pool.ts'
 import { protect } from './protection.ts'
 import { Quarantine, storedView } from './quarantine.ts'
 import { Readiness } from './readiness.ts'
-import { Reality, type ScalingNode } from './reality.ts'
+import type { ScalingNode } from './reality.ts'
 import { recipes } from './recipes.ts'
 import { Reconciler } from './reconciler.ts'
 import { Repairs } from './repairs.ts'
 import { Run } from './runner.ts'
 import { listSnapshots, removeSnapshot, type SnapshotView } from './snapshots.ts'
 import { Standing } from './standing.ts'
-import { Templates } from './templates.ts'
 import { waitForEnd } from './waiting.ts'
-import { type Probe, Promises, type World } from './world.ts'
-
-export interface ScalingDeps {
-  readonly clusters: Clusters
-  readonly nodes: readonly ScalingNode[]
-  readonly store: Store
-  readonly clock: Clock
-  readonly events: Events
-  readonly log: Log
-  readonly installation: string
-  /** How an instance is asked whether it is well; tests may give another. */
-  readonly probe?: Probe
-  /** Chance, so many bytes of it; a simulation gives its own. */
-  readonly random?: (bytes: number) => Uint8Array
-}
+import { createWorld, type ScalingDeps, type World } from './world.ts'
 
 /** An operation that this process works on. `driven` resolves when it ended or stands still, and never rejects; null: it waits for `recover`. */
 interface Active {
@@ -74,18 +51,7 @@ export class Scaling {
   #closed = false
 
   constructor(deps: ScalingDeps) {
-    const { nodes, probe, random, ...rest } = deps
-    this.#world = {
-      ...rest,
-      reality: new Reality(nodes, deps.clock),
-      members: new Members(),
-      promises: new Promises(),
-      nodeMarks: new NodeMarks(),
-      pools: new Pools(),
-      templates: new Templates(),
-      probe: probe ?? probeOnce,
-      random: random ?? randomBytes,
-    }
+    this.#world = createWorld(deps)
     this.#standing = new Standing(deps.clock)
     this.#quarantine = new Quarantine(this.#world)
     this.readiness = new Readiness(this.#world, {
@@ -115,12 +81,18 @@ export class Scaling {
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
   async membership(): Promise<readonly InitialBackend[]> {
-    const { nodeMarks, templates, store, clusters } = this.#world
-    await Promise.all([nodeMarks.load(store), templates.load(store, clusters.ids())])
+    const { nodeMarks, templates, losses, store, clusters } = this.#world
+    const ids = clusters.ids()
+    await Promise.all([nodeMarks.load(store), templates.load(store, ids), losses.load(store, ids)])
     const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()
     return initial
+  }
+
+  /** After `membership`: who is gone, by cluster, and whose clients may come back. */
+  lost(): ReadonlyMap<string, readonly LostMember[]> {
+    return this.#world.losses.all()
   }
 
   /**

@@ -1,23 +1,39 @@
 /** What every part of scaling works with, in one value: the parts of the program it may touch, and its own small registers. */
+import { randomBytes } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import type { NewBackend } from '../cluster/backend.ts'
 import type { Clusters } from '../cluster/clusters.ts'
-import type { ProbeTarget } from '../cluster/prober.ts'
+import { type ProbeTarget, probeOnce } from '../cluster/prober.ts'
 import type { HealthConfig, Resources } from '../config/config.ts'
 import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
-import type { Members } from './members.ts'
-import type { NodeMarks } from './node-marks.ts'
-import type { Pools } from './pool.ts'
-import type { Reality } from './reality.ts'
-import type { Templates } from './templates.ts'
+import { Losses } from './losses.ts'
+import { Members } from './members.ts'
+import { NodeMarks } from './node-marks.ts'
+import { Pools } from './pool.ts'
+import { Reality, type ScalingNode } from './reality.ts'
+import { Templates } from './templates.ts'
 
 export type Probe = (
   target: ProbeTarget,
   health: HealthConfig,
   signal?: AbortSignal,
 ) => Promise<{ readonly ok: boolean; readonly reason: string }>
+
+export interface ScalingDeps {
+  readonly clusters: Clusters
+  readonly nodes: readonly ScalingNode[]
+  readonly store: Store
+  readonly clock: Clock
+  readonly events: Events
+  readonly log: Log
+  readonly installation: string
+  /** How an instance is asked whether it is well; tests may give another. */
+  readonly probe?: Probe
+  /** Chance, so many bytes of it; a simulation gives its own. */
+  readonly random?: (bytes: number) => Uint8Array
+}
 
 export interface World {
   readonly clusters: Clusters
@@ -27,6 +43,7 @@ export interface World {
   readonly nodeMarks: NodeMarks
   readonly pools: Pools
   readonly templates: Templates
+  readonly losses: Losses
   readonly store: Store
   readonly clock: Clock
   readonly events: Events
@@ -37,11 +54,32 @@ export interface World {
   readonly random: (bytes: number) => Uint8Array
 }
 
+export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps): World {
+  return {
+    ...rest,
+    reality: new Reality(nodes, rest.clock),
+    members: new Members(),
+    promises: new Promises(),
+    nodeMarks: new NodeMarks(),
+    pools: new Pools(),
+    templates: new Templates(),
+    losses: new Losses(),
+    probe: probe ?? probeOnce,
+    random: random ?? randomBytes,
+  }
+}
+
 /** Writes to the store and, once that has happened, to the memory beside it. */
 export async function commit(world: World, batch: readonly Write[]): Promise<void> {
   await world.store.write(batch)
-  world.members.committed(batch)
-  world.templates.committed(batch)
+  remember(world, batch)
+}
+
+/** What the store has taken is what the memory beside it says from now on. */
+export function remember({ members, templates, losses }: World, batch: readonly Write[]): void {
+  members.committed(batch)
+  templates.committed(batch)
+  losses.committed(batch)
 }
 
 export function newBackend(

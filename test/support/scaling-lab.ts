@@ -166,7 +166,7 @@ export class Lab {
     this.#process = process
     try {
       return await this.survive(async () => {
-        process.clusters.start(await process.scaling.membership())
+        process.clusters.start(await process.scaling.membership(), process.scaling.lost())
         await process.scaling.recover()
         await this.settle()
       })
@@ -268,7 +268,7 @@ export class Lab {
       clock,
       events,
       log: silentLog,
-      affinityKeys: [],
+      affinityKeys: [{ id: 1, key: new Uint8Array(32) }],
       probe,
       random: () => 0.5,
     })

@@ -4,7 +4,7 @@
  *
  * The text is latin1, one character a byte. The scanner allocates nothing: it says where the parts of the line are.
  */
-import { isFieldAlias } from '../headers.ts'
+import { failoverHeader, isFieldAlias } from '../headers.ts'
 
 /** What a field is to a proxy. Everything that is not named here passes as it is. */
 export const Field = {
@@ -46,6 +46,7 @@ const kinds = new Map<string, FieldKind>([
   ['forwarded', Field.forwarding],
   ['via', Field.forwarding],
   ['x-real-ip', Field.forwarding],
+  [failoverHeader, Field.forwarding],
   ['traceparent', Field.trace],
   ['tracestate', Field.trace],
 ])

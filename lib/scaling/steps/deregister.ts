@@ -1,7 +1,7 @@
 /** Those who leave stop being members, all in one generation. For scale_in this is the point of no return. */
 
-import type { Write } from '../../store/store.ts'
 import { type Claim, doneData, type PlanData } from '../facts.ts'
+import { removalOf } from '../losses.ts'
 import { ensureDeregistered } from '../membership-change.ts'
 import { mustNotBeProtected } from '../protection.ts'
 import { type Step, shortMs } from '../step.ts'
@@ -17,10 +17,7 @@ export const deregister: Step = {
     if (operation.type === 'scale_in') mustNotBeProtected(world, names)
     return {
       data: { removed: names },
-      writes: names.flatMap((id): Write[] => [
-        { delete: 'instance', id },
-        { delete: 'mark', cluster, backend: id },
-      ]),
+      writes: removalOf(world, cluster, names),
       publish: () => ensureDeregistered(world, cluster, names),
     }
   },

@@ -1,11 +1,12 @@
 /** Whose memory is in whom: held against a history in which every life writes down every moment that it lives through. */
 import t from 'tap'
-import { heirsOf, type Life, lineageMax, lineageOfClone, sharedAsOf } from '../../../lib/cluster/lineage.ts'
+import { heirsOf, type Life, lineageMax, lineageOfClone } from '../../../lib/cluster/lineage.ts'
 
 const life = (incarnation: string, ...lineage: readonly [string, number][]): Life => ({
   incarnation,
   lineage: lineage.map(([of, asOfMs]) => ({ instance: `i-${of}`, incarnation: of, asOfMs })),
 })
+const shared = (lost: Life, other: Life) => heirsOf(lost, [other])[0]?.asOfMs ?? null
 const names = (lost: Life, living: readonly Life[]) =>
   heirsOf(lost, living).map(({ life, asOfMs }) => `${life.incarnation}@${asOfMs}`)
 
@@ -29,7 +30,7 @@ t.test('nothing of a client is shared by way of a golden snapshot', async t => {
   const one = { incarnation: 'x', lineage: lineageOfClone(golden, life('', ['a', 1]).lineage) }
   const two = { incarnation: 'y', lineage: [golden] }
   t.same(one.lineage, [golden], 'what the golden one was made of does not matter')
-  t.equal(sharedAsOf(one, two), null)
+  t.equal(shared(one, two), null)
 })
 
 t.test('a lineage has a greatest length, and forgets its far end', async t => {
@@ -39,8 +40,8 @@ t.test('a lineage has a greatest length, and forgets its far end', async t => {
     last = { incarnation: String(n), lineage: lineageOfClone(source, last.lineage) }
   }
   t.equal(last.lineage.length, lineageMax)
-  t.equal(sharedAsOf(life('39'), last), 40)
-  t.equal(sharedAsOf(life('3'), last), null)
+  t.equal(shared(life('39'), last), 40)
+  t.equal(shared(life('3'), last), null)
 })
 
 t.test('random families agree with what each life has written down', async t => {
@@ -67,7 +68,7 @@ t.test('random families agree with what each life has written down', async t => 
         let last: number | null = null
         for (let at = 1; at <= 13; at++)
           if (lost.written[at] !== undefined && lost.written[at] === other.written[at]) last = at
-        if (sharedAsOf(lost.life, other.life) !== last)
+        if (shared(lost.life, other.life) !== last)
           wrong.push(`${lost.life.incarnation} ${other.life.incarnation}`)
       }
     t.same(wrong, [])

@@ -97,6 +97,8 @@ t.test('forwarding fields: replaced for strangers, continued for trusted peers',
     x_forwarded_for: '9.9.9.9',
     x_free: 'kept',
     'x-tidegate-backend': 'b',
+    'tidegate-failover': 'from=a; as-of=2026-01-01T00:00:00.000Z',
+    tidegate_failover: 'from=b',
   }
   const stranger = outboundHeaders(received, hop, 'none')
   t.equal(stranger.forwarded, 'for=192.0.2.7;proto=http;host=shop.example')
@@ -118,6 +120,8 @@ t.test('forwarding fields: replaced for strangers, continued for trusted peers',
     'x-forwarded-port': '8080',
   })
   t.notOk('x_forwarded_for' in trusted, "an alias is nobody's")
+  for (const name of ['tidegate-failover', 'tidegate_failover'])
+    for (const out of [stranger, trusted]) t.notOk(name in out, `${name} is ours alone`)
 })
 
 t.test('Forwarded quotes what is no token (RFC 7239 §4, §6)', async t => {

@@ -1,5 +1,6 @@
 /** Each kind of operation from beginning to end, over fake nodes, when nothing and when something goes wrong. */
 import t from 'tap'
+import { lostMax } from '../../../lib/scaling/losses.ts'
 import type { OperationRequest } from '../../../lib/scaling/operation.ts'
 import { hung } from '../../support/fake-driver.ts'
 import { healthConfig } from '../../support/health-config.ts'
@@ -280,6 +281,38 @@ t.test('a dead instance leaves, and the minimum is restored', async t => {
   await check(t, lab)
   await lab.close()
 })
+
+t.test(
+  'who died or left is in the table for the clients that name it, over restarts, within bounds',
+  async t => {
+    const ttlSeconds = 60
+    const lab = await started({ cluster: { affinity: { method: 'cookie', name: 'tidegate', ttlSeconds } } })
+    const lost = () => lab.clusters.table().clusters[0]!.lost!.map(({ id }) => id)
+    const [original] = lab.backends()
+    await lab.scaleTo(3)
+    t.strictSame(lost(), [])
+    const clone = lab.backends()[1]!.id
+    lab.nodes[0]!.kill(clone)
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
+    t.match(lab.clusters.table().clusters[0]!.lost, [{ id: clone, lineage: [{ instance: original!.id }] }])
+    lab.kill()
+    await lab.boot()
+    t.strictSame(lost(), [clone], 'a restart knows it still')
+    await lab.scaleTo(1)
+    t.equal(lost().length, 2, 'and who was drained and left')
+    await lab.time.pass(ttlSeconds * 1000 + 1)
+    await lab.scaleTo(2)
+    await lab.scaleTo(1)
+    t.equal(lost().length, 1, 'whom no cookie names any more is forgotten')
+    for (let n = 0; n < lostMax; n++) {
+      await lab.scaleTo(2)
+      await lab.scaleTo(1)
+    }
+    t.ok(lost().length <= lostMax)
+    await lab.close()
+  },
+)
 
 t.test('an unreachable node keeps its members; nothing on it is destroyed', async t => {
   const lab = await started()

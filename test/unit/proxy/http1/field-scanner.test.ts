@@ -112,6 +112,7 @@ t.test('fields that a proxy looks at are known in every case, and only by their 
     forwarded: Field.forwarding,
     via: Field.forwarding,
     'x-real-ip': Field.forwarding,
+    'tidegate-failover': Field.forwarding,
     'x-forwarded-for': Field.forwarding,
     'x-forwarded-': Field.forwarding,
     'x-tidegate-': Field.forwarding,
