@@ -53,6 +53,7 @@ const longest = [
   /driver\/qemu/,
   /faults\/qemu/,
   /qemu/,
+  /churn/,
   /(?:faults|scale|admin|scaling)\//,
   /integration\//,
   /contract\//,

@@ -1,9 +1,15 @@
 /**
  * Deadlines without a timer each: one tick looks at all of them, and time is read once a tick. An entry moves its deadline by
  * one assignment. A deadline is met late by at most two steps, never early. The tick runs only while there are entries.
+ *
+ * A tick that comes much too late means that this process stood still (stopped, moved to another host, starved). Timers fire before sockets are
+ * read then, and what arrived meanwhile would be taken for silence: that time is counted to nobody.
  */
 import type { Clock } from '../clock.ts'
 import { deadlineStepMs } from './limits.ts'
+
+/** More than a busy turn; less than any deadline that a client could miss by it. */
+const standstillMs = 1_000
 
 export interface Timed {
   /** From `Deadlines.in`; `Infinity`: none. */
@@ -48,11 +54,14 @@ export class Deadlines {
   }
 
   #tick(): void {
-    this.#nowMs = this.#clock.monotonic()
+    const nowMs = this.#clock.monotonic()
+    const lateMs = nowMs - this.#nowMs - deadlineStepMs
+    this.#nowMs = nowMs
+    if (lateMs > standstillMs) for (const entry of this.#entries) entry.deadlineMs += lateMs
     // Backwards: whoever leaves meanwhile is replaced by one that has been looked at.
     for (let i = this.#entries.length - 1; i >= 0; i--) {
       const entry = this.#entries[i]
-      if (entry !== undefined && entry.deadlineMs <= this.#nowMs) entry.onDeadline()
+      if (entry !== undefined && entry.deadlineMs <= nowMs) entry.onDeadline()
     }
     if (this.#entries.length > 0 || this.#cancel === null) return
     this.#cancel()

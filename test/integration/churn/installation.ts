@@ -1,0 +1,80 @@
+/** The cluster that is churned: two nodes, sessions by cookie, and drains that wait for sessions to end. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Config } from '../../../lib/config/config.ts'
+import { endInstances, parseDemo } from '../../support/demo-cluster.ts'
+import { vmImage } from '../../support/vm-image.ts'
+import { until } from '../../support/wait.ts'
+
+export type ChurnDriver = 'process' | 'qemu'
+
+export interface Installation {
+  readonly config: Config
+  readonly directory: string
+  /** Ends whatever is left, and removes the folder. */
+  remove(): Promise<void>
+}
+
+export interface InstallationOptions {
+  readonly driver: ChurnDriver
+  readonly maxInstances: number
+  readonly ttlSeconds: number
+  readonly graceSeconds: number
+}
+
+const app = join(import.meta.dirname, '../../../examples/app/server.ts')
+
+export async function install(options: InstallationOptions): Promise<Installation> {
+  const directory = mkdtempSync(join(tmpdir(), 'tidegate-churn-'))
+  const config = parseDemo(JSON.stringify(await document(options, directory)), directory)
+  const remove = async () => {
+    await until('its instances to end', () => endInstances(config).then(() => true))
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  }
+  return { config, directory, remove }
+}
+
+async function document(options: InstallationOptions, directory: string) {
+  const vm = options.driver === 'qemu'
+  const { maxInstances } = options
+  return {
+    listeners: [{ address: '127.0.0.1:0' }],
+    threads: 2,
+    admin: { address: '127.0.0.1:0' },
+    store: { kind: 'sqlite', path: join(directory, 'tidegate.db') },
+    // What else this machine has to do is no reason to refuse a client here.
+    overload: { max_event_loop_delay: '60s' },
+    nodes: ['n1', 'n2'].map(id => ({
+      ...{ id, driver: options.driver, zone: `zone-${id}` },
+      capacity: { cpus: 4 * maxInstances, memory: '32GiB', disk: '100GiB' },
+      options: { directory: join(directory, id), ...(vm ? { boot_timeout_ms: 600_000 } : {}) },
+    })),
+    clusters: [
+      {
+        id: 'web',
+        routes: [{ host: '*', path: '/' }],
+        balance: 'least_request',
+        affinity: { method: 'cookie', name: 'tidegate', ttl_seconds: options.ttlSeconds },
+        // A client without a session whose instance dies under it is served by another.
+        retries: { on: ['connect', 'reused', 'reset'] },
+        instance: {
+          ...{ driver: options.driver, port: 8080, clone_from: 'live' },
+          resources: { cpus: 1, memory: vm ? '384MiB' : '64MiB', disk: '64MiB' },
+          template: vm ? await vmImage() : { command: ['node', app] },
+        },
+        drain: { grace_period_seconds: options.graceSeconds, sessions: 'keep', tunnels: 'close' },
+        health: {
+          path: '/healthz',
+          interval: '1s',
+          timeout: vm ? '10s' : '5s',
+          healthy_threshold: 1,
+          unhealthy_threshold: 6,
+        },
+        // A machine that is stopped for a while with everything on it is late, not ill.
+        timeouts: { connect: '60s', header: '3m' },
+        scaling: { min_instances: 1, max_instances: maxInstances, disruption_budget: maxInstances },
+      },
+    ],
+  }
+}
