@@ -7,7 +7,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { guest } from '../../lib/guest/index.ts'
+import { type GuestResources, guest } from '../../lib/guest/index.ts'
 import { readBody } from './body.ts'
 import { Files } from './files.ts'
 import { page } from './page.ts'
@@ -19,6 +19,8 @@ const startedAt = new Date().toISOString()
 const sessions = new Sessions()
 const files = new Files(process.env.FILES ?? join(tmpdir(), `tidegate-demo-${process.pid}`))
 let me = { instance_id: `pid-${process.pid}`, incarnation: '' }
+/** What it was last told that it may use; null: what it began with. */
+let limits: GuestResources | null = null
 
 // Before listening, so that a clone has its sessions back before anybody asks for them.
 guest({
@@ -26,6 +28,9 @@ guest({
   takeBack: state => sessions.restore(state),
   identified: identity => {
     me = { instance_id: identity.instanceId, incarnation: identity.incarnation }
+  },
+  resized: resources => {
+    limits = resources
   },
 })
 
@@ -77,6 +82,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
         started_at: startedAt,
         cpus: cpus().length,
         memory_bytes: totalmem(),
+        limits,
       })
     case 'GET /random':
       return answerRandom(response)

@@ -16,7 +16,7 @@ import {
   guestPaths,
   guestProtocolVersion,
 } from './protocol.ts'
-import { resizeGuest } from './resources.ts'
+import { hearLimits, resizeGuest } from './resources.ts'
 import { handOver, Refusal, readBody, takeBack } from './state.ts'
 
 export interface AgentOptions {
@@ -67,7 +67,11 @@ export function startAgent(hooks: AnyHooks, options: AgentOptions): Agent {
     [`POST ${guestPaths.resize}`]: async request => {
       if (!options.vm) throw new Refusal('no_hook', 'this is a process: it has no machine of its own')
       const body = await readBody(request, guestLimits.jsonBodyBytesMax)
-      return resizeGuest(body.toString('utf8'), hooks.resized, clock)
+      return resizeGuest(body.toString('utf8'), clock)
+    },
+    [`POST ${guestPaths.limits}`]: async request => {
+      const body = await readBody(request, guestLimits.jsonBodyBytesMax)
+      return hearLimits(body.toString('utf8'), hooks.resized, clock)
     },
   }
   const server = listen(options, handlers)

@@ -8,11 +8,13 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
 import { TidegateError } from '../errors.ts'
-import type { GuestIdentity } from './hooks.ts'
+import type { GuestIdentity, GuestResources } from './hooks.ts'
 import type {
   GuestFailureCode,
   IdentifyAnswer,
   IdentifyRequest,
+  LimitsAnswer,
+  LimitsRequest,
   PingAnswer,
   ResizeAnswer,
   ResizeRequest,
@@ -43,6 +45,8 @@ export interface NewIdentity extends Omit<GuestIdentity, 'clonedFrom'> {
   readonly entropy: string
   readonly wallClockMs: number
 }
+
+export type Limits = Omit<GuestResources, 'heapBytes'>
 
 export interface StateReport {
   readonly shape: StateShape
@@ -148,6 +152,17 @@ export class GuestClient {
       return readJson(await response)
     })
     if (!isResizeAnswer(answer)) throw unreachable(this.#where(), 'its answer to resize is not understood')
+    return answer
+  }
+
+  /** Tells the application what it may use. */
+  async limits({ cpus, memoryBytes, diskBytes }: Limits, options: CallOptions): Promise<LimitsAnswer> {
+    const body: LimitsRequest = { cpus, memory_bytes: memoryBytes, disk_bytes: diskBytes }
+    const answer = await this.#call(options, 'POST', guestPaths.limits, async (outgoing, response) => {
+      outgoing.end(JSON.stringify(body))
+      return readJson(await response)
+    })
+    if (!isLimitsAnswer(answer)) throw unreachable(this.#where(), 'its answer to limits is not understood')
     return answer
   }
 
@@ -287,6 +302,9 @@ function isResizeAnswer(value: unknown): value is ResizeAnswer {
   if (!isObject(value) || !Array.isArray(value.warnings)) return false
   return typeof value.cpus === 'number' && typeof value.memory_bytes === 'number'
 }
+
+const isLimitsAnswer = (value: unknown): value is LimitsAnswer =>
+  isObject(value) && typeof value.application === 'string' && Array.isArray(value.warnings)
 
 const unreachable = (where: string, why: string, cause?: unknown) =>
   new TidegateError(

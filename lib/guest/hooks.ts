@@ -22,14 +22,21 @@ export interface GuestHooks<State> {
   takeBack?: (state: State) => void | Promise<void>
   /** Hears who this instance is. Throwing refuses the identity, and the instance never serves. */
   identified?: (identity: GuestIdentity) => void | Promise<void>
-  /** Hears what the VM has now, after it was given other resources while it ran: to size its own pools and caches. */
+  /**
+   * Hears what it may use when the VM is given other resources while it runs, to size its own pools and caches: before
+   * something leaves, and after something came. The same may be said twice.
+   */
   resized?: (resources: GuestResources) => void | Promise<void>
 }
 
 export interface GuestResources {
   readonly cpus: number
-  /** As the system counts it: what the kernel itself takes is not in it. */
+  /** Of the machine: what the kernel takes for itself is still in it. */
   readonly memoryBytes: number
+  /** 0 where it has none. */
+  readonly diskBytes: number
+  /** A hint: what caches on the heap of one Node process may grow to beside everything else. Half of the memory. */
+  readonly heapBytes: number
 }
 
 /** The same hooks once their state's type has done its work; null: not given. */

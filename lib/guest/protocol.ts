@@ -8,6 +8,7 @@
  *   POST take_back  ← the same stream and `stateHeader`         → 200 TakeBackAnswer
  *   POST identify   ← IdentifyRequest                           → 200 IdentifyAnswer
  *   POST resize     ← ResizeRequest                             → 200 ResizeAnswer
+ *   POST limits     ← LimitsRequest                             → 200 LimitsAnswer
  *
  * Every request carries `authorization: Bearer <token>`. A failure is `{ "error": { "code", "message" } }` with a status
  * from `guestFailures`. A stream that ends without its last chunk (RFC 9112 §8) was cut and must not be used.
@@ -35,6 +36,7 @@ export const guestPaths = {
   takeBack: '/tidegate/v1/take_back',
   identify: '/tidegate/v1/identify',
   resize: '/tidegate/v1/resize',
+  limits: '/tidegate/v1/limits',
 } as const
 
 export const guestProtocolVersion = 1
@@ -51,7 +53,7 @@ export const guestLimits = {
   entropyBytesMax: 4096,
   connectionsMax: 16,
   cpusMax: 1024,
-  /** How long the application's `identified` hook may take inside the guest. */
+  /** How long the application's `identified` hook may take inside the guest, and its `resized` hook. */
   identifyHookMs: 5_000,
   /** How long one `hand_over` or `take_back` may take inside the guest, hook and transfer together. */
   stateTransferMs: 60_000,
@@ -124,6 +126,19 @@ export interface ResizeAnswer {
   /** What is used now, as the system itself counts it. */
   readonly cpus: number
   readonly memory_bytes: number
+  readonly warnings: readonly string[]
+}
+
+/** What the application may use, for its own sizes: said before something leaves the machine and after something came. */
+export interface LimitsRequest {
+  readonly cpus: number
+  readonly memory_bytes: number
+  readonly disk_bytes: number
+}
+
+export interface LimitsAnswer {
+  readonly application: 'acknowledged' | 'no_hook'
+  /** What the hook threw. */
   readonly warnings: readonly string[]
 }
 

@@ -7,19 +7,19 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../clock.ts'
 import type { AnyHooks } from './hooks.ts'
-import type { ResizeAnswer, ResizeRequest } from './protocol.ts'
+import type { LimitsAnswer, LimitsRequest, ResizeAnswer, ResizeRequest } from './protocol.ts'
 import { guestLimits } from './protocol.ts'
-import { Refusal } from './state.ts'
+import { Refusal, withinHookTime } from './state.ts'
 
 const processors = 'devices/system/cpu'
 const memoryBlocks = 'devices/system/memory'
 /** A processor that was just plugged in takes a moment to be found. */
 const foundWithinMs = 10_000
 const pollMs = 20
+const heapShare = 0.5
 
 export async function resizeGuest(
   body: string,
-  hook: AnyHooks['resized'],
   clock: Clock,
   roots: { readonly sys: string; readonly proc: string } = { sys: '/sys', proc: '/proc' },
 ): Promise<ResizeAnswer> {
@@ -34,13 +34,27 @@ export async function resizeGuest(
     if (there || clock.monotonic() >= deadlineMs) break
     await clock.sleep(pollMs)
   }
-  const resources = { cpus: used(join(roots.sys, processors)), memoryBytes: memoryBytes(roots.proc) }
+  return { cpus: used(join(roots.sys, processors)), memory_bytes: memoryBytes(roots.proc), warnings }
+}
+
+/** Tells the application what it may use. What its hook throws is a warning: the machine is resized all the same. */
+export async function hearLimits(
+  body: string,
+  hook: AnyHooks['resized'],
+  clock: Clock,
+): Promise<LimitsAnswer> {
+  const { cpus, memory_bytes: memoryBytes, disk_bytes: diskBytes } = parseLimits(body)
+  if (hook === null) return { application: 'no_hook', warnings: [] }
+  const heapBytes = Math.floor(memoryBytes * heapShare)
   try {
-    await hook?.(resources)
+    await withinHookTime(clock, async () => hook({ cpus, memoryBytes, diskBytes, heapBytes }))
+    return { application: 'acknowledged', warnings: [] }
   } catch (error) {
-    warnings.push(`the application's resized hook failed: ${reason(error)}`)
+    return {
+      application: 'acknowledged',
+      warnings: [`the application's resized hook failed: ${reason(error)}`],
+    }
   }
-  return { cpus: resources.cpus, memory_bytes: resources.memoryBytes, warnings }
 }
 
 /** The first `count` are used and no others. The first of all cannot be taken out of use, and often has no switch. */
@@ -90,13 +104,7 @@ function put(path: string, value: string, warnings: string[]): void {
 }
 
 function parseRequest(body: string): ResizeRequest {
-  let value: unknown = null
-  try {
-    value = JSON.parse(body)
-  } catch {
-    // Refused below.
-  }
-  const { cpus, memory_bytes_min } = (value ?? {}) as Record<string, unknown>
+  const { cpus, memory_bytes_min } = fieldsOf(body)
   const { cpusMax } = guestLimits
   if (typeof cpus !== 'number' || !Number.isInteger(cpus) || cpus < 0 || cpus > cpusMax) {
     throw new Refusal('invalid_request', `resize: cpus: 0 to ${cpusMax}`)
@@ -105,6 +113,21 @@ function parseRequest(body: string): ResizeRequest {
     throw new Refusal('invalid_request', 'resize: memory_bytes_min: a number of bytes')
   }
   return { cpus, memory_bytes_min }
+}
+
+function parseLimits(body: string): LimitsRequest {
+  const { cpus, memory_bytes, disk_bytes } = fieldsOf(body)
+  const count = (value: unknown): value is number => typeof value === 'number' && value >= 0
+  if (count(cpus) && count(memory_bytes) && count(disk_bytes)) return { cpus, memory_bytes, disk_bytes }
+  throw new Refusal('invalid_request', 'limits: cpus, memory_bytes and disk_bytes: numbers')
+}
+
+function fieldsOf(body: string): Record<string, unknown> {
+  try {
+    return (JSON.parse(body) ?? {}) as Record<string, unknown>
+  } catch {
+    return {}
+  }
 }
 
 const reason = (error: unknown) => (error instanceof Error ? error.message : String(error))

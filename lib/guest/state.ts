@@ -68,6 +68,19 @@ export async function takeBack(hooks: AnyHooks, request: IncomingMessage): Promi
   return { bytes: body.length }
 }
 
+/** Runs an application's hook; it rejects when that takes longer than a hook may. */
+export async function withinHookTime(clock: Clock, hook: () => Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<never>()
+  const cancel = clock.after(guestLimits.identifyHookMs, () =>
+    late.reject(new Error(`it did not end within ${guestLimits.identifyHookMs} ms`)),
+  )
+  try {
+    await Promise.race([hook(), late.promise])
+  } finally {
+    cancel()
+  }
+}
+
 /** The whole body, refused as soon as it is longer than `bytesMax`. A body that was cut rejects. */
 export async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
   const chunks: Buffer[] = []

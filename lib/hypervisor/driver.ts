@@ -106,6 +106,8 @@ export interface ResizeReport {
   readonly instance: HeldInstance
   /** What it has now: what was asked for, rounded up to what the hypervisor can give. */
   readonly resources: Resources
+  /** Whether the application heard of it; `no_hook`: it did not ask to. */
+  readonly application: 'acknowledged' | 'no_hook' | 'not_told'
 }
 
 /** What a new instance must be told so that it stops believing it is its source. */
@@ -159,7 +161,8 @@ export interface Driver {
   /** Gives the instance its identity and waits for its acknowledgement. */
   identify(name: string, identity: Identity, signal: AbortSignal): Promise<IdentityAck>
   /**
-   * Gives a running instance other resources without restarting it; a failure leaves those it had. Throws
+   * Gives a running instance other resources without restarting it; a failure leaves those it had. The application is told
+   * what it may use before something leaves and after something came, and what it had when it failed. Throws
    * `resize_unsupported` before anything is changed when they cannot be given while it runs.
    */
   resize(name: string, resources: Resources, signal: AbortSignal): Promise<ResizeReport>

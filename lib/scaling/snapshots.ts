@@ -26,7 +26,7 @@ export interface SnapshotView {
   /** What it was taken of. */
   readonly source: string
   readonly bytes: number
-  /** False: half written, or of another boot. Nothing is started from it. */
+  /** False: half written, or of another boot and without checksums. Nothing is started from it. */
   readonly complete: boolean
   readonly created_at: string
   readonly used_by: readonly SnapshotUse[]

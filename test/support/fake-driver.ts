@@ -216,7 +216,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       if (instance?.state !== 'running') throw failure('not running', name)
       instance.resources = resources
       await stage('resize:done', name, signal)
-      return { instance: { ...instance }, resources }
+      return { instance: { ...instance }, resources, application: 'acknowledged' }
     },
     async pause(name) {
       await stage('pause:before', name)

@@ -25,6 +25,7 @@ import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../proc.ts'
 import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
+import { changeTold } from '../vm/limits.ts'
 import { makerOf } from '../vm/maker.ts'
 import { findVmm, killVmm } from '../vm/process.ts'
 import { type Fields, type GuestPorts, processFields } from '../vm/record.ts'
@@ -181,13 +182,19 @@ class CloudHypervisorDriver implements Driver {
   async resize(name: string, resources: Resources, signal: AbortSignal): Promise<ResizeReport> {
     signal.throwIfAborted()
     const directory = this.#ownership.path('instances', name)
-    const { machine, process } = await this.#living(name)
+    const { machine, process, agent, resized } = await this.#living(name)
     const request = { directory, machine, resources, signal }
     try {
-      const given = await resizeVm(apiOf(directory, this.#clock), request, this.#clock)
+      const { cpus, memoryBytes } = resized ?? machine
+      const client = await guestClient(directory, agent, this.#clock)
+      const told = await changeTold(client, { ...resources, cpus, memoryBytes }, resources, () =>
+        resizeVm(apiOf(directory, this.#clock), request, this.#clock),
+      )
+      const { result: given, application, warnings } = told
+      if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'resized')
       const record = await this.#ownership.update('instances', name, givenFields(given))
       const instance = await heldInstance({ name, path: directory, record }, this.#clock)
-      return { instance, resources: given }
+      return { instance, resources: given, application }
     } catch (error) {
       signal.throwIfAborted()
       throw await explain(error, directory, process, this.#clock)
@@ -317,7 +324,7 @@ class CloudHypervisorDriver implements Driver {
 
   /** What a state must be loaded by: the same Cloud Hypervisor on the same CPU. Asked once. */
   async #maker(): Promise<string> {
-    return makerOf(await this.#asked(), { emulated: false })
+    return makerOf(await this.#asked())
   }
 
   /** Its version, as it says. */

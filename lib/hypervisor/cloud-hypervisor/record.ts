@@ -10,11 +10,12 @@ import {
   type GuestPorts,
   readProcessKey,
   textsOf,
+  trustedIn,
   type VmFacts,
   type VmSnapshotFacts,
 } from '../vm/record.ts'
 import type { RestoreMode } from './restore-mode.ts'
-import type { Machine } from './vm-config.ts'
+import { files, type Machine } from './vm-config.ts'
 
 export interface Given {
   readonly cpus: number
@@ -45,8 +46,6 @@ export interface SnapshotFacts extends VmSnapshotFacts {
   readonly maker: string
   /** By file name; a file that was not to be kept has none. */
   readonly checksums: Readonly<Record<string, string>>
-  /** The boot in which it was written: its files are not forced to the disk, so no later boot trusts them. */
-  readonly boot: string
 }
 
 export const machineFields = (machine: Machine, guest: GuestPorts): Fields => ({
@@ -86,16 +85,17 @@ export function instanceFacts(record: OwnerRecord): InstanceFacts {
 
 export function snapshotFacts(record: OwnerRecord): SnapshotFacts {
   const { fields } = record
+  const memoryIsFile = fields.memory_is_file === true
   return {
     ...shared(record),
     source: String(fields.source),
-    memoryIsFile: fields.memory_is_file === true,
+    memoryIsFile,
     resized: given(fields.resized),
     maker: String(fields.maker ?? 'unknown'),
     checksums: textsOf(fields.checksums),
     complete: fields.complete === true,
     bytes: typeof fields.bytes === 'number' ? fields.bytes : 0,
-    boot: String(fields.boot),
+    boot: trustedIn(fields, memoryIsFile ? files.ram : files.ranges),
   }
 }
 

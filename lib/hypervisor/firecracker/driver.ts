@@ -29,6 +29,7 @@ import type { ProcessKey } from '../proc.ts'
 import { allocatedBytes } from '../vm/disk.ts'
 import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
+import { changeTold } from '../vm/limits.ts'
 import { findVmm, killVmm } from '../vm/process.ts'
 import { processFields } from '../vm/record.ts'
 import { FirecrackerApi } from './api.ts'
@@ -198,10 +199,16 @@ class FirecrackerDriver implements Driver {
     planResize(facts.machine, resources)
     const api = new FirecrackerApi(directory, this.#clock)
     try {
-      const machine = await resizeVm(api, facts.machine, resources, signal, this.#clock)
+      const from = { ...resources, memoryBytes: facts.machine.memoryMib * mib }
+      const client = await guestClient(directory, facts.agent, this.#clock)
+      const told = await changeTold(client, from, resources, () =>
+        resizeVm(api, facts.machine, resources, signal, this.#clock),
+      )
+      const { result: machine, application, warnings } = told
+      if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'resized')
       const record = await this.#ownership.update('instances', name, machineFields(machine))
       const instance = await heldInstance({ name, path: directory, record }, this.#clock)
-      return { instance, resources: { ...resources, memoryBytes: machine.memoryMib * mib } }
+      return { instance, resources: { ...resources, memoryBytes: machine.memoryMib * mib }, application }
     } catch (error) {
       signal.throwIfAborted()
       throw await explain(error, directory, facts.process, this.#clock)

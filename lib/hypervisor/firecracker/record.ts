@@ -94,6 +94,7 @@ export function snapshotFacts(record: OwnerRecord): SnapshotFacts {
     complete: fields.complete === true,
     bytes: typeof fields.bytes === 'number' ? fields.bytes : 0,
     checksums: textsOf(fields.checksums),
+    boot: null,
   }
 }
 

@@ -76,7 +76,7 @@ export function commandLine(
     ...['-qmp', `unix:${files.control},server=on,wait=off`],
     ...['-qmp', `unix:${files.watch},server=on,wait=off`],
     ...['-pidfile', files.pid],
-    ...startArguments(start),
+    ...startArguments(machine, start),
   ]
 }
 
@@ -159,10 +159,17 @@ function serialBackend(start: Start): string {
   return start.from === 'boot' ? `file,id=serial,path=${files.serial}` : 'ringbuf,id=serial,size=65536'
 }
 
-function startArguments(start: Start): readonly string[] {
+/**
+ * Under emulation Linux takes the processors' clocks for unsteady and asks a device for the time, which is a way out of the
+ * machine each time; but they are the host's one clock. And what an emulated processor does not guess needs no guarding.
+ */
+const emulated = ({ accelerator }: Machine): string =>
+  accelerator === 'tcg' ? ' tsc=reliable mitigations=off' : ''
+
+function startArguments(machine: Machine, start: Start): readonly string[] {
   if (start.from === 'boot') {
-    const append = `console=ttyS0 quiet panic=-1 memhp_default_state=online_movable ${start.append}`.trim()
-    return ['-kernel', start.kernel, '-initrd', start.initrd, '-append', append]
+    const ours = `console=ttyS0 quiet panic=-1 memhp_default_state=online_movable${emulated(machine)}`
+    return ['-kernel', start.kernel, '-initrd', start.initrd, '-append', `${ours} ${start.append}`.trim()]
   }
   // A machine booted from a kernel has this loader in a memory block of its own, and its state names that block. The
   // kernel and the file system themselves are not needed any more, and would cost every clone their size in memory.

@@ -40,7 +40,7 @@ import { imagesIn, linkImages, makeImage, readBase } from './disks.ts'
 import { heldInstance, heldSnapshot } from './held.ts'
 import { requireImage, requireMemory } from './image.ts'
 import { agentReady, launchVm } from './launch.ts'
-import { type Accelerator, machineFor } from './machine.ts'
+import { machineFor } from './machine.ts'
 import { loadState } from './migrate.ts'
 import { type InstanceFacts, instanceFacts, machineFields } from './record.ts'
 import { resizeInstance } from './resize.ts'
@@ -129,7 +129,7 @@ class QemuDriver implements Driver {
     const sourcePath = this.#ownership.path('instances', source)
     const facts = await this.#living(source)
     const boot = await bootId()
-    const maker = await this.#maker(facts.machine.accelerator)
+    const maker = await this.#maker()
     const fields = { ...machineFields(facts.machine, facts.guest), maker, source, complete: false, boot }
     const target = await this.#ownership.claim('snapshots', name, owner, fields)
     try {
@@ -156,7 +156,7 @@ class QemuDriver implements Driver {
     const template = parseTemplate(spec.template)
     const snapshot = await cloneSource(this.#ownership, spec)
     const { machine, guest, disk } = snapshot.facts
-    await verifySnapshot(snapshot, await this.#maker(machine.accelerator), signal)
+    await verifySnapshot(snapshot, await this.#maker(), signal)
     const network = template.network ?? this.#options.network
     const fields = { ...machineFields(machine, guest), memory: 'private', network, snapshot: spec.snapshot }
     const memory = memoryFiles(machine)
@@ -199,11 +199,12 @@ class QemuDriver implements Driver {
     const { machine, memory } = facts
     const site = { directory, machine, memory, client, clock: this.#clock, signal }
     try {
-      const result = await resizeInstance(name, site, resources)
+      const { result, application, warnings } = await resizeInstance(name, site, resources)
+      if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'resized')
       if (facts.machine.diskBytes !== null) {
         await this.#ownership.update('instances', name, { disk_bytes: result.diskBytes })
       }
-      return { instance: await this.#held(name), resources: result }
+      return { instance: await this.#held(name), resources: result, application }
     } catch (error) {
       signal.throwIfAborted()
       throw await explain(error, directory, facts.process, this.#clock)
@@ -299,10 +300,10 @@ class QemuDriver implements Driver {
     return heldInstance(found, this.#clock)
   }
 
-  /** What a state must be loaded by: the same QEMU, on the same CPU where the guest sees it. */
-  async #maker(accelerator: Accelerator): Promise<string> {
+  /** What a state must be loaded by: the same QEMU, on the same CPU. */
+  async #maker(): Promise<string> {
     const { version } = await askAbilities(this.#options.binary)
-    return makerOf(`QEMU ${version}`, { emulated: accelerator === 'tcg' })
+    return makerOf(`QEMU ${version}`)
   }
 
   async #accelerator(template: QemuTemplate): Promise<Verdict> {

@@ -10,9 +10,11 @@ import {
   type GuestPorts,
   readProcessKey,
   textsOf,
+  trustedIn,
   type VmFacts,
   type VmSnapshotFacts,
 } from '../vm/record.ts'
+import { files } from './command-line.ts'
 import { type Accelerator, type Machine, nothingAdded } from './machine.ts'
 import type { MachineKind } from './template.ts'
 
@@ -28,8 +30,6 @@ export interface SnapshotFacts extends VmSnapshotFacts {
   readonly guest: GuestPorts
   /** The image, with all under it, that clones put theirs on; null without a disk. */
   readonly disk: string | null
-  /** The boot in which it was written: its files are not forced to the disk, so no later boot trusts them. */
-  readonly boot: string
   /** What wrote it: its QEMU and, where the guest sees it, the CPU. Null: an older Tidegate, which did not say. */
   readonly maker: string | null
   /** By file name; a file that was not to be kept has none. */
@@ -70,7 +70,7 @@ export function snapshotFacts(record: OwnerRecord): SnapshotFacts {
     source: String(fields.source),
     complete: fields.complete === true,
     bytes: numberOrNull(fields.bytes) ?? 0,
-    boot: String(fields.boot),
+    boot: trustedIn(fields, files.ram),
     disk: typeof fields.disk === 'string' ? fields.disk : null,
     maker: typeof fields.maker === 'string' ? fields.maker : null,
     checksums: textsOf(fields.checksums),

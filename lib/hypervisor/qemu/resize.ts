@@ -1,10 +1,11 @@
-/** One resize from end to end: what is plugged in, the plan, the acts, and the guest's own word that it uses them. */
+/** One resize from end to end: what is plugged in, the plan, the acts, the guest's own word that it uses them, and the application's. */
 import type { Clock } from '../../clock.ts'
 import type { Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { GuestClient } from '../../guest/client.ts'
+import { changeTold, type Told } from '../vm/limits.ts'
 import { readAdded, resizeVm } from './hot-plug.ts'
-import type { Machine } from './machine.ts'
+import { type Machine, memoryOf } from './machine.ts'
 import type { InstanceFacts } from './record.ts'
 import { planResize } from './resize-plan.ts'
 import { openControl } from './vm.ts'
@@ -27,7 +28,7 @@ export async function resizeInstance(
   name: string,
   request: ResizeRequest,
   wanted: Resources,
-): Promise<Resources> {
+): Promise<Told & { readonly result: Resources }> {
   const { directory, machine, memory, client, clock, signal } = request
   const qmp = await openControl(directory, clock, connectTimeoutMs, signal)
   try {
@@ -44,8 +45,15 @@ export async function resizeInstance(
         `the guest of ${name} uses ${has} of what it was given: ${why}`,
       )
     }
-    await resizeVm({ qmp, directory, machine, memory, signal, tell, cpusBefore: before.cpus }, plan)
-    return plan.result
+    const site = { qmp, directory, machine, memory, signal, tell, cpusBefore: before.cpus }
+    const disk = machine.diskBytes ?? 0
+    const now = memoryOf({ ...machine, added: plan.now })
+    const from = { cpus: before.cpus, memoryBytes: now, diskBytes: disk }
+    const to = { ...plan.result, diskBytes: plan.diskBytes ?? disk }
+    return await changeTold(client, from, to, async () => {
+      await resizeVm(site, plan)
+      return plan.result
+    })
   } finally {
     qmp.close()
   }

@@ -42,8 +42,8 @@ export async function heldVmSnapshot(
     return { name, owner: nobody, createdAtMs: 0, source: '', bytes: 0, complete: false }
   const { owner, createdAtMs } = record
   const { source, bytes, boot } = facts
-  // Where its files are not forced to the disk nobody can say after another boot what is in them.
-  const complete = facts.complete && (boot === undefined || boot === (await bootId()))
+  // Where its files are not forced to the disk, and have no checksums, nobody can say after another boot what is in them.
+  const complete = facts.complete && (boot === null || boot === (await bootId()))
   return { name, owner, createdAtMs, source, bytes, complete }
 }
 

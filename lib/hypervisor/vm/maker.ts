@@ -1,15 +1,13 @@
-/** What a saved state must be loaded by: a picture of one program's inside, and of the CPU where the guest saw it. */
+/**
+ * What a saved state must be loaded by: a picture of one program's inside, and of the CPU. The guest sees it, or under emulation
+ * an invented one, which counts its time by the clock of the real one all the same.
+ */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 
 let hostCpu: Promise<string> | null = null
 
-/** `emulated`: the guest sees an invented CPU, the same on every host. */
-export async function makerOf(
-  version: string,
-  { emulated }: { readonly emulated: boolean },
-): Promise<string> {
-  if (emulated) return version
+export async function makerOf(version: string): Promise<string> {
   hostCpu ??= cpuName()
   return `${version} on ${await hostCpu}`
 }

@@ -24,14 +24,21 @@ export interface VmSnapshotFacts {
   readonly source: string
   readonly complete: boolean
   readonly bytes: number
-  /** The boot in which it was written, where no later boot trusts its files; left out: they are forced to the disk. */
-  readonly boot?: string
+  /** The only boot in which it may be used; null: in any, because its files have checksums or were forced to the disk. */
+  readonly boot: string | null
 }
 
 export const processFields = ({ pid, started, boot }: ProcessKey): Fields => ({ pid, started, boot })
 
 export const readProcessKey = ({ pid, started, boot }: Fields): ProcessKey | null =>
   typeof pid === 'number' ? { pid, started: String(started), boot: String(boot) } : null
+
+/**
+ * Of a snapshot whose files are not forced to the disk: the boot in which it was written; null when its files have checksums,
+ * which vouch for them in any boot. The memory's is made only with those of all others.
+ */
+export const trustedIn = (fields: Fields, memoryFile: string): string | null =>
+  memoryFile in textsOf(fields.checksums) ? null : String(fields.boot)
 
 /** Checksums by file name, as they were written. */
 export function textsOf(value: unknown): Readonly<Record<string, string>> {

@@ -1,6 +1,6 @@
 /**
  * The steps of a resize: other resources for a running instance. Until the store remembers them they are taken back when anything
- * fails; `adopt` is the point of no return.
+ * fails; `adopt` is the point of no return. The application hears of both from the driver, which knows what leaves and when.
  */
 import type { Resources } from '../../config/config.ts'
 import { type Claim, doneData } from '../facts.ts'
@@ -54,8 +54,9 @@ export const resize: Step = {
   },
   async run(ctx, _intent, signal) {
     const { node, to } = planned(ctx)
-    const { resources } = await ctx.world.reality.driver(node).resize(asked(ctx).instance_id, to, signal)
-    return { data: { resources: { ...resources } } }
+    const driver = ctx.world.reality.driver(node)
+    const { resources, application } = await driver.resize(asked(ctx).instance_id, to, signal)
+    return { data: { resources: { ...resources }, application } }
   },
   async revert(ctx, intent) {
     const { node } = planned(ctx)

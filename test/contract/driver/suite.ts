@@ -205,11 +205,18 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   const refused = driver.resize(name, huge, bench.signal())
   await t.rejects(refused, { code: 'resize_unsupported' }, 'more than it was made for')
   const wanted = { cpus: cpus + 1, memoryBytes: memoryBytes + 2 ** 27, diskBytes }
-  const { resources, instance: same } = await driver.resize(name, wanted, bench.signal())
+  const { resources, instance: same, application } = await driver.resize(name, wanted, bench.signal())
   t.same(resources, wanted)
+  t.equal(application, 'acknowledged')
   t.match(same, { name, state: 'running', pid: instance.pid }, 'the same one, never stopped')
   const after = await told(instance, '/whoami')
   t.equal(after.cpus, cpus + 1, 'the guest has another processor')
+  const heard = ({ limits }: Record<string, unknown>) => limits as Record<string, number>
+  t.match(
+    heard(after),
+    { cpus: cpus + 1, memoryBytes: wanted.memoryBytes },
+    'and its application heard of it',
+  )
   t.ok(Number(after.memory_bytes) - Number(before.memory_bytes) > 2 ** 26, 'and more memory')
   t.same((await driver.resize(name, wanted, bench.signal())).resources, wanted, 'said again: the same')
   await ask(instance, '/sessions/grown', 'in memory')
@@ -222,6 +229,7 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   await driver.resize(name, options.resources, bench.signal())
   const again = await told(instance, '/whoami')
   t.match(again, { cpus, memory_bytes: before.memory_bytes }, 'and what it had before')
+  t.match(heard(again), { cpus, memoryBytes }, 'as its application knows')
 }
 
 async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<readonly HeldInstance[]> {

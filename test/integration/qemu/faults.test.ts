@@ -2,7 +2,17 @@
  * What only real VMs can get wrong: a clone killed while it is restored, a monitor that is gone, a source left paused,
  * random numbers and clock of clones, memory that stays when its file is gone. The rest is in the drivers' contract.
  */
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -55,7 +65,8 @@ t.test('on one source', async t => {
     await t.rejects(bench.driver.clone(spec, bench.signal()), { code: 'template_invalid' })
     t.equal(await bench.held('web-op1-9'), undefined)
   })
-  await t.test('a snapshot of another boot is not complete', t => otherBoot(t, bench))
+  await t.test('a snapshot of another boot without checksums is not complete', t => otherBoot(t, bench))
+  await t.test('one of another boot is good if its checksums say so', t => keptFromBefore(t, bench))
   await t.test('a snapshot of another QEMU, or damaged, is not started from', t => foreign(t, bench))
   await t.test('clones in namespaces of their own', t => namespaces(t, bench))
   await t.test('a paused VM is resumed, from the middle of a snapshot too', t =>
@@ -115,6 +126,30 @@ async function otherBoot(t: Test, bench: Bench): Promise<void> {
   const clone = bench.driver.clone(bench.cloneSpec('web-op1-6', 'web-op1-s'), bench.signal())
   await t.rejects(clone, { code: 'snapshot_failed' })
   writeFileSync(file, record)
+}
+
+/** As another process finds it after a reboot: under another name, which nobody remembers having written. */
+async function keptFromBefore(t: Test, bench: Bench): Promise<void> {
+  const { driver } = bench
+  const request = { name: 'web-op1-k', owner, source: 'web-op1-1', keep: true }
+  await driver.snapshot(request, bench.signal())
+  const [was, is] = ['web-op1-k', 'web-op1-r'].map(name => join(bench.directory, 'snapshots', name))
+  renameSync(was!, is!)
+  const record = readFileSync(join(is!, 'owner.json'), 'utf8')
+  const old = record.replace(/"boot": "[^"]+"/, '"boot": "another"').replaceAll('web-op1-k', 'web-op1-r')
+  writeFileSync(join(is!, 'owner.json'), old)
+  const held = (await driver.inspect()).snapshots.find(({ name }) => name === 'web-op1-r')
+  t.equal(held?.complete, true)
+  const clone = await driver.clone(bench.cloneSpec('web-op1-6', 'web-op1-r'), bench.signal())
+  t.match(await told(clone, '/sessions/kept'), { value: 'in memory' })
+  await driver.destroy(clone.name)
+
+  const ram = openSync(join(is!, 'ram'), 'r+')
+  writeSync(ram, Buffer.from('lost'), 0, 4, 2 ** 24)
+  closeSync(ram)
+  const spoilt = driver.clone(bench.cloneSpec('web-op1-6', 'web-op1-r'), bench.signal())
+  await t.rejects(spoilt, { code: 'snapshot_unusable', details: { why: 'checksum' } })
+  await driver.destroy('web-op1-r')
 }
 
 async function foreign(t: Test, bench: Bench): Promise<void> {

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { resizeGuest } from '../../../lib/guest/resources.ts'
+import { hearLimits, resizeGuest } from '../../../lib/guest/resources.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
 /** Three processors, the last one not in use; two blocks of memory, the second not in use. */
@@ -23,8 +23,8 @@ function guest(t: Test) {
   put('devices/system/memory/memory1/state', 'offline\n')
   put('meminfo', 'MemTotal:         1024 kB\nMemFree: 1 kB\n')
   const at = (path: string) => readFileSync(join(root, path), 'utf8').trim()
-  const ask = (cpus: unknown, least: unknown = 0, hook: Parameters<typeof resizeGuest>[1] = null) =>
-    resizeGuest(JSON.stringify({ cpus, memory_bytes_min: least }), hook, clock, { sys: root, proc: root })
+  const ask = (cpus: unknown, least: unknown = 0) =>
+    resizeGuest(JSON.stringify({ cpus, memory_bytes_min: least }), clock, { sys: root, proc: root })
   const clock = new ManualClock()
   return { at, put, ask, clock }
 }
@@ -36,18 +36,31 @@ t.test('asking changes no processor', async t => {
   t.equal(at('devices/system/memory/memory1/state'), 'online_movable', 'memory that is there is used')
 })
 
-t.test('fewer processors, and the application hears of it', async t => {
+t.test('fewer processors', async t => {
   const { ask, at } = guest(t)
-  const heard: unknown[] = []
-  await ask(1, 0, resources => {
-    heard.push(resources)
-  })
+  await ask(1)
   t.equal(at('devices/system/cpu/cpu1/online'), '0')
-  t.same(heard, [{ cpus: 2, memoryBytes: 1024 * 1024 }], 'as the system counts')
-  const failing = await ask(1, 0, () => {
+})
+
+t.test('the application hears what it may use', async t => {
+  const clock = new ManualClock()
+  const body = JSON.stringify({ cpus: 2, memory_bytes: 1024, disk_bytes: 0 })
+  const heard: unknown[] = []
+  const hook = (resources: unknown) => {
+    heard.push(resources)
+  }
+  t.same(await hearLimits(body, hook, clock), { application: 'acknowledged', warnings: [] })
+  t.same(heard, [{ cpus: 2, memoryBytes: 1024, diskBytes: 0, heapBytes: 512 }])
+  t.same(await hearLimits(body, null, clock), { application: 'no_hook', warnings: [] })
+  const failing = () => {
     throw new Error('no')
-  })
-  t.match(failing.warnings, [/resized hook failed: no/])
+  }
+  t.match((await hearLimits(body, failing, clock)).warnings, [/resized hook failed: no/])
+  const never = hearLimits(body, () => new Promise(() => {}), clock)
+  await clock.advance(5_000)
+  t.match((await never).warnings, [/did not end within 5000 ms/])
+  for (const bad of ['', '[]', '{"cpus":1}', '{"cpus":"1","memory_bytes":1,"disk_bytes":1}'])
+    await t.rejects(hearLimits(bad, hook, clock), { code: 'invalid_request' })
 })
 
 t.test('what is found a moment later is waited for, and not for ever', async t => {

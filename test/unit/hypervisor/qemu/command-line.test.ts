@@ -32,7 +32,9 @@ t.test('a boot has shared memory, a kernel, and a console in a file', async t =>
   const args = commandLine('web-1', machine, boot, user)
   t.match(after(args, '-object'), /mem-path=ram,share=on$/)
   t.equal(after(args, '-kernel'), '/k,1')
-  t.equal(after(args, '-append'), 'console=ttyS0 quiet panic=-1 memhp_default_state=online_movable debug')
+  const append = 'console=ttyS0 quiet panic=-1 memhp_default_state=online_movable'
+  const own = machine.accelerator === 'tcg' ? ' tsc=reliable mitigations=off' : ''
+  t.equal(after(args, '-append'), `${append}${own} debug`)
   t.match(after(args, '-chardev'), /^file,/)
   t.equal(args.includes('-incoming'), false)
 })
