@@ -71,7 +71,7 @@ export class MessageWriter {
     if (this.#held === '') return
     const text = this.#held
     this.#held = ''
-    if (this.#socket.writable) this.#text.write(text)
+    this.#text.write(text)
   }
 
   /** `trailers`: name and value in turns; only a chunked body has any. */

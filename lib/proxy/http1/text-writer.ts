@@ -42,9 +42,9 @@ export class TextWriter {
     this.#secure = 'encrypted' in socket
   }
 
-  /** Latin1, not empty. Errors come as the stream's own: `error` and `close`. */
+  /** Latin1, not empty. Errors come as the stream's own: `error` and `close`. To a socket that was ended nothing is written. */
   write(text: string): void {
-    if (!this.#direct(text)) this.#socket.write(text, 'latin1')
+    if (!this.#direct(text) && this.#socket.writable) this.#socket.write(text, 'latin1')
   }
 
   /** False: nothing was written. */

@@ -101,6 +101,21 @@ t.test('an end waits for what waits', async t => {
   t.equal(got, sent)
 })
 
+t.test('to one that was ended nothing is written, and it is no error', async t => {
+  const { near, far } = await pair(t)
+  const writer = new TextWriter(near)
+  let got = ''
+  far.on('data', chunk => {
+    got += chunk.toString('latin1')
+  })
+  writer.write('last')
+  near.end()
+  await new Promise(resolve => near.once('finish', resolve))
+  writer.write('too late')
+  await once(far, 'end')
+  t.equal(got, 'last')
+})
+
 t.test('a connection that is gone is told as by the stream', async t => {
   const { near, far } = await pair(t)
   const writer = new TextWriter(near)
@@ -139,6 +154,7 @@ t.test('a socket that has no such connection is written to as a stream', async t
     write: (text: string) => written.push(text) > 0,
   })
   Object.defineProperty(socket, 'writableLength', { value: 0 })
+  Object.defineProperty(socket, 'writable', { value: true })
   Object.defineProperty(socket, 'connecting', { value: false })
   new TextWriter(socket).write('plain')
   t.same(written, ['plain'])
