@@ -1,6 +1,7 @@
 /**
  * A Tidegate that can be told to kill itself with SIGKILL, as a power failure would: right after the n-th journal entry from now
- * is on disk, or right before it is written (then only the entries that tell an outcome count: the side effect is done, nothing says so). Argument: the folder with `tidegate.json`. Message: `{ entry, moment }`.
+ * is on disk, or right before it is written (then only the entries that tell an outcome count: the side effect is done, nothing says so). With a
+ * step and a kind only such entries count. Argument: the folder with `tidegate.json`. Message: an `Arm`.
  * Prints one JSON line with its ports when it serves.
  */
 import { readFileSync } from 'node:fs'
@@ -15,45 +16,44 @@ import { parseDemo } from './demo-cluster.ts'
 export interface Arm {
   readonly entry: number
   readonly moment: 'after' | 'before'
+  readonly step?: string
+  readonly kind?: JournalEntry['kind']
 }
 
 const directory = process.argv[2]!
 const config = parseDemo(readFileSync(join(directory, 'tidegate.json'), 'utf8'), directory)
 const store = await openStore(config.store)
+let armed: Omit<Arm, 'entry'> = { moment: 'after' }
 let left = 0
-let moment: Arm['moment'] = 'after'
 
 /** Right before a `started` nothing has happened since the entry before it: dying there is dying right after that one. */
-const telling = ({ kind }: JournalEntry) => moment === 'after' || kind !== 'started'
+const telling = ({ step, kind }: JournalEntry) =>
+  (armed.moment === 'after' || kind !== 'started') &&
+  (armed.step ?? step) === step &&
+  (armed.kind ?? kind) === kind
 
-const mortal: Store = Object.assign(Object.create(store) as Store, {
-  write: async (batch: readonly Write[]) => {
-    const counts =
-      left > 0 && batch.some(write => 'put' in write && write.put === 'journal' && telling(write.record))
-    const dies = counts && --left === 0
-    if (dies && moment === 'before') process.kill(process.pid, 'SIGKILL')
-    await store.write(batch)
-    if (dies) process.kill(process.pid, 'SIGKILL')
+const write = async (batch: readonly Write[]) => {
+  const counts =
+    left > 0 && batch.some(write => 'put' in write && write.put === 'journal' && telling(write.record))
+  const dies = counts && --left === 0
+  if (dies && armed.moment === 'before') process.kill(process.pid, 'SIGKILL')
+  await store.write(batch)
+  if (dies) process.kill(process.pid, 'SIGKILL')
+}
+const mortal = new Proxy<Store>(store, {
+  get(target, name) {
+    if (name === 'write') return write
+    const value: unknown = Reflect.get(target, name)
+    return typeof value === 'function' ? value.bind(target) : value
   },
 })
-for (const name of [
-  'operations',
-  'operation',
-  'journal',
-  'membership',
-  'history',
-  'value',
-  'close',
-] as const) {
-  Object.defineProperty(mortal, name, { value: store[name].bind(store) })
-}
 
 const server = await startServer(config, { store: mortal, log: silentLog })
 // Written at a process's end otherwise, and this one has none: each of a hundred heirs would compile everything again.
 flushCompileCache()
 process.on('message', (arm: Arm) => {
   left = arm.entry
-  moment = arm.moment
+  armed = arm
   process.send?.('armed')
 })
 console.log(JSON.stringify({ port: server.listeners[0]!.port, admin: server.admin.port, pid: process.pid }))

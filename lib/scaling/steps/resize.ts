@@ -61,8 +61,9 @@ export const resize: Step = {
   async revert(ctx, intent) {
     const { node } = planned(ctx)
     const id = asked(ctx).instance_id
-    // One that is gone has nothing to be taken back.
-    if ((await ctx.world.reality.find(node, id)) === null) return []
+    const held = await ctx.world.reality.find(node, id)
+    // One that is gone or dead has nothing to be taken back.
+    if (held === null || held.state === 'stopped') return []
     const never = new AbortController().signal
     await ctx.world.reality.driver(node).resize(id, (intent as ResizeIntent).from, never)
     return []

@@ -1,0 +1,169 @@
+/**
+ * The same faults at every step of every recipe, on nodes in memory: the controller ends, a machine is killed, its application is, it stands still for a
+ * while, the disk is full. Whatever becomes of the operation, it ends, and then nothing is left over, missing or half done.
+ * On real VMs: `npm run test:faults-vm`.
+ */
+import t from 'tap'
+import type { OperationRequest, OperationView } from '../../../lib/scaling/operation.ts'
+import { recipes } from '../../../lib/scaling/recipes.ts'
+import type { Write } from '../../../lib/store/store.ts'
+import type { FakeInstance } from '../../support/fake-driver.ts'
+import { faultsOf } from '../../support/scaling-check.ts'
+import { Lab, type LabOptions } from '../../support/scaling-lab.ts'
+
+const { instance } = new Lab().config
+
+interface Scene {
+  readonly type: keyof typeof recipes
+  readonly options?: LabOptions
+  /** How many serve before. */
+  readonly from: number
+  readonly request: (ids: readonly string[]) => OperationRequest
+}
+
+const scale = (type: 'scale_out' | 'scale_in', target_count: number) => (): OperationRequest => ({
+  ...{ type, target_count, immediate: false, drain_connections: true },
+})
+const golden: LabOptions = { cluster: { instance: { ...instance!, cloneFrom: 'golden' } } }
+const fromNothing: LabOptions = { cluster: { scaling: { ...new Lab().config.scaling, minInstances: 0 } } }
+
+const scenes: Readonly<Record<string, Scene>> = {
+  'scale_out, cold': { type: 'scale_out', options: fromNothing, from: 0, request: scale('scale_out', 2) },
+  'scale_out, clones': { type: 'scale_out', from: 2, request: scale('scale_out', 4) },
+  'scale_out, golden': { type: 'scale_out', options: golden, from: 1, request: scale('scale_out', 3) },
+  scale_in: { type: 'scale_in', from: 3, request: scale('scale_in', 1) },
+  replace: { type: 'replace', from: 2, request: ([id]) => ({ type: 'replace', instance_id: id! }) },
+  'replace --all': {
+    type: 'replace',
+    from: 2,
+    request: ids => ({ type: 'replace', instance_id: ids[0]!, instance_ids: ids, fresh: true }),
+  },
+  resize: {
+    type: 'resize',
+    from: 1,
+    request: ([id]) => ({ type: 'resize', instance_id: id!, resources: { cpus: 3 } }),
+  },
+}
+
+/** Done to a scene right after a step's `started` is in the journal; hands back what mends it. */
+type Fault = (lab: Lab, whom: FakeInstance | undefined) => () => void
+
+const standsStillMs = 45_000
+const faults: Readonly<Record<string, Fault>> = {
+  'the machine is killed': (_lab, whom) => {
+    if (whom) whom.state = 'stopped'
+    return () => {}
+  },
+  'the application is killed': (_lab, whom) => {
+    if (whom) whom.healthy = false
+    return () => {
+      if (whom) whom.healthy = true
+    }
+  },
+  'the machine stands still': (lab, whom) => {
+    if (!whom) return () => {}
+    whom.busy = true
+    lab.faults.driver = (_point, name) => (name === whom.name && whom.busy ? 'deaf' : null)
+    const mend = () => {
+      whom.busy = false
+    }
+    lab.time.connect(() => true).after(standsStillMs, mend)
+    return mend
+  },
+}
+const diskFull: Fault = lab => {
+  lab.faults.driver = point => (/^(create|clone|snapshot):tagged/.test(point) ? 'full' : null)
+  return () => {
+    lab.faults.driver = () => null
+  }
+}
+
+for (const [name, scene] of Object.entries(scenes)) {
+  t.test(name, async t => {
+    for (const { name: step } of recipes[scene.type].steps) {
+      t.same(await crashed(scene, step), [], `${step}: the controller ends`)
+      t.same(await faulted(scene, step, diskFull, 'old'), [], `${step}: the disk is full`)
+      for (const victim of victims(scene, step))
+        for (const [what, fault] of Object.entries(faults))
+          t.same(await faulted(scene, step, fault, victim), [], `${step}: ${what} (${victim})`)
+    }
+  })
+}
+
+type Victim = 'old' | 'new'
+
+/** Who is there when the step begins. */
+function victims({ type, from }: Scene, step: string): readonly Victim[] {
+  const names = recipes[type].steps.map(({ name }) => name)
+  const made = names.includes('clone') && names.indexOf(step) > names.indexOf('clone')
+  return [...(from > 0 ? (['old'] as const) : []), ...(made ? (['new'] as const) : [])]
+}
+
+async function faulted(scene: Scene, step: string, fault: Fault, victim: Victim) {
+  const { lab, before } = await prepared(scene)
+  let mend = () => {}
+  lab.watch.onWrite = batch => {
+    if (!begins(batch, step)) return
+    lab.watch = {}
+    const all = lab.nodes.flatMap(node => [...node.instances.values()])
+    mend = fault(
+      lab,
+      all.find(one => before.includes(one.name) === (victim === 'old')),
+    )
+  }
+  const operation = await lab.operate(scene.request(before)).catch(refused)
+  mend()
+  return ended(lab, operation)
+}
+
+async function crashed(scene: Scene, step: string) {
+  const { lab, before } = await prepared(scene)
+  let at = 0
+  lab.watch.onWrite = batch => {
+    if (begins(batch, step)) at = lab.writes
+  }
+  lab.faults.store = (moment, write) => (moment === 'after' && write === at ? 'crash' : null)
+  const survived = await lab.survive(async () => {
+    const { id } = await lab.scaling.start('web', scene.request(before), 'test')
+    await lab.scaling.wait(id, 3_600_000)
+  })
+  // A step that has nothing to do here is never begun.
+  if (survived && at > 0) return ['it did not crash']
+  lab.faults = {}
+  if (!survived) await lab.boot()
+  return ended(lab, null)
+}
+
+async function prepared(scene: Scene) {
+  const lab = new Lab(scene.options ?? {})
+  await lab.boot()
+  const count = lab.scaling.count('web')
+  if (count !== scene.from) await lab.scaleTo(scene.from)
+  return { lab, before: lab.backends().map(({ id }) => id) }
+}
+
+/** In words what is wrong once everything is mended and reconcile has been round. */
+async function ended(lab: Lab, operation: OperationView | null): Promise<readonly string[]> {
+  for (let round = 0; round < 2; round++) {
+    await lab.time.pass(60_000)
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
+  }
+  const wrong = (await faultsOf(lab)).filter(what => !/^snapshots left: \S+-golden \| none$/.test(what))
+  if (operation?.status === 'running') wrong.push('the operation runs for ever')
+  await lab.close()
+  return wrong
+}
+
+function begins(batch: readonly Write[], step: string): boolean {
+  return batch.some(
+    write =>
+      'put' in write &&
+      write.put === 'journal' &&
+      write.record.step === step &&
+      write.record.kind === 'started',
+  )
+}
+
+/** At the door: then nothing was begun. */
+const refused = () => null
