@@ -21,6 +21,7 @@ import { createLog, type Log } from './log.ts'
 import { Metrics, packageVersion } from './metrics/metrics.ts'
 import { Observation } from './proxy/observe/observation.ts'
 import { Plane } from './proxy/plane.ts'
+import { columnsMax } from './proxy/plane-memory.ts'
 import { TlsHolder } from './proxy/tls/holder.ts'
 import { TlsKeeper } from './proxy/tls/keeper.ts'
 import type { Wanted } from './proxy/waking.ts'
@@ -93,7 +94,7 @@ async function compose(
   // Certificates.
   const tls = await TlsKeeper.open(config, { clock, log, events })
   undo.push(() => tls.close())
-  const observation = new Observation(config.threads, config)
+  const observation = new Observation(config.threads, config, columnsMax(config.threads))
   const ground: Ground = { config, options, log, clock, events, store, tls, observation, undo }
   const installation = await installationId(store)
 
@@ -177,7 +178,7 @@ async function createPlanes(
   onWanted: (wanted: readonly Wanted[]) => void,
 ): Promise<{ readonly plane: Plane; readonly clusters: Clusters }> {
   const { config, store, clock, tls, undo } = ground
-  const board = Board.create(config.threads)
+  const board = Board.create(config.threads, columnsMax(config.threads))
   const { listeners, threads, trustedProxies, debugHeaders, overload } = config
   const plane: Plane = new Plane({
     ...{ ...ground, board, listeners, threads, trustedProxies, debugHeaders, overload },

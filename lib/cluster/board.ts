@@ -4,6 +4,12 @@
  * Control writes one word a slot: the slot's epoch and who the member admits. Each thread counts in its own column, so
  * no counter has two writers, and a crashed thread's column can be wiped without touching the others.
  *
+ *   admissions │ column of thread 0 │ column of thread 1 │ … room for more │ when each began to serve │ columns in use
+ *
+ * There is room for more columns than threads, so that a reload can start some: control says how many are in use before a thread
+ * counts in a new one, and never takes that back, since what a thread counted stays counted when it has left. Pages of columns that
+ * nobody has used are never touched, and cost no memory.
+ *
  * An exchange enters a member *first* and looks at its admission *second*; control closes the admission first and reads
  * the counters second. `Atomics` are sequentially consistent, so at least one of them sees the other: a member that
  * shows nothing in flight after it was closed will not be entered again (Dekker's argument).
@@ -36,8 +42,9 @@ const rowIndex = 6
 /** The thread's view of how long answers take, in microseconds (0: none), and when it got it, the low 32 bits of milliseconds. */
 const latencyIndex = 7
 const latencyAtIndex = 8
-/** One line of a processor's cache: threads that count in neighbouring cells do not disturb each other. */
-const countersPerCell = 16
+/** One line of a processor's cache, in words: threads that count in neighbouring cells do not disturb each other. */
+const lineWords = 16
+const countersPerCell = lineWords
 
 /** 35 minutes: what fits. */
 const latencyMicrosMax = 2 ** 31 - 1
@@ -51,7 +58,6 @@ export const threadsMax = 64
 
 export interface BoardBuffer {
   readonly sab: SharedArrayBuffer
-  readonly threads: number
 }
 
 export class Board {
@@ -63,12 +69,29 @@ export class Board {
     this.#words = new Int32Array(buffer.sab)
   }
 
-  /** A new board for `threads` columns (one is used by the main thread when there are no workers). */
-  static create(threads: number): Board {
-    const columns = Math.max(1, threads)
+  /**
+   * A new board with `threads` columns in use (one is the main thread's when there are no workers) and room for `most`, which is
+   * how many there may ever be.
+   */
+  static create(threads: number, most: number = threads): Board {
+    const columns = Math.max(1, threads, most)
     assert(columns <= threadsMax, `at most ${threadsMax} threads`)
-    const words = slotsMax + columns * slotsMax * countersPerCell + slotsMax
-    return new Board({ sab: new SharedArrayBuffer(words * 4), threads: columns })
+    const words = slotsMax + columns * slotsMax * countersPerCell + slotsMax + lineWords
+    const board = new Board({ sab: new SharedArrayBuffer(words * 4) })
+    board.widen(Math.max(1, threads))
+    return board
+  }
+
+  /** Columns in use: what is summed up. */
+  get columns(): number {
+    return Atomics.load(this.#words, this.#words.length - 1)
+  }
+
+  /** Control, before a thread counts in a new column: from now on so many are in use, or more. */
+  widen(columns: number): void {
+    const last = this.#words.length - 1
+    assert(this.#cell(columns, 0) <= this.#openedAt(0), 'the board has no room for so many threads')
+    Atomics.store(this.#words, last, Math.max(columns, Atomics.load(this.#words, last)))
   }
 
   /** Control: sets whom the member in `slot` admits. `epoch` (1 … 2^24−1) names the member's tenancy of the slot. */
@@ -94,15 +117,16 @@ export class Board {
   /** The sum over all threads. */
   total(slot: number, counter: Counter): number {
     let sum = 0
-    for (let thread = 0; thread < this.buffer.threads; thread++) sum += this.get(thread, slot, counter)
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++) sum += this.get(thread, slot, counter)
     return sum
   }
 
   /** Exchanges and tunnels over all threads: what each pick asks of the members that it compares. */
   underWay(slot: number): number {
-    const { threads } = this.buffer
+    const { columns } = this
     let sum = 0
-    for (let thread = 0; thread < threads; thread++) {
+    for (let thread = 0; thread < columns; thread++) {
       const at = this.#cell(thread, slot)
       sum += Atomics.load(this.#words, at + inFlightIndex) + Atomics.load(this.#words, at + tunnelsIndex)
     }
@@ -118,7 +142,8 @@ export class Board {
   /** Control: the longest row of failures that a thread has put in since the last call; 0 when none has failed since. */
   takeRow(slot: number): number {
     let longest = 0
-    for (let thread = 0; thread < this.buffer.threads; thread++)
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++)
       longest = Math.max(longest, Atomics.exchange(this.#words, this.#cell(thread, slot) + rowIndex, 0))
     return longest
   }
@@ -141,7 +166,8 @@ export class Board {
     let most = -1
     let unfaded = -1
     let youngestMs = Number.POSITIVE_INFINITY
-    for (let thread = 0; thread < this.buffer.threads; thread++) {
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++) {
       const at = this.#cell(thread, slot)
       const known = Atomics.load(this.#words, at + latencyIndex)
       if (known === 0) continue
@@ -168,7 +194,8 @@ export class Board {
   /** Control, before a slot gets a new tenant: nothing is in flight there, so no thread writes these. */
   forgetTenant(slot: number): void {
     Atomics.store(this.#words, this.#openedAt(slot), 0)
-    for (let thread = 0; thread < this.buffer.threads; thread++)
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++)
       Atomics.store(this.#words, this.#cell(thread, slot) + latencyIndex, 0)
   }
 
@@ -182,12 +209,13 @@ export class Board {
 
   /** Control, before a slot gets a new tenant. */
   clearSlot(slot: number): void {
-    for (let thread = 0; thread < this.buffer.threads; thread++)
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++)
       for (let i = 0; i < countersPerCell; i++) Atomics.store(this.#words, this.#cell(thread, slot) + i, 0)
   }
 
   #openedAt(slot: number): number {
-    return this.#words.length - slotsMax + slot
+    return this.#words.length - lineWords - slotsMax + slot
   }
 
   #cell(thread: number, slot: number): number {

@@ -39,6 +39,7 @@ export interface Difference {
 
 export function difference(before: Config, after: Config, held: HeldNow): Difference {
   const parts = [
+    threadsDifference(before.threads, after.threads),
     wholeDifference(before, after),
     listenersDifference(before, after),
     nodesDifference(before.nodes, after.nodes),
@@ -51,7 +52,7 @@ export function difference(before: Config, after: Config, held: HeldNow): Differ
 }
 
 /** Looked at one by one below. */
-const ownRules: ReadonlySet<string> = new Set(['listeners', 'nodes', 'clusters'])
+const ownRules: ReadonlySet<string> = new Set(['listeners', 'nodes', 'clusters', 'threads'])
 const applied: ReadonlySet<string> = new Set([
   'trustedProxies',
   'debugHeaders',
@@ -61,7 +62,6 @@ const applied: ReadonlySet<string> = new Set([
   'tracing',
 ])
 const whyNot: Readonly<Record<string, string>> = {
-  threads: 'threads are started once, with the memory that they share',
   store: 'what is kept in the one store is not in the other',
   admin: 'the admin API would cut the very request that asks for it',
 }
@@ -74,6 +74,15 @@ function wholeDifference(before: Config, after: Config): Difference {
       .filter(key => !applied.has(key))
       .map(key => refusal(wireName(key), whyNot[key] ?? 'it is read at the start only')),
   }
+}
+
+/** Without threads the ports are not shared, so nobody can join who listens there. */
+function threadsDifference(before: number, after: number): Difference {
+  if (before === after) return { changes: [], refusals: [] }
+  if (before > 0 && after > 0) return { changes: [whole(`threads: ${before} to ${after}`)], refusals: [] }
+  const why =
+    'with `threads: 0` the main thread has the listening sockets for itself, and cannot share or give them up'
+  return { changes: [], refusals: [refusal('threads', why)] }
 }
 
 /** A listener is another one when anything of it is another. */

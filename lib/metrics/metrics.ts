@@ -71,7 +71,7 @@ export class Metrics {
       version,
       generation: this.#sources.generation(),
       rows: named.map(([cluster, row]) => ({ cluster, totals: counters.row(row) })),
-      threads: Array.from({ length: counters.buffer.threads }, (_, thread) => ({
+      threads: Array.from({ length: counters.columns }, (_, thread) => ({
         thread,
         facts: counters.thread(thread),
       })),

@@ -61,6 +61,7 @@ export class DataPlane {
     this.#deps = deps
     this.#board = new Board(init.board)
     this.#guards = new Guards(init.limits, init.thread, deps.clock)
+    this.#guards.share(init.threads)
     this.#table = this.#routeTable(init.table)
     this.#tls = new TlsHolder(init.tls)
     this.#context = this.#createContext()
@@ -107,7 +108,7 @@ export class DataPlane {
         this.#tls.renew(message.material)
         return this.#listeners.renewTls()
       case 'stop':
-        void this.#stop(message.shutdown)
+        void this.#stop(message.shutdown, message.awaitClients)
     }
   }
 
@@ -120,9 +121,15 @@ export class DataPlane {
     if (outcome.ok) {
       this.#context.trustedProxies = parseTrustedProxies(settings.trustedProxies)
       this.#context.debugHeaders = settings.debugHeaders
-      this.#context.overload.configure(settings.overload)
+      this.#share(settings)
     }
     this.#deps.post({ type: 'configured', ask, outcome })
+  }
+
+  #share({ overload, threads }: PlaneSettings): void {
+    this.#context.overload.configure(overload, threads)
+    this.#context.waking.share(threads)
+    this.#guards.share(threads)
   }
 
   async #become({ listeners }: PlaneSettings): Promise<Configured> {
@@ -136,7 +143,7 @@ export class DataPlane {
 
   #createContext(): Mutable<DataPlaneContext> {
     const { clock, log } = this.#deps
-    const { thread, overload, observe, board } = this.#init
+    const { thread, threads, overload, observe } = this.#init
     const forwards = new Forwards({ clock, tls: this.#tls })
     const changed = (state: OverloadState) => log.warn({ ...state }, `overload: ${state.level}`)
     return {
@@ -145,14 +152,14 @@ export class DataPlane {
       mirrors: new Mirrors(forwards),
       overload: new Overload({
         config: overload,
-        threads: board.threads,
+        threads,
         gauges: machineGauges,
         clock,
         changed,
       }),
       waking: new Waking({
         clock,
-        threads: board.threads,
+        threads,
         serves: cluster => this.#table.serves(cluster),
         tell: wanted => this.#deps.post({ type: 'wanted', wanted }),
       }),
@@ -203,12 +210,13 @@ export class DataPlane {
     this.#deps.post({ type: 'sessions', seen })
   }
 
-  async #stop(shutdown: ShutdownConfig): Promise<void> {
+  async #stop(shutdown: ShutdownConfig, awaitClients: boolean): Promise<void> {
     if (this.#stopping) return
     this.#stopping = true
-    const { exchanges, tunnels, clock } = this.#context
+    const { exchanges, tunnels, overload, clock } = this.#context
     const open = () => exchanges.size + tunnels.size
-    const cut = await stopServing({ clock, tunnels, listeners: this.#listeners, open }, shutdown)
+    const visited = () => awaitClients && overload.connections > 0
+    const cut = await stopServing({ clock, tunnels, listeners: this.#listeners, open, visited }, shutdown)
     this.#flushSessions()
     this.#close()
     await this.#context.observer.close()

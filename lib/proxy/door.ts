@@ -3,10 +3,14 @@
  * listener: who keeps the address keeps the very socket, and with it the connections that the kernel has made and nobody has
  * accepted yet.
  *
- *   open ──► hands each connection to its receiver ──► close()
+ *   open ──► hands each connection to its receiver ──► close() ──► closing: those that wait to be accepted ──► closed
  *                       └── handTo(): the next ones go to another
+ *
+ * The kernel resets whatever waits on a socket that is closed, and Node accepts one connection a turn of its event loop. So a door closes
+ * right behind a turn that found nobody waiting.
  */
 import { type AddressInfo, Server, type Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { TidegateError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Address, formatAddress } from '../units.ts'
@@ -21,12 +25,16 @@ export interface DoorOptions {
   readonly receiver: Receiver
 }
 
+/** Under a flood of new connections somebody waits at every look. */
+const closingTurnsMax = 1_000
+
 export class Door {
   readonly host: string
   /** The real one, where the configuration said 0. */
   readonly port: number
   readonly #server: Server
   #receiver: Receiver
+  #accepted = 0
 
   private constructor(server: Server, receiver: Receiver) {
     const { address, port } = server.address() as AddressInfo
@@ -34,7 +42,10 @@ export class Door {
     this.port = port
     this.#server = server
     this.#receiver = receiver
-    server.on('connection', socket => this.#receiver(socket))
+    server.on('connection', socket => {
+      this.#accepted++
+      this.#receiver(socket)
+    })
   }
 
   /** Rejects with `port_in_use`, or `invalid_config` for an address that cannot be used. */
@@ -51,8 +62,20 @@ export class Door {
     this.#receiver = receiver
   }
 
-  /** No connection is taken any more; those that were handed over are not touched. */
-  close(): void {
+  /** No connection is taken any more, once those that wait have been; those that were handed over are not touched. */
+  async close(): Promise<void> {
+    // What ends this turn may have been before the look at the network: a whole one counts.
+    await turn()
+    for (let turns = 0; turns < closingTurnsMax && this.#server.listening; turns++) {
+      const before = this.#accepted
+      await turn()
+      if (this.#accepted === before) break
+    }
+    this.abandon()
+  }
+
+  /** At once: who waits is reset. */
+  abandon(): void {
     this.#server.close()
   }
 }

@@ -35,6 +35,8 @@ const lookMs = 1_000
 export class ListenerSet {
   readonly #deps: ListenerSetDeps
   readonly #doors = new Map<number, Door>()
+  /** Nobody's any more; those who wait there are let in yet. */
+  readonly #closing = new Set<Door>()
   /** The oldest first. */
   readonly #serving = new Map<number, Serving>()
   readonly #retired = new Map<Listener, () => void>()
@@ -73,7 +75,7 @@ export class ListenerSet {
       const { host, port } = this.#doors.get(door)!
       return { ...config, host, port }
     })
-    this.#handOver()
+    await this.#handOver()
     return real
   }
 
@@ -89,27 +91,30 @@ export class ListenerSet {
         doors.set(door, await this.#deps.openDoor(config, listener.accept))
       }
     } catch (error) {
-      for (const door of doors.values()) door.close()
+      for (const door of doors.values()) door.abandon()
       for (const { listener } of created.values()) this.#retire(listener)
       throw error
     }
     return { doors, created }
   }
 
-  #handOver(): void {
+  async #handOver(): Promise<void> {
     const receivers = new Map<number, Listener>()
     for (const { door, listener } of this.#serving.values())
       if (!receivers.has(door)) receivers.set(door, listener)
+    const closing: Promise<void>[] = []
     for (const [id, door] of [...this.#doors]) {
       const listener = receivers.get(id)
       if (listener !== undefined) door.handTo(listener.accept)
-      if (listener === undefined || this.#stopped) this.#close(id, door)
+      if (listener === undefined || this.#stopped) closing.push(this.#close(id, door))
     }
+    await Promise.all(closing)
   }
 
-  #close(id: number, door: Door): void {
-    door.close()
+  #close(id: number, door: Door): Promise<void> {
     this.#doors.delete(id)
+    this.#closing.add(door)
+    return door.close().finally(() => this.#closing.delete(door))
   }
 
   /** There are other certificates or ticket keys. */
@@ -117,10 +122,11 @@ export class ListenerSet {
     for (const { listener } of this.#serving.values()) listener.renewTls()
   }
 
-  stop(): void {
+  /** Resolves when nobody can come any more. */
+  async stop(): Promise<void> {
     this.#stopped = true
-    for (const [id, door] of [...this.#doors]) this.#close(id, door)
     for (const listener of this.#all()) listener.stop()
+    await Promise.all([...this.#doors].map(([id, door]) => this.#close(id, door)))
   }
 
   closeIdle(): void {
@@ -128,7 +134,8 @@ export class ListenerSet {
   }
 
   destroy(): void {
-    for (const [id, door] of [...this.#doors]) this.#close(id, door)
+    for (const door of [...this.#doors.values(), ...this.#closing]) door.abandon()
+    this.#doors.clear()
     for (const listener of this.#all()) listener.destroy()
     for (const forget of this.#retired.values()) forget()
     this.#retired.clear()

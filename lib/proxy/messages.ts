@@ -25,6 +25,8 @@ export interface PlacedListener {
 /** What a reload may change of a data plane. */
 export interface PlaneSettings {
   readonly listeners: readonly PlacedListener[]
+  /** How many event loops serve: among them is divided what holds for all together. */
+  readonly threads: number
   readonly trustedProxies: readonly string[]
   readonly debugHeaders: boolean
   readonly overload: OverloadConfig
@@ -73,8 +75,11 @@ export type ToThread =
   | { readonly type: 'configure'; readonly ask: number; readonly settings: PlaneSettings }
   /** Certificates or ticket keys are others, for connections that are made from now on. */
   | { readonly type: 'tls'; readonly material: TlsMaterial }
-  /** Stop accepting, finish what is in flight, end tunnels as told, then say `stopped`. */
-  | { readonly type: 'stop'; readonly shutdown: ShutdownConfig }
+  /**
+   * Stop accepting, finish what is in flight, end tunnels as told, then say `stopped`. `awaitClients`: others go on serving, so
+   * there is time; a connection without a request may bring one yet.
+   */
+  | { readonly type: 'stop'; readonly shutdown: ShutdownConfig; readonly awaitClients: boolean }
 
 export type FromThread =
   | { readonly type: 'listening'; readonly listeners: readonly ListenerConfig[] }

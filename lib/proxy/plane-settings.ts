@@ -5,18 +5,22 @@
  *                │ one of them cannot                             │ undo
  *                └──────────── as it was ◄────────────────────────┘
  */
-import type { ListenerConfig, OverloadConfig } from '../config/config.ts'
+import type { ListenerConfig, OverloadConfig, ShutdownConfig } from '../config/config.ts'
 import { type ErrorCode, errorTable, TidegateError } from '../errors.ts'
 import { overlap } from '../units.ts'
 import type { Configured, PlaneSettings, ToThread } from './messages.ts'
 import { asPlaced, type Placed, place, settled } from './placed-listeners.ts'
 
 export interface PlaneConfig {
+  /** 0: everything on the thread that asks. Cannot become another number, and no other can become 0. */
+  readonly threads: number
   readonly listeners: readonly ListenerConfig[]
   readonly trustedProxies: readonly string[]
   readonly debugHeaders: boolean
   /** Left out: nothing is shed that would not break us. */
   readonly overload?: OverloadConfig
+  /** How threads leave that are not wanted any more. */
+  readonly shutdown?: ShutdownConfig
 }
 
 /** A change that is ready: exactly one of the two is called. */
@@ -124,9 +128,10 @@ export const asErrorCode = (code: string): ErrorCode =>
 
 const settingsOf = (
   placed: readonly Placed[],
-  { trustedProxies, debugHeaders, overload }: PlaneConfig,
+  { threads, trustedProxies, debugHeaders, overload }: PlaneConfig,
 ): PlaneSettings => ({
   listeners: placed.map(asPlaced),
+  threads: Math.max(1, threads),
   trustedProxies,
   debugHeaders,
   overload: overload ?? ordinaryOverload,

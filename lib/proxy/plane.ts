@@ -10,19 +10,22 @@
  *
  * A publish resolves when every serving thread has acknowledged. A thread that dies in between no longer counts: its
  * replacement starts with the newest table, so it never serves an older one.
+ *
+ * A reload may want more threads, which serve before it goes on, or fewer: the last ones leave. Who leaves listens no more and is not
+ * replaced; it still takes tables and messages until what it has is over.
  */
-import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
-import type { Board } from '../cluster/board.ts'
+import { type Board, threadsMax } from '../cluster/board.ts'
 import { differenceOf, type TableDifference } from '../cluster/difference.ts'
 import type { Closing, DataPlanePort, SessionSighting } from '../cluster/ports.ts'
 import type { TableData } from '../cluster/table.ts'
 import type { ListenerConfig, ShutdownConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import type { Log, LogLevel } from '../log.ts'
-import { DataPlane } from './data-plane.ts'
+import type { Log } from '../log.ts'
+import { Conditions } from './conditions.ts'
 import { requireFreePort } from './door.ts'
+import { inlineLoop, type Loop, type LoopEars, stopAtTheEnd, workerLoop } from './event-loop.ts'
 import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
 import type { Observation } from './observe/observation.ts'
 import { PlaneMemory } from './plane-memory.ts'
@@ -44,7 +47,6 @@ const stopMarginMs = 5_000
 const tellTimeoutMs = 1_000
 
 export interface PlaneDeps extends PlaneConfig {
-  readonly threads: number
   readonly board: Board
   readonly clock: Clock
   readonly events: Events
@@ -58,22 +60,14 @@ export interface PlaneDeps extends PlaneConfig {
   readonly tls?: () => TlsMaterial
 }
 
-/** One event loop that serves: a worker, or this very thread. */
-interface Loop {
-  readonly index: number
-  acknowledged: number
-  /** The generation that it was sent last. */
-  sent: number
-  serving: boolean
-  readonly startedAtMs: number
-  send(message: ToThread): void
-  terminate(): void
-}
-
 export class Plane implements DataPlanePort {
   readonly #deps: PlaneDeps
   readonly #loops = new Map<number, Loop>()
-  readonly #waiters = new Set<() => void>()
+  /** The numbers of those that are to serve; who leaves is not among them. */
+  readonly #wanted = new Set<number>()
+  /** What ends those that leave when their time is over. */
+  readonly #leaving = new Map<Loop, () => void>()
+  readonly #conditions: Conditions
   readonly #restartDelays = new Map<number, number>()
   /** What was asked of the threads, and by whom it was answered. */
   readonly #answers = new Map<number, Map<Loop, unknown>>()
@@ -85,9 +79,10 @@ export class Plane implements DataPlanePort {
 
   constructor(deps: PlaneDeps) {
     this.#deps = deps
+    this.#conditions = new Conditions(deps.clock)
     this.#memory = new PlaneMemory(deps, message => this.#tell(message))
     this.#settings = new Settings<Loop>(deps, {
-      all: () => [...this.#loops.values()],
+      all: () => [...this.#loops.values()].filter(loop => !loop.leaving),
       ask: (...asked) => this.#ask(...asked),
     })
   }
@@ -98,9 +93,9 @@ export class Plane implements DataPlanePort {
     try {
       for (const listener of this.listeners()) await requireFreePort(listener)
       // The first thread decides a port 0; the others join it there.
+      this.#wanted.add(0)
       this.#settings.opened(await this.#open(0))
-      const others = Array.from({ length: Math.max(0, this.#deps.threads - 1) }, (_, i) => this.#open(i + 1))
-      await Promise.all(others)
+      await this.#join(this.#deps.threads - 1)
     } catch (error) {
       this.#stopping = true
       this.#memory.close()
@@ -116,11 +111,29 @@ export class Plane implements DataPlanePort {
   }
 
   /**
-   * Makes a changed configuration ready: what is new listens in every thread, what was there goes on. Rejects with nothing
-   * changed (`port_in_use` …). `commit` retires what is not wanted any more; what is open there goes on.
+   * Makes a changed configuration ready: what is new listens in every thread, threads that are new serve; what was there goes on.
+   * Rejects with nothing changed (`port_in_use` …). `commit` retires what is not wanted any more; what is open there goes on.
    */
-  prepare(config: PlaneConfig): Promise<Prepared> {
-    return this.#settings.prepare(config, requireFreePort)
+  async prepare(config: PlaneConfig): Promise<Prepared> {
+    const threads = Math.max(1, config.threads)
+    const joined = await this.#join(threads - this.#wanted.size)
+    try {
+      const { commit, undo } = await this.#settings.prepare(config, requireFreePort)
+      return {
+        commit: () => {
+          const last = [...this.#wanted].sort((a, b) => a - b).slice(threads)
+          this.#dismiss(last, config.shutdown)
+          return commit()
+        },
+        undo: () => {
+          this.#dismiss(joined, config.shutdown)
+          return undo()
+        },
+      }
+    } catch (error) {
+      this.#dismiss(joined, config.shutdown)
+      throw error
+    }
   }
 
   async publish(table: TableData): Promise<void> {
@@ -130,7 +143,7 @@ export class Plane implements DataPlanePort {
     for (const loop of this.#loops.values()) this.#send(loop, table, difference)
     const late = () =>
       [...this.#loops.values()].filter(loop => loop.serving && loop.acknowledged < table.generation)
-    const inTime = await this.#until(() => late().length === 0, acknowledgeTimeoutMs)
+    const inTime = await this.#conditions.until(() => late().length === 0, acknowledgeTimeoutMs)
     if (inTime) return
     for (const loop of late()) {
       this.#deps.log.error(
@@ -139,7 +152,7 @@ export class Plane implements DataPlanePort {
       )
       loop.terminate()
     }
-    await this.#until(() => late().length === 0, acknowledgeTimeoutMs)
+    await this.#conditions.until(() => late().length === 0, acknowledgeTimeoutMs)
   }
 
   closeTunnels(slot: number, epoch: number, closing: Closing): void {
@@ -168,16 +181,22 @@ export class Plane implements DataPlanePort {
 
   /** Ids of the event loops that serve now. */
   serving(): readonly number[] {
-    return [...this.#loops.values()].filter(loop => loop.serving).map(loop => loop.index)
+    const loops = [...this.#loops.values()]
+    return loops.filter(loop => loop.serving && !loop.leaving).map(loop => loop.index)
   }
 
   /** Stops accepting, lets what is in flight finish within the grace period, ends tunnels as told, ends all threads. */
   async stop(graceMs: number, how: Omit<ShutdownConfig, 'graceMs'> = stopAtTheEnd): Promise<void> {
     this.#stopping = true
-    this.#tell({ type: 'stop', shutdown: { ...how, graceMs } })
-    await this.#until(() => this.#loops.size === 0, graceMs + stopMarginMs)
+    this.#tell({ type: 'stop', shutdown: { ...how, graceMs }, awaitClients: false })
+    // Those that leave already were given a time of their own, which may be longer.
+    const cancel = this.#deps.clock.after(graceMs, () => {
+      for (const loop of this.#leaving.keys()) loop.terminate()
+    })
+    await this.#conditions.until(() => this.#loops.size === 0, graceMs + stopMarginMs)
+    cancel()
     for (const loop of this.#loops.values()) loop.terminate()
-    await this.#until(() => this.#loops.size === 0, stopMarginMs)
+    await this.#conditions.until(() => this.#loops.size === 0, stopMarginMs)
     this.#memory.close()
   }
 
@@ -196,9 +215,44 @@ export class Plane implements DataPlanePort {
     this.#answers.set(ask, answers)
     for (const loop of loops) loop.send(message(ask))
     const open = () => loops.some(loop => !answers.has(loop) && this.#loops.get(loop.index) === loop)
-    await this.#until(() => !open(), limitMs)
+    await this.#conditions.until(() => !open(), limitMs)
     this.#answers.delete(ask)
     return [...answers.values()] as T[]
+  }
+
+  /** Starts so many more, all of them or none; resolves to their numbers when they serve. */
+  async #join(count: number): Promise<readonly number[]> {
+    const free = Array.from({ length: threadsMax }, (_, index) => index).filter(
+      index => !this.#wanted.has(index) && !this.#loops.has(index),
+    )
+    if (count > free.length)
+      throw new TidegateError(
+        'reload_refused',
+        `${this.#leaving.size} threads still see out their clients, and there can be ${threadsMax} at once. Try again when they have left.`,
+      )
+    const joined = free.slice(0, Math.max(0, count))
+    for (const index of joined) this.#wanted.add(index)
+    const outcomes = await Promise.allSettled(joined.map(index => this.#open(index)))
+    const failed = outcomes.find(outcome => outcome.status === 'rejected')
+    if (!failed) return joined
+    this.#dismiss(joined)
+    throw failed.reason
+  }
+
+  /** They stop listening and go when what they have is over, by the rules that the process ends by. */
+  #dismiss(numbers: readonly number[], shutdown: ShutdownConfig = ordinaryShutdown): void {
+    for (const index of numbers) {
+      this.#wanted.delete(index)
+      const loop = this.#loops.get(index)
+      if (!loop || loop.leaving) continue
+      loop.leaving = true
+      const limitMs = shutdown.graceMs + stopMarginMs
+      this.#leaving.set(
+        loop,
+        this.#deps.clock.after(limitMs, () => loop.terminate()),
+      )
+      loop.send({ type: 'stop', shutdown, awaitClients: true })
+    }
   }
 
   /** Starts one loop; resolves to its listeners' real addresses. */
@@ -206,11 +260,18 @@ export class Plane implements DataPlanePort {
     let outcome: readonly ListenerConfig[] | TidegateError | null = null
     const settle = (value: readonly ListenerConfig[] | TidegateError) => {
       outcome ??= value
-      this.#wake()
+      this.#conditions.changed()
     }
-    const loop = this.#deps.threads === 0 ? this.#inline(settle) : this.#worker(index, settle)
+    this.#memory.widen(index)
+    const ears: LoopEars = {
+      receive: (loop, message) => this.#receive(loop, message, settle),
+      crashed: (loop, error) => this.#crashed(loop, error, settle),
+      ended: (loop, detail) => this.#ended(loop, detail, settle),
+    }
+    const make = this.#deps.threads === 0 ? inlineLoop : workerLoop
+    const loop = make(this.#init(index), this.#deps, ears)
     this.#loops.set(index, loop)
-    if (!(await this.#until(() => outcome !== null, startTimeoutMs))) {
+    if (!(await this.#conditions.until(() => outcome !== null, startTimeoutMs))) {
       loop.terminate()
       throw new TidegateError(
         'internal',
@@ -235,54 +296,10 @@ export class Plane implements DataPlanePort {
     }
   }
 
-  #worker(index: number, settle: (value: readonly ListenerConfig[] | TidegateError) => void): Loop {
-    const logLevel = this.#deps.log.level as LogLevel
-    const worker = new Worker(new URL('./thread.ts', import.meta.url), {
-      workerData: { init: this.#init(index), logLevel },
-      name: `tidegate-data-${index}`,
-    })
-    const loop: Loop = {
-      index,
-      acknowledged: this.#table!.generation,
-      sent: this.#table!.generation,
-      serving: false,
-      startedAtMs: this.#deps.clock.monotonic(),
-      send: message => worker.postMessage(message),
-      terminate: () => void worker.terminate(),
-    }
-    worker.on('message', (message: FromThread) => this.#receive(loop, message, settle))
-    worker.on('error', error => {
-      this.#deps.log.error({ thread: index, err: error }, 'data-plane thread crashed')
-      settle(
-        new TidegateError('internal', `Data-plane thread ${index} crashed: ${error.message}`, {
-          cause: error,
-        }),
-      )
-    })
-    worker.on('exit', code => this.#ended(loop, `exit code ${code}`, settle))
-    return loop
-  }
-
-  /** `threads: 0`: the same data plane on this loop; messages still travel one turn later, so order is the same. */
-  #inline(settle: (value: readonly ListenerConfig[] | TidegateError) => void): Loop {
-    const post = (message: FromThread) => {
-      setImmediate(() => {
-        this.#receive(loop, message, settle)
-        if (message.type === 'stopped' || message.type === 'failed') this.#ended(loop, 'stopped', settle)
-      })
-    }
-    const plane = new DataPlane(this.#init(0), { post, clock: this.#deps.clock, log: this.#deps.log })
-    const loop: Loop = {
-      index: 0,
-      acknowledged: this.#table!.generation,
-      sent: this.#table!.generation,
-      serving: false,
-      startedAtMs: this.#deps.clock.monotonic(),
-      send: message => setImmediate(() => plane.receive(message)),
-      terminate: () => plane.receive({ type: 'stop', shutdown: { ...stopAtTheEnd, graceMs: 0 } }),
-    }
-    void plane.start()
-    return loop
+  #crashed(loop: Loop, error: Error, settle: (value: TidegateError) => void): void {
+    this.#deps.log.error({ thread: loop.index, err: error }, 'data-plane thread crashed')
+    const message = `Data-plane thread ${loop.index} crashed: ${error.message}`
+    settle(new TidegateError('internal', message, { cause: error }))
   }
 
   #receive(
@@ -298,7 +315,7 @@ export class Plane implements DataPlanePort {
         return settle(message.listeners)
       case 'acknowledged':
         loop.acknowledged = Math.max(loop.acknowledged, message.generation)
-        return this.#wake()
+        return this.#conditions.changed()
       case 'behind':
         return this.#send(loop, this.#table!, null)
       case 'sessions':
@@ -321,7 +338,7 @@ export class Plane implements DataPlanePort {
 
   #answered(loop: Loop, ask: number, answer: unknown): void {
     this.#answers.get(ask)?.set(loop, answer)
-    this.#wake()
+    this.#conditions.changed()
   }
 
   /** A thread that was starting while a generation was published gets the newest one before it counts as current. */
@@ -345,10 +362,15 @@ export class Plane implements DataPlanePort {
     if (this.#loops.get(loop.index) !== loop) return
     this.#loops.delete(loop.index)
     settle(new TidegateError('internal', `Data-plane thread ${loop.index} ended: ${detail}`))
-    this.#wake()
-    this.#deps.board.wipeThread(loop.index)
+    this.#conditions.changed()
     this.#memory.gone(loop.index)
+    this.#leaving.get(loop)?.()
+    this.#leaving.delete(loop)
     if (this.#stopping || !loop.serving) return
+    if (loop.leaving) {
+      this.#deps.events.publish({ type: 'thread', thread: loop.index, status: 'stopped', detail })
+      return
+    }
     this.#deps.events.publish({ type: 'thread', thread: loop.index, status: 'crashed', detail })
     this.#replace(loop)
   }
@@ -359,7 +381,7 @@ export class Plane implements DataPlanePort {
     const delay = Math.min(restartDelayMaxMs, Math.max(restartDelayMinMs, before * 2))
     this.#restartDelays.set(dead.index, delay)
     this.#deps.clock.after(delay, async () => {
-      if (this.#stopping) return
+      if (this.#stopping || !this.#wanted.has(dead.index)) return
       try {
         await this.#open(dead.index)
         this.#deps.events.publish({ type: 'thread', thread: dead.index, status: 'replaced', detail: null })
@@ -372,28 +394,7 @@ export class Plane implements DataPlanePort {
       }
     })
   }
-
-  /** Resolves true as soon as `condition` holds (asked again at every `#wake`), false after `limitMs`. */
-  #until(condition: () => boolean, limitMs: number): Promise<boolean> {
-    if (condition()) return Promise.resolve(true)
-    return new Promise(resolve => {
-      const finish = (value: boolean) => {
-        this.#waiters.delete(check)
-        cancel()
-        resolve(value)
-      }
-      const check = () => {
-        if (condition()) finish(true)
-      }
-      const cancel = this.#deps.clock.after(limitMs, () => finish(false))
-      this.#waiters.add(check)
-    })
-  }
-
-  #wake(): void {
-    for (const check of [...this.#waiters]) check()
-  }
 }
 
-/** What nobody has told otherwise: tunnels stay until the end, and are told then. */
-const stopAtTheEnd = { tunnels: 'keep', closeCode: 1001, closeSpreadMs: 0 } as const
+/** For those who embed a data plane and say nothing of it. */
+const ordinaryShutdown: ShutdownConfig = { ...stopAtTheEnd, graceMs: 30_000 }

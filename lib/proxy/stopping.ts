@@ -5,7 +5,8 @@
  *                            │                                       │                                               │
  *                            └───────────────────────────────────────┴──── nothing is open, or the time is over ─────┴──► cut
  *
- * Each answer ends its connection meanwhile; connections that carry no request end when nothing else is open.
+ * Each answer ends its connection meanwhile; connections that carry no request end when nothing else is open. Where others go on
+ * serving, such connections are waited for like the rest: their clients may be about to ask.
  */
 import type { Clock } from '../clock.ts'
 import type { ShutdownConfig } from '../config/config.ts'
@@ -15,9 +16,11 @@ import type { Tunnels } from './tunnel.ts'
 export interface Stopping {
   readonly clock: Clock
   readonly tunnels: Tunnels
-  readonly listeners: { stop(): void; closeIdle(): void }
+  readonly listeners: { stop(): Promise<void>; closeIdle(): void }
   /** Exchanges and tunnels. */
   open(): number
+  /** Connections without a request are there, and to be waited for. */
+  visited?(): boolean
 }
 
 const stopPollMs = 10
@@ -31,7 +34,7 @@ export async function stopServing(loop: Stopping, shutdown: ShutdownConfig): Pro
   const toldBy = startedAt + Math.max(0, shutdown.graceMs - closeHandshakeMs)
   const end = Math.max(startedAt + shutdown.graceMs, toldBy + closeHandshakeMs)
   const spreadMs = shutdown.tunnels === 'close' ? Math.min(shutdown.closeSpreadMs, toldBy - startedAt) : 0
-  listeners.stop()
+  await listeners.stop()
   await quiet(loop, toldBy - spreadMs)
   if (spreadMs > 0) tunnels.closeAll(shutdown.closeCode, reason, spreadMs)
   await quiet(loop, toldBy)
@@ -41,6 +44,7 @@ export async function stopServing(loop: Stopping, shutdown: ShutdownConfig): Pro
   return loop.open()
 }
 
-async function quiet({ clock, open }: Stopping, deadline: number): Promise<void> {
-  while (open() > 0 && clock.monotonic() < deadline) await clock.sleep(stopPollMs)
+async function quiet({ clock, open, visited }: Stopping, deadline: number): Promise<void> {
+  const busy = () => open() > 0 || visited?.() === true
+  while (busy() && clock.monotonic() < deadline) await clock.sleep(stopPollMs)
 }

@@ -43,6 +43,7 @@ export interface Wanted {
 
 export class Waking {
   readonly #deps: WakingDeps
+  #threads: number
   readonly #lists = new Map<string, Waitlist<WakeClient>>()
   /** Who was let go and finds nobody waits no longer than at first. */
   readonly #deadlines = new WeakMap<WakeClient, number>()
@@ -51,6 +52,12 @@ export class Waking {
 
   constructor(deps: WakingDeps) {
     this.#deps = deps
+    this.#threads = deps.threads
+  }
+
+  /** Among so many threads the bound is shared from now on. */
+  share(threads: number): void {
+    this.#threads = threads
   }
 
   /** Returns what forgets the client. It is refused at once, within this call, where too many wait or its time is over. */
@@ -58,7 +65,7 @@ export class Waking {
     const nowMs = this.#deps.clock.monotonic()
     const deadlineMs = this.#deadlines.get(client) ?? nowMs + config.waitTimeoutMs
     const list = this.#lists.get(cluster) ?? new Waitlist<WakeClient>()
-    const most = Math.max(1, Math.ceil(config.maxWaiting / Math.max(1, this.#deps.threads)))
+    const most = Math.max(1, Math.ceil(config.maxWaiting / Math.max(1, this.#threads)))
     if (deadlineMs <= nowMs) this.#late(client)
     else if (list.length >= most) client.unwoken('queue_full', full)
     else {

@@ -2,7 +2,7 @@
  * Counters of the data plane, in shared memory: each thread adds in its own column, control adds the columns up when
  * somebody asks. No labels, no maps and no locks where traffic passes: an increment is one load and one store.
  *
- *   lock words │ column of thread 0: [thread facts][row 0][row 1] … │ column of thread 1: …
+ *   lock words, columns in use │ column of thread 0: [thread facts][row 0][row 1] … │ column of thread 1: … │ room for more
  *
  * A row belongs to a cluster (`CounterRows` says which); row 0 counts what was refused before it was routed.
  *
@@ -66,9 +66,10 @@ export type ThreadFact = (typeof threadFacts)[number]
 
 const threadCells = Math.ceil(threadFacts.length / 8) * 8
 const columnCells = threadCells + rowsMax * rowCells
-/** Words before the columns: the one baton of the access log, on a cache line of its own. */
+/** Words before the columns, on a cache line of their own: the one baton of the access log, and how many columns are in use. */
 const lockBytes = 64
 const logBatonWord = 0
+const columnsWord = 1
 
 const factIndex = indexed(threadFacts)
 const counterIndex = indexed(rowCounters)
@@ -77,7 +78,6 @@ const errorIndex = indexed(errorList)
 
 export interface CountersBuffer {
   readonly sab: SharedArrayBuffer
-  readonly threads: number
 }
 
 /** A row over all threads. */
@@ -100,36 +100,50 @@ export interface HistogramTotals {
 export class Counters {
   readonly buffer: CountersBuffer
   readonly #cells: Float64Array
+  readonly #locks: Int32Array
 
   constructor(buffer: CountersBuffer) {
     this.buffer = buffer
     this.#cells = new Float64Array(buffer.sab, lockBytes)
+    this.#locks = new Int32Array(buffer.sab, 0, lockBytes / 4)
   }
 
-  static create(threads: number): Counters {
-    const columns = Math.max(1, threads)
+  /** With `threads` columns in use and room for `most`. */
+  static create(threads: number, most: number = threads): Counters {
+    const columns = Math.max(1, threads, most)
     assert(columns <= threadsMax, `at most ${threadsMax} threads`)
     // Pages that nobody counts in are never touched, and cost no memory.
-    return new Counters({
-      sab: new SharedArrayBuffer(lockBytes + columns * columnCells * 8),
-      threads: columns,
-    })
+    const counters = new Counters({ sab: new SharedArrayBuffer(lockBytes + columns * columnCells * 8) })
+    counters.widen(Math.max(1, threads))
+    return counters
+  }
+
+  /** In use; those of threads that have left still count. */
+  get columns(): number {
+    return Atomics.load(this.#locks, columnsWord)
+  }
+
+  /** Control, before a thread counts in a new column. */
+  widen(columns: number): void {
+    assert(columns * columnCells <= this.#cells.length, 'no room for so many threads')
+    Atomics.store(this.#locks, columnsWord, Math.max(columns, this.columns))
   }
 
   /** What thread `thread` counts with. */
   column(thread: number): CounterColumn {
-    assert(thread < this.buffer.threads, 'a column for each thread')
+    assert(thread < this.columns, 'a column for each thread')
     return new CounterColumn(this.#cells.subarray(thread * columnCells, (thread + 1) * columnCells))
   }
 
   /** Who has it may write to the access log. */
   logBaton(thread: number): Baton {
-    return new Baton(new Int32Array(this.buffer.sab, 0, lockBytes / 4), logBatonWord, thread)
+    return new Baton(this.#locks, logBatonWord, thread)
   }
 
   row(row: number): RowTotals {
     const sums = new Array<number>(rowUsed).fill(0)
-    for (let thread = 0; thread < this.buffer.threads; thread++) {
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++) {
       const start = thread * columnCells + threadCells + row * rowCells
       for (let i = 0; i < rowUsed; i++) sums[i]! += this.#cells[start + i]!
     }
@@ -164,7 +178,8 @@ export class Counters {
 
   /** Control, before a row counts for another cluster. A thread that still counts for the old one may be lost a count. */
   clearRow(row: number): void {
-    for (let thread = 0; thread < this.buffer.threads; thread++) {
+    const { columns } = this
+    for (let thread = 0; thread < columns; thread++) {
       const start = thread * columnCells + threadCells + row * rowCells
       this.#cells.fill(0, start, start + rowCells)
     }

@@ -16,9 +16,9 @@ export class Observation {
   #settings: ObserveSettings
   #tell: (update: ObserveUpdate) => void = () => {}
 
-  /** A whole configuration will do as settings. */
-  constructor(threads: number, settings: ObserveSettings) {
-    this.counters = Counters.create(threads)
+  /** A whole configuration will do as settings. `most`: threads that there may ever be. */
+  constructor(threads: number, settings: ObserveSettings, most: number = threads) {
+    this.counters = Counters.create(threads, most)
     this.#rows = new CounterRows(row => this.counters.clearRow(row))
     this.#settings = this.#taken(settings)
   }

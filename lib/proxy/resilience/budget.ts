@@ -9,7 +9,7 @@ const windowSeconds = 10
 export class Budget {
   readonly #ratio: number
   /** What is granted in a window without any request. */
-  readonly #reserve: number
+  #reserve = 0
   readonly #asked = new Uint32Array(windowSeconds)
   readonly #granted = new Uint32Array(windowSeconds)
   #askedSum = 0
@@ -19,6 +19,11 @@ export class Budget {
 
   constructor(ratio: number, minPerSecond: number) {
     this.#ratio = ratio
+    this.grant(minPerSecond)
+  }
+
+  /** From now on so many are granted besides. */
+  grant(minPerSecond: number): void {
     this.#reserve = minPerSecond * windowSeconds
   }
 

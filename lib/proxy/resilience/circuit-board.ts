@@ -20,26 +20,37 @@ const threadsMax = 64
 
 export interface CircuitBuffer {
   readonly sab: SharedArrayBuffer
-  readonly threads: number
 }
 
 export class CircuitBoard {
   readonly buffer: CircuitBuffer
-  readonly threads: number
-  /** The first words are the loops' bells. */
+  /** The first words are the loops' bells, the last one says how many columns are in use. */
   readonly words: Int32Array
 
   constructor(buffer: CircuitBuffer) {
     this.buffer = buffer
-    this.threads = buffer.threads
     this.words = new Int32Array(buffer.sab)
   }
 
-  static create(threads: number): CircuitBoard {
-    const columns = Math.max(1, threads)
+  /** With `threads` columns in use and room for `most`. */
+  static create(threads: number, most: number = threads): CircuitBoard {
+    const columns = Math.max(1, threads, most)
     assert(columns <= threadsMax, `at most ${threadsMax} threads`)
-    const words = threadsMax + columns * circuitsMax * countsPerCell
-    return new CircuitBoard({ sab: new SharedArrayBuffer(words * 4), threads: columns })
+    const words = threadsMax + columns * circuitsMax * countsPerCell + 1
+    const board = new CircuitBoard({ sab: new SharedArrayBuffer(words * 4) })
+    board.widen(Math.max(1, threads))
+    return board
+  }
+
+  /** Columns in use. A loop that finds itself alone has counted itself in before: whoever comes after it was let in later, and sees it. */
+  get threads(): number {
+    return Atomics.load(this.words, this.words.length - 1)
+  }
+
+  /** Control, before a loop counts in a new column. */
+  widen(columns: number): void {
+    assert(this.#cell(columns, 0) < this.words.length, 'no room for so many threads')
+    Atomics.store(this.words, this.words.length - 1, Math.max(columns, this.threads))
   }
 
   add(thread: number, circuit: number, count: CircuitCount, delta: number): void {
@@ -52,7 +63,8 @@ export class CircuitBoard {
 
   total(circuit: number, count: CircuitCount): number {
     let sum = 0
-    for (let thread = 0; thread < this.threads; thread++) sum += this.get(thread, circuit, count)
+    const { threads } = this
+    for (let thread = 0; thread < threads; thread++) sum += this.get(thread, circuit, count)
     return sum
   }
 
@@ -67,7 +79,8 @@ export class CircuitBoard {
   oldest(circuit: number): number {
     let found = -1
     let foundSince = 0
-    for (let thread = 0; thread < this.threads; thread++) {
+    const { threads } = this
+    for (let thread = 0; thread < threads; thread++) {
       const since = this.get(thread, circuit, 'since')
       if (since === 0 || (found !== -1 && ((since - foundSince) | 0) >= 0)) continue
       found = thread

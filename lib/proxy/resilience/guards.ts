@@ -34,7 +34,7 @@ export const plainGuard: Guard = Object.freeze({
 })
 
 export class Guards {
-  readonly #threads: number
+  #threads: number
   readonly #clock: Clock
   readonly #circuits: Circuits
   #shared: SharedData
@@ -46,6 +46,12 @@ export class Guards {
     this.#threads = board.threads
     this.#clock = clock
     this.#circuits = new Circuits({ board, thread, clock, bell: openBell(board, thread) })
+  }
+
+  /** Among so many loops it is divided from now on what is granted to all together. */
+  share(threads: number): void {
+    this.#threads = threads
+    for (const { budget, retries } of this.#held.values()) budget?.grant(retries.budgetMinPerSecond / threads)
   }
 
   /** From control, before the table that needs it. */

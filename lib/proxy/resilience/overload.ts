@@ -56,7 +56,6 @@ export interface OverloadDeps {
 
 export class Overload {
   readonly #deps: OverloadDeps
-  readonly #threads: number
   #memoryMax = 0
   #delayMax = 0
   #connectionsMax = 0
@@ -75,8 +74,7 @@ export class Overload {
   constructor(deps: OverloadDeps) {
     const { config, clock } = deps
     this.#deps = deps
-    this.#threads = Math.max(1, deps.threads)
-    this.configure(config)
+    this.configure(config, deps.threads)
     this.#lookedAt = clock.monotonic()
     this.#cancel = clock.every(lookMs, () => this.#look())
   }
@@ -87,10 +85,16 @@ export class Overload {
   }
 
   /** After a reload; what is refused now changes step by step from the next look on. */
-  configure(config: OverloadConfig): void {
-    this.#memoryMax = config.maxMemoryBytes / this.#threads
+  configure(config: OverloadConfig, threads: number): void {
+    const share = Math.max(1, threads)
+    this.#memoryMax = config.maxMemoryBytes / share
     this.#delayMax = config.maxEventLoopDelayMs
-    this.#connectionsMax = Math.ceil(config.maxConnections / this.#threads)
+    this.#connectionsMax = Math.ceil(config.maxConnections / share)
+  }
+
+  /** Clients' connections to this loop now. */
+  get connections(): number {
+    return this.#connections
   }
 
   /** True: refuse this new request with `overloaded`, before anything else is done for it. */

@@ -48,9 +48,9 @@ export class SharedLimits {
   readonly #left = new Set<number>()
   #used = 0
 
-  /** `secret`: so many bytes that nobody can guess. */
-  constructor(threads: number, secret: (bytes: number) => Uint8Array) {
-    this.#board = CircuitBoard.create(threads)
+  /** `secret`: so many bytes that nobody can guess. `most`: threads that there may ever be. */
+  constructor(threads: number, secret: (bytes: number) => Uint8Array, most: number = threads) {
+    this.#board = CircuitBoard.create(threads, most)
     this.#secret = secret
     this.#data = this.#dataOf(this.#held)
   }
@@ -82,6 +82,11 @@ export class SharedLimits {
     if (held === undefined) return null
     const total = (count: 'requests' | 'tunnels' | 'pending') => this.#board.total(held.circuit, count)
     return { requests: total('requests'), tunnels: total('tunnels'), pending: total('pending') }
+  }
+
+  /** Before a thread counts in a new column. */
+  widen(columns: number): void {
+    this.#board.widen(columns)
   }
 
   /** After a thread died: what it held inside is gone with it. */

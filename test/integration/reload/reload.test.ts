@@ -8,6 +8,9 @@ import { origin } from '../../support/origin.ts'
 import { Echoing, reloadable } from '../../support/reloadable.ts'
 import { until } from '../../support/wait.ts'
 
+/** A process that is starved, or stopped for a while, is not what is tested here. */
+const patienceMs = 120_000
+
 const at = (port: number) => `127.0.0.1:${port}`
 
 function document(ports: Readonly<Record<string, number>>, over: object = {}, cluster: object = {}) {
@@ -23,7 +26,7 @@ function document(ports: Readonly<Record<string, number>>, over: object = {}, cl
         id: 'web',
         backends: Object.entries(ports).map(([id, port]) => ({ id, address: at(port) })),
         drain: { grace_period_seconds: 1 },
-        health: { interval: '200ms', timeout: '2s', healthy_threshold: 1 },
+        health: { interval: '200ms', timeout: '30s', healthy_threshold: 1 },
         balance: 'round_robin',
         ...cluster,
       },
@@ -40,7 +43,7 @@ function clients(t: Test, port: number, count: number) {
   let stopped = false
   const loops = Array.from({ length: count }, async () => {
     while (!stopped) {
-      const answer = await get(port, '/', { agent }).catch((error: Error) => ({
+      const answer = await get(port, '/', { agent, timeoutMs: patienceMs }).catch((error: Error) => ({
         status: 0,
         body: error.message,
       }))
@@ -84,7 +87,10 @@ t.test('under load: no WebSocket and no request is lost by whatever may change',
       drain: { sessions: 'keep' },
     }),
     document(more, { ...threads, listeners: [{ address: '127.0.0.1:0' }, { address: '127.0.0.2:0' }] }),
-    document(more, threads, { routes: [{ path: '/' }, { path: '/more' }], health: { interval: '100ms' } }),
+    document(more, threads, {
+      routes: [{ path: '/' }, { path: '/more' }],
+      health: { interval: '100ms', timeout: '30s' },
+    }),
   ]
   for (const [i, step] of steps.entries()) {
     const generation = door.server.control.cluster('web').generation

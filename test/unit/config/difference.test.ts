@@ -50,6 +50,7 @@ t.test('what changes is named, cluster by cluster', async t => {
     'debug_headers',
   ])
   t.strictSame(of({ 'threads: 2': 'threads: 2\nshutdown: { grace: 5s }' }), ['shutdown'])
+  t.strictSame(of({ 'threads: 2': 'threads: 4' }), ['threads: 2 to 4'])
   t.strictSame(of({ '"127.0.0.1:0"': '"127.0.0.1:8443"' }), [
     'listener 127.0.0.1:8443 added',
     'listener 127.0.0.1:0 removed',
@@ -135,7 +136,7 @@ t.test('an id has one owner', async t => {
 
 t.test('what only a restart can change is refused by name, with the reason; all of it at once', async t => {
   const { refusals } = compare({
-    'threads: 2': 'threads: 3\nadmin: { address: "127.0.0.1:9999" }',
+    'threads: 2': 'threads: 0\nadmin: { address: "127.0.0.1:9999" }',
     'kind: memory': 'kind: sqlite',
     'id: local, driver: process': 'id: here, driver: process',
   })

@@ -1,4 +1,5 @@
 /** A listening socket: who gets its connections may change, and nobody who has come is lost by it. */
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
@@ -50,7 +51,23 @@ t.test('handed to another: the next connection is his, and those before are not 
   door.handTo(greeted('two'))
   const late = await visit(t, door)
   t.equal(String((await once(late, 'data'))[0]), 'two')
-  door.close()
+  await door.close()
   await t.rejects(visit(t, door), { code: 'ECONNREFUSED' })
   t.strictSame([early.destroyed, late.destroyed], [false, false])
+})
+
+t.test('who waits to be accepted is let in before it closes', async t => {
+  const accepted: Socket[] = []
+  const door = await open(t, socket => {
+    accepted.push(socket.on('error', () => {}))
+    socket.end('hello')
+  })
+  const visitors = Array.from({ length: 40 }, () => connect(door.port, door.host))
+  const greeted = visitors.map(async visitor => String((await once(visitor, 'data'))[0]))
+  // The kernel has made all of them before this loop looks again.
+  spawnSync('true')
+  await door.close()
+  t.strictSame(new Set(await Promise.all(greeted)), new Set(['hello']))
+  t.equal(accepted.length, visitors.length)
+  await t.rejects(visit(t, door), { code: 'ECONNREFUSED' })
 })

@@ -39,7 +39,8 @@ function scene() {
         if (next !== last) told.push(`${port} to ${nameOf.get(next)}`)
         last = next
       },
-      close: () => told.push(`close ${port}`),
+      close: async () => told.push(`close ${port}`),
+      abandon: () => told.push(`close ${port}`),
     } as unknown as Door
   }
   const set = new ListenerSet({ clock, openDoor, create })

@@ -23,7 +23,7 @@ function scene(open: number) {
   const loop = {
     clock,
     tunnels: { closeAll } as unknown as Tunnels,
-    listeners: { stop: () => tell('stop'), closeIdle: () => tell('idle') },
+    listeners: { stop: async () => void tell('stop'), closeIdle: () => tell('idle') },
     open: () => state.open,
   }
   return { clock, told, state, loop }
@@ -50,6 +50,7 @@ t.test('close: told from the beginning on, all of them two seconds before the en
 t.test('close with a shorter spread: it ends where the longer one ends', async t => {
   const { clock, told, loop } = scene(1)
   const stopped = stopServing(loop, shutdown({ closeSpreadMs: 5000 }))
+  await clock.advance(0)
   await clock.advance(31_000)
   t.equal(await stopped, 1, 'what is left is told to the caller, who cuts it')
   t.strictSame(told, ['stop at 0', 'close 1012 over 5000 at 23000', 'close 1012 at 28000', 'idle at 30000'])
@@ -62,6 +63,7 @@ t.test('keep: told only at the end; cut: not told at all', async t => {
   ] as const) {
     const { clock, told, loop } = scene(1)
     const stopped = stopServing(loop, shutdown({ tunnels }))
+    await clock.advance(0)
     await clock.advance(31_000)
     await stopped
     t.strictSame(told, expected, tunnels)
@@ -76,3 +78,25 @@ t.test('without a grace period there is still the time of a handshake', async t 
   await stopped
   t.strictSame(told, ['stop at 0', 'close 1012 at 0', 'idle at 2000'])
 })
+
+t.test(
+  'where others go on serving, connections without a request are waited for, and idle ones end with the time',
+  async t => {
+    const { clock, told, loop } = scene(0)
+    let visitors = 1
+    const stopped = stopServing({ ...loop, visited: () => visitors > 0 }, shutdown({ tunnels: 'keep' }))
+    await clock.advance(0)
+    await clock.advance(1000)
+    t.strictSame(told, ['stop at 0'])
+    visitors = 0
+    await clock.advance(100)
+    t.equal(await stopped, 0)
+    t.match(told.at(-1), /^idle at 10/)
+    const idle = scene(0)
+    const end = stopServing({ ...idle.loop, visited: () => true }, shutdown({ tunnels: 'keep' }))
+    await idle.clock.advance(0)
+    await idle.clock.advance(31_000)
+    t.equal(await end, 0)
+    t.equal(idle.told.at(-1), 'idle at 30000')
+  },
+)

@@ -1,0 +1,85 @@
+/**
+ * One event loop of the data plane, as control sees it: a worker, or this very thread. It carries messages and tells how it ended;
+ * what they mean is the plane's.
+ *
+ *   made ──► serving ──► leaving: it listens no more, and goes when what it has is over ──► ended
+ *     └─────────┴── error, exit ──────────────────────────────────────────────────────────────┘
+ */
+import { Worker } from 'node:worker_threads'
+import type { Clock } from '../clock.ts'
+import type { Log, LogLevel } from '../log.ts'
+import { DataPlane } from './data-plane.ts'
+import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
+
+export interface Loop {
+  /** Its column in everything that is shared. */
+  readonly index: number
+  acknowledged: number
+  /** The generation that it was sent last. */
+  sent: number
+  serving: boolean
+  /** A reload wants fewer; it is not replaced. */
+  leaving: boolean
+  readonly startedAtMs: number
+  send(message: ToThread): void
+  terminate(): void
+}
+
+/** Who hears of a loop. */
+export interface LoopEars {
+  receive(loop: Loop, message: FromThread): void
+  crashed(loop: Loop, error: Error): void
+  ended(loop: Loop, detail: string): void
+}
+
+export interface LoopDeps {
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export function workerLoop(init: DataPlaneInit, { clock, log }: LoopDeps, ears: LoopEars): Loop {
+  const worker = new Worker(new URL('./thread.ts', import.meta.url), {
+    workerData: { init, logLevel: log.level as LogLevel },
+    name: `tidegate-data-${init.thread}`,
+  })
+  const loop: Loop = {
+    ...bornWith(init, clock),
+    send: message => worker.postMessage(message),
+    terminate: () => void worker.terminate(),
+  }
+  worker.on('message', (message: FromThread) => ears.receive(loop, message))
+  worker.on('error', error => ears.crashed(loop, error))
+  worker.on('exit', code => ears.ended(loop, `exit code ${code}`))
+  return loop
+}
+
+/** `threads: 0`: the same data plane on this loop; messages still travel one turn later, so order is the same. */
+export function inlineLoop(init: DataPlaneInit, { clock, log }: LoopDeps, ears: LoopEars): Loop {
+  const post = (message: FromThread) => {
+    setImmediate(() => {
+      ears.receive(loop, message)
+      if (message.type === 'stopped' || message.type === 'failed') ears.ended(loop, 'stopped')
+    })
+  }
+  const plane = new DataPlane(init, { post, clock, log })
+  const loop: Loop = {
+    ...bornWith(init, clock),
+    send: message => setImmediate(() => plane.receive(message)),
+    terminate: () =>
+      plane.receive({ type: 'stop', shutdown: { ...stopAtTheEnd, graceMs: 0 }, awaitClients: false }),
+  }
+  void plane.start()
+  return loop
+}
+
+const bornWith = ({ thread, table }: DataPlaneInit, clock: Clock) => ({
+  index: thread,
+  acknowledged: table.generation,
+  sent: table.generation,
+  serving: false,
+  leaving: false,
+  startedAtMs: clock.monotonic(),
+})
+
+/** What nobody has told otherwise: tunnels stay until the end, and are told then. */
+export const stopAtTheEnd = { tunnels: 'keep', closeCode: 1001, closeSpreadMs: 0 } as const
