@@ -10,6 +10,8 @@ export type Command =
   | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
   /** Every instance at once, by new ones of the template of now. */
   | { readonly kind: 'replace_all'; readonly cluster: string }
+  /** Every instance, batch by batch, by new ones of the template of now; back to the former one where a batch does not do well. */
+  | { readonly kind: 'replace_rolling'; readonly cluster: string; readonly wish: RollingWish }
   /** What is left out stays as it is. */
   | {
       readonly kind: 'resize'
@@ -68,6 +70,16 @@ export interface ScaleCommand {
   readonly immediate: boolean
   /** False: leaving instances are cut without a drain. */
   readonly drainConnections: boolean
+}
+
+/** What may be said of a rolling replace; what is left out comes from the cluster's policy. */
+export interface RollingWish {
+  /** How many instances at once: a number, or a share as `25%`. Left out: the disruption budget. */
+  readonly batch_size?: number | string
+  /** How long a batch serves before it is judged. */
+  readonly pause_seconds?: number
+  /** The share of its exchanges that may fail, 0 to 1. */
+  readonly max_failure_ratio?: number
 }
 
 /** Who asks: `api`, `cli`, `schedule`, `autoscale`, or the subject of a token. */

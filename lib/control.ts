@@ -80,6 +80,10 @@ export class Control {
         return this.#operate(command.cluster, { type: 'replace', instance_id: command.instanceId }, actor)
       case 'replace_all':
         return this.#replaceAll(command.cluster, actor)
+      case 'replace_rolling': {
+        const operation = await this.#deps.scaling.replaceRolling(command.cluster, command.wish, actor)
+        return { result: 'operation', operation }
+      }
       case 'resize':
         return this.#operate(
           command.cluster,

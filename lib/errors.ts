@@ -58,6 +58,8 @@ export const errorTable = {
   unknown_operation: { status: 404, source: 'operator', retry: 'never' },
   target_out_of_bounds: { status: 400, source: 'operator', retry: 'never' },
   instances_protected: { status: 409, source: 'operator', retry: 'never' },
+  checkpoint_failed: { status: 502, source: 'upstream', retry: 'never' },
+  rollback_impossible: { status: 409, source: 'operator', retry: 'never' },
   load_returned: { status: 409, source: 'operator', retry: 'safe' },
   not_scalable: { status: 400, source: 'operator', retry: 'never' },
   operation_running: { status: 409, source: 'operator', retry: 'safe' },

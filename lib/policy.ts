@@ -12,6 +12,8 @@ export interface PolicyView {
   readonly scale_in_cooldown_seconds: number
   readonly scale_out_cooldown_seconds: number
   readonly disruption_budget: number
+  readonly rolling_pause_seconds: number
+  readonly rolling_max_failure_ratio: number
   readonly scale_in_cancel_in_flight: number
   readonly protect: 'none' | 'original'
 }
@@ -34,12 +36,17 @@ export const policyBounds = {
   scale_out_cooldown_seconds: { min: 0, max: 86_400, whole: true },
   /** Instances of a cluster that a node drain or a rolling replacement takes away at once. */
   disruption_budget: { min: 1, max: 100, whole: true },
+  /** How long a batch of a rolling replace serves before it is judged, and the share of its exchanges that may fail. */
+  rolling_pause_seconds: { min: 0, max: 86_400, whole: true },
+  rolling_max_failure_ratio: { min: 0, max: 1, whole: false },
   /** Exchanges under way per remaining instance at which a scale-in is given up; 0: it never is. */
   scale_in_cancel_in_flight: { min: 0, max: 1_000_000, whole: true },
 } as const satisfies Record<Exclude<PolicyKey, 'protect'>, Bound>
 
 export const policyDefaults = {
   disruption_budget: 1,
+  rolling_pause_seconds: 30,
+  rolling_max_failure_ratio: 0.05,
   scale_in_cancel_in_flight: 32,
   protect: 'none',
 } as const
@@ -83,6 +90,8 @@ export const policyView = (policy: ScalingPolicy): PolicyView => ({
   scale_in_cooldown_seconds: policy.scaleInCooldownSeconds,
   scale_out_cooldown_seconds: policy.scaleOutCooldownSeconds,
   disruption_budget: policy.disruptionBudget ?? policyDefaults.disruption_budget,
+  rolling_pause_seconds: policy.rollingPauseSeconds ?? policyDefaults.rolling_pause_seconds,
+  rolling_max_failure_ratio: policy.rollingMaxFailureRatio ?? policyDefaults.rolling_max_failure_ratio,
   scale_in_cancel_in_flight: policy.scaleInCancelInFlight ?? policyDefaults.scale_in_cancel_in_flight,
   protect: policy.protect ?? policyDefaults.protect,
 })
@@ -94,6 +103,8 @@ export const policyOfView = (view: PolicyView): ScalingPolicy => ({
   scaleInCooldownSeconds: view.scale_in_cooldown_seconds,
   scaleOutCooldownSeconds: view.scale_out_cooldown_seconds,
   disruptionBudget: view.disruption_budget,
+  rollingPauseSeconds: view.rolling_pause_seconds,
+  rollingMaxFailureRatio: view.rolling_max_failure_ratio,
   scaleInCancelInFlight: view.scale_in_cancel_in_flight,
   protect: view.protect,
 })

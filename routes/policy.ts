@@ -13,7 +13,7 @@ const whole = (key: keyof typeof policyBounds) => {
   const { min, max } = policyBounds[key]
   return z.number().int().min(min).max(max).exactOptional()
 }
-const { target_cpu_utilization: cpu } = policyBounds
+const { target_cpu_utilization: cpu, rolling_max_failure_ratio: failures } = policyBounds
 
 const body = strict({
   min_instances: whole('min_instances'),
@@ -23,6 +23,12 @@ const body = strict({
   scale_out_cooldown_seconds: whole('scale_out_cooldown_seconds'),
   disruption_budget: whole('disruption_budget').meta({
     description: 'Instances that a node drain or a rolling replacement takes away at once.',
+  }),
+  rolling_pause_seconds: whole('rolling_pause_seconds').meta({
+    description: 'How long a batch of a rolling replace serves before it is judged.',
+  }),
+  rolling_max_failure_ratio: z.number().min(failures.min).max(failures.max).exactOptional().meta({
+    description: 'The share of its exchanges that may fail.',
   }),
   scale_in_cancel_in_flight: whole('scale_in_cancel_in_flight').meta({
     description: 'Exchanges per remaining instance at which a scale-in is given up; 0: never.',

@@ -1,4 +1,5 @@
 /** Asking for instances: scale and replace. */
+import { policyBounds } from '../lib/policy.ts'
 import { refuse, strict, z } from '../lib/schema.ts'
 import { parseSize } from '../lib/units.ts'
 import { endpoint, waitField } from './endpoint.ts'
@@ -15,6 +16,8 @@ const errors = [
   'operation_cancelled',
   'wait_timeout',
 ] as const
+
+const { rolling_pause_seconds: pause, rolling_max_failure_ratio: failures } = policyBounds
 
 const bytes = (min: number) =>
   z
@@ -71,31 +74,58 @@ export const scaleEndpoints = [
     id: 'replace_instance',
     method: 'POST',
     path: '/api/v1/clusters/{cluster}/replace',
-    summary: 'Make a successor, then drain and destroy the instance; or all of them at once',
+    summary:
+      'Make a successor, then drain and destroy the instance; or all of them, at once or batch by batch',
     query: strict({ wait: waitField }),
     body: strict({
       instance_id: z.string().min(1).max(63).exactOptional(),
       all: z.literal(true).exactOptional().meta({
         description: 'Instead of one: all at once, by new ones of the template of now.',
       }),
+      rolling: z.literal(true).exactOptional().meta({
+        description:
+          'Instead of one: all batch by batch, and back to the former template where one does not do well.',
+      }),
+      batch_size: z
+        .union([z.number(), z.string().max(4)])
+        .exactOptional()
+        .meta({
+          description:
+            'With `rolling`: a number, or a share as `25%`; at most the disruption budget. Left out: the budget.',
+        }),
+      pause_seconds: z.number().min(pause.min).max(pause.max).exactOptional().meta({
+        description: "With `rolling`: how long a batch serves before it is judged. Left out: the policy's.",
+      }),
+      max_failure_ratio: z.number().min(failures.min).max(failures.max).exactOptional().meta({
+        description:
+          "With `rolling`: the share of its exchanges that may fail, 0 to 1. Left out: the policy's.",
+      }),
     }).superRefine((value, ctx) => {
-      if ((value.instance_id === undefined) === (value.all === undefined))
-        refuse(ctx, 'one of `instance_id` and `all` is wanted', 'name an instance, or write `all: true`', [
-          'instance_id',
+      const { instance_id: one, all, rolling, ...wish } = value
+      const asked = [one, all, rolling].filter(field => field !== undefined)
+      const fix = 'name an instance, or write `all: true` or `rolling: true`'
+      if (asked.length !== 1)
+        refuse(ctx, 'one of `instance_id`, `all` and `rolling` is wanted', fix, ['instance_id'])
+      const [stray] = Object.keys(wish)
+      if (rolling === undefined && stray !== undefined)
+        refuse(ctx, `\`${stray}\` is for a rolling replace`, 'write `rolling: true`, or leave it out', [
+          stray,
         ])
     }),
     answers: {
       200: { description: 'Ended well (with `wait`).', shape: startedShape },
       202: { description: 'Started.', shape: startedShape },
     },
-    errors: ['unknown_instance', ...errors],
+    errors: ['unknown_instance', 'rollback_impossible', 'checkpoint_failed', ...errors],
     handle: async ({ params, query, body, actor }, control) => {
       const cluster = params.cluster ?? ''
-      const { instance_id: instanceId } = body
+      const { instance_id: instanceId, all, rolling, ...wish } = body
       const command =
-        instanceId === undefined
-          ? ({ kind: 'replace_all', cluster } as const)
-          : ({ kind: 'replace', cluster, instanceId } as const)
+        instanceId !== undefined
+          ? ({ kind: 'replace', cluster, instanceId } as const)
+          : all
+            ? ({ kind: 'replace_all', cluster } as const)
+            : ({ kind: 'replace_rolling', cluster, wish } as const)
       return answerOperation(await control.execute(command, actor), query.wait, control)
     },
   }),

@@ -31,6 +31,8 @@ const policyFields = {
   scale_in_cooldown_seconds: z.number(),
   scale_out_cooldown_seconds: z.number(),
   disruption_budget: count,
+  rolling_pause_seconds: count,
+  rolling_max_failure_ratio: z.number(),
   scale_in_cancel_in_flight: count,
   protect: z.enum(protections),
 }
@@ -183,6 +185,7 @@ const phase = z.enum([
   'preparing',
   'configuring',
   'verifying',
+  'replacing',
   'finalizing',
   'completed',
   'failed',
@@ -192,10 +195,34 @@ const phase = z.enum([
   'stuck',
 ])
 
+const rolling = z.strictObject({
+  batches: count,
+  batch: count.meta({ description: 'The one it is at, from 1; 0: none yet.' }),
+  passed: count.meta({ description: 'Batches that passed and were not taken back.' }),
+  rows: z.array(
+    z.strictObject({
+      batch: count,
+      status: z.enum(['waiting', 'running', 'passed', 'failed', 'taking_back', 'taken_back']),
+      instances: z.array(z.string()),
+      operation_id: z.string().nullable().meta({ description: 'The newest operation that works on it.' }),
+      replaced_by: z.array(z.string()),
+      checkpoint: z
+        .strictObject({
+          exchanges: count,
+          failed: count,
+          failure_ratio: z.number(),
+          max_failure_ratio: z.number(),
+          waited_ms: z.number(),
+        })
+        .nullable(),
+    }),
+  ),
+})
+
 const operationFields = {
   id: z.string(),
   cluster_id: z.string(),
-  type: z.string().meta({ description: '`scale_out`, `scale_in`, `replace`, `resize`.' }),
+  type: z.string().meta({ description: '`scale_out`, `scale_in`, `replace`, `rolling_replace`, `resize`.' }),
   status: z.enum(['running', 'stuck', 'completed', 'failed', 'cancelled']).meta({
     description: '`stuck`: not ended; it waits until what stops it is mended, or somebody acknowledges it.',
   }),
@@ -227,6 +254,7 @@ const operationFields = {
     }),
   ),
   instances: z.array(z.string()).meta({ description: 'Instances that it made or removed.' }),
+  rolling: rolling.exactOptional().meta({ description: 'Of a rolling replace: how far it has come.' }),
 }
 
 export const operationShape = z.strictObject(operationFields) satisfies z.ZodType<OperationView>

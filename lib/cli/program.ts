@@ -118,6 +118,10 @@ function addScaling(program: Command, io: Io): void {
     .argument('[instance]')
     .description('make a successor, then drain and destroy the instance')
     .option('--all', 'all at once, by new ones of the template of now', false)
+    .option('--rolling', 'all batch by batch, and back where a batch does not do well', false)
+    .option('--batch <n>', 'with --rolling: instances at once, as 2 or 25%', batchArgument)
+    .option('--pause <duration>', 'with --rolling: how long a batch serves before the next', durationArgument)
+    .option('--max-failure-ratio <share>', 'with --rolling: of its exchanges, 0 to 1', Number)
     .option('--no-wait', 'start it and return')
     .action((cluster: string, instance: string | undefined, options, command: Command) =>
       replace(contextOf(command, io), cluster, instance, options),
@@ -160,6 +164,7 @@ function addPolicy(program: Command, io: Io): void {
   }
   command
     .option('--target-cpu <share>', `target_cpu_utilization, ${cpu.min} to ${cpu.max}`, Number)
+    .option('--rolling-max-failures <share>', 'rolling_max_failure_ratio, 0 to 1', Number)
     .addOption(new Option('--protect <whom>', 'whom a scale-in leaves alone').choices(protections))
     .option('--reset', "back to the file's", false)
     .action((cluster: string, options: Record<string, unknown>, command: Command) => {
@@ -167,6 +172,7 @@ function addPolicy(program: Command, io: Io): void {
       const all = [
         ...given,
         ['target_cpu_utilization', options.targetCpu] as const,
+        ['rolling_max_failure_ratio', options.rollingMaxFailures] as const,
         ['protect', options.protect] as const,
       ]
       const change = Object.fromEntries(all.filter(([, value]) => value !== undefined))
@@ -180,6 +186,7 @@ const policyFlags = {
   scale_in_cooldown_seconds: '--scale-in-cooldown',
   scale_out_cooldown_seconds: '--scale-out-cooldown',
   disruption_budget: '--disruption-budget',
+  rolling_pause_seconds: '--rolling-pause',
   scale_in_cancel_in_flight: '--cancel-in-flight',
 } as const
 
@@ -298,6 +305,13 @@ const countArgument =
     if (count >= min && count <= max) return count
     throw new InvalidArgumentError(`Write a whole number from ${min} to ${max}.`)
   }
+
+/** Whether it is within bounds is said by who knows the cluster. */
+function batchArgument(text: string): number | string {
+  if (/^-?\d{1,3}%$/.test(text)) return text
+  if (/^-?\d{1,9}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('Write a number, as 2, or a share, as 25%.')
+}
 
 function durationArgument(text: string): number {
   const parsed = parseDuration(text)

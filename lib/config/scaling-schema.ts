@@ -8,9 +8,10 @@ const minuteMs = 60_000
 const dayMs = 86_400_000
 const TiB = 1024 ** 4
 
-const bounded = (key: Exclude<keyof typeof policyBounds, 'target_cpu_utilization'>) =>
-  whole(policyBounds[key].min, policyBounds[key].max, key)
-const { target_cpu_utilization: cpu } = policyBounds
+const bounded = (
+  key: Exclude<keyof typeof policyBounds, 'target_cpu_utilization' | 'rolling_max_failure_ratio'>,
+) => whole(policyBounds[key].min, policyBounds[key].max, key)
+const { target_cpu_utilization: cpu, rolling_max_failure_ratio: failures } = policyBounds
 
 const scaleToZero = strict({
   idle_after: duration(1_000, 30 * dayMs).prefault('5m'),
@@ -37,6 +38,10 @@ export const scaling = strict({
   scale_in_cooldown_seconds: bounded('scale_in_cooldown_seconds').prefault(300),
   scale_out_cooldown_seconds: bounded('scale_out_cooldown_seconds').prefault(60),
   disruption_budget: bounded('disruption_budget').prefault(policyDefaults.disruption_budget),
+  rolling_pause_seconds: bounded('rolling_pause_seconds').prefault(policyDefaults.rolling_pause_seconds),
+  rolling_max_failure_ratio: ratio(failures.min, failures.max).prefault(
+    policyDefaults.rolling_max_failure_ratio,
+  ),
   scale_in_cancel_in_flight: bounded('scale_in_cancel_in_flight').prefault(
     policyDefaults.scale_in_cancel_in_flight,
   ),

@@ -1,4 +1,4 @@
-/** What `clusters[].scaling` says of what is there before anybody asks for it, as it is used. @pure */
+/** What `clusters[].scaling` says of what is there before anybody asks for it, and of rolling replaces, as it is used. @pure */
 
 /** How a cluster without instances is woken. */
 export interface WakeConfig {
@@ -29,4 +29,12 @@ export interface SnapshotLimits {
   readonly maxCount: number | null
   /** A golden one that is older is made anew. */
   readonly maxAgeMs: number | null
+}
+
+/** What a scaling policy says of rolling replaces. */
+export interface RollingPolicy {
+  /** How long a batch serves before it is judged. Left out: 30. */
+  readonly rollingPauseSeconds?: number
+  /** The share of its exchanges that may fail. Left out: 0.05. */
+  readonly rollingMaxFailureRatio?: number
 }

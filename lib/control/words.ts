@@ -21,6 +21,8 @@ export function askedIn(command: Command): Asked {
       return of(command.cluster, command.instanceId, `replace instance ${command.instanceId}`)
     case 'replace_all':
       return of(command.cluster, 'all', 'replace all instances')
+    case 'replace_rolling':
+      return of(command.cluster, { ...command.wish }, 'replace all instances batch by batch')
     case 'resize':
       return of(command.cluster, { ...command.resources }, `resize instance ${command.instanceId}`)
     case 'cancel_operation':

@@ -1,29 +1,60 @@
 /** Letting an operation in: what can be known to fail is refused before it exists, and then it does, in the store. */
+import type { ClusterConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Json, OperationRecord } from '../store/store.ts'
-import { goldenSource, keepsGolden } from './golden.ts'
+import { goldenFor } from './golden.ts'
 import { collectMetrics } from './metrics.ts'
 import { operationId } from './names.ts'
-import type { OperationRequest } from './operation.ts'
+import type { OperationRequest, OperationView } from './operation.ts'
 import { planOf } from './plan.ts'
 import { readyFor } from './pool.ts'
 import { planResize } from './resizing.ts'
 import { findPlaces } from './rooms.ts'
+import { templateFor } from './templates.ts'
 import type { World } from './world.ts'
 
 /** The steps look again: things change. Throws what `planOf` and `findPlaces` throw. */
 export async function preflight(world: World, cluster: string, request: OperationRequest): Promise<void> {
+  // `planRolling` has looked, and each of its parts is looked at.
+  if (request.type === 'rolling_replace') return
   if (request.type === 'resize') {
     await planResize(world, cluster, request.instance_id, request.resources)
     return
   }
   const { instances } = await collectMetrics(world, cluster)
   const config = world.clusters.config(cluster)
-  const { scaling: policy, instance } = config
+  const { scaling: policy } = config
+  const instance = templateFor(world, config, request)
   const cloneFrom = instance?.cloneFrom ?? 'live'
-  const golden = keepsGolden(config) ? await goldenSource(world, cluster) : null
+  const golden = instance && (await goldenFor(world, config, instance, request))
   const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
-  await findPlaces(world, cluster, { ...plan, add: plan.add - readyFor(world, cluster, plan) })
+  const add = plan.add - readyFor(world, cluster, plan)
+  await findPlaces(world, cluster, { ...plan, add, ...(instance ? { instance } : {}) })
+}
+
+/** Throws `not_scalable`. */
+export function mustScale({ id, instance }: ClusterConfig): void {
+  if (instance) return
+  throw new TidegateError(
+    'not_scalable',
+    `cluster \`${id}\` has static backends only; give it an \`instance\` section to scale it`,
+  )
+}
+
+export function notCancellable({ id, status }: OperationView): TidegateError {
+  return new TidegateError(
+    'operation_not_cancellable',
+    `operation ${id} cannot be cancelled any more: it is ${status === 'running' ? 'waiting for the store' : status}`,
+    { details: { operation_id: id, status } },
+  )
+}
+
+export function notStuck({ id, status }: OperationView): TidegateError {
+  return new TidegateError(
+    'operation_not_stuck',
+    `operation ${id} is ${status}, not stuck: there is nothing to acknowledge`,
+    { details: { operation_id: id, status } },
+  )
 }
 
 /** One operation a cluster at a time. `running` null: one is just being admitted. */
@@ -37,14 +68,20 @@ export function refusedBy(cluster: string, running: string | null): TidegateErro
   )
 }
 
-/** One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. */
+/**
+ * One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. `beside`: a
+ * rolling replace does not count.
+ */
 export async function refuseUnfinished(
   world: World,
   cluster: string,
   standsStill: (id: string) => boolean,
+  beside: boolean,
 ): Promise<void> {
   const unfinished = await world.store.operations({ cluster, unfinished: true })
-  const waiting = unfinished.find(({ id }) => !standsStill(id))
+  const waiting = unfinished.find(
+    ({ id, type }) => !standsStill(id) && !(beside && type === 'rolling_replace'),
+  )
   if (!waiting) return
   throw new TidegateError(
     'operation_running',

@@ -16,6 +16,7 @@ import type { ClusterConfig, InstanceConfig } from '../config/config.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import { type GoldenValue, goldenKey, type Source } from './facts.ts'
 import { isGolden } from './names.ts'
+import type { OperationRequest } from './operation.ts'
 import type { World } from './world.ts'
 
 /** Texts of a template that are looked at as paths. */
@@ -43,23 +44,50 @@ export const keepsGolden = ({ instance, standby }: ClusterConfig): boolean =>
   instance !== null &&
   (instance.cloneFrom === 'golden' || standby.scaleToZero !== null || standby.warmPool !== null)
 
-/** What the store says; null when there is none, it was made from other inputs than those of now, or it is too old. */
-export async function goldenOf(world: World, cluster: string): Promise<GoldenValue | null> {
+/** What the store says; null when there is none, it was made from other inputs than those of `of` (left out: those of now), or it is too old. */
+export async function goldenOf(
+  world: World,
+  cluster: string,
+  of?: InstanceConfig,
+): Promise<GoldenValue | null> {
   const value = (await world.store.value(goldenKey(cluster))) as GoldenValue | null
   if (!value || !world.clusters.has(cluster)) return value
-  const { instance } = world.clusters.config(cluster)
+  const instance = of ?? world.clusters.config(cluster).instance
   const maxAgeMs = world.reality.configOf(value.node)?.snapshots?.maxAgeMs ?? Number.POSITIVE_INFINITY
   if (!instance || world.clock.now() - value.made_at_ms > maxAgeMs) return null
   return value.inputs === (await goldenInputs(instance)) ? value : null
 }
 
 /** The golden snapshot as a source, if its node really holds it whole. */
-export async function goldenSource(world: World, cluster: string): Promise<Source | null> {
-  const golden = await goldenOf(world, cluster)
-  if (!golden) return null
-  const held = await world.reality.inspect(golden.node).catch(() => null)
-  const whole = held?.snapshots.some(snapshot => snapshot.name === golden.snapshot && snapshot.complete)
-  return whole ? { node: golden.node, instance: null, snapshot: golden.snapshot } : null
+export async function goldenSource(
+  world: World,
+  cluster: string,
+  of?: InstanceConfig,
+): Promise<Source | null> {
+  const golden = await goldenOf(world, cluster, of)
+  return golden && wholeSource(world, golden)
+}
+
+/** Null: its node does not hold it, or not whole. */
+export async function wholeSource(
+  { reality }: World,
+  { node, snapshot }: Pick<GoldenValue, 'node' | 'snapshot'>,
+): Promise<Source | null> {
+  const held = await reality.inspect(node).catch(() => null)
+  const whole = held?.snapshots.some(({ name, complete }) => name === snapshot && complete)
+  return whole ? { node, instance: null, snapshot } : null
+}
+
+/** What a request is to clone from where it clones from no live one: what it names, or what the cluster keeps. */
+export async function goldenFor(
+  world: World,
+  config: ClusterConfig,
+  instance: InstanceConfig,
+  request: OperationRequest,
+): Promise<Source | null> {
+  if (request.type === 'replace' && request.golden !== undefined)
+    return request.golden && wholeSource(world, request.golden)
+  return keepsGolden(config) ? goldenSource(world, config.id, instance) : null
 }
 
 /** It cannot be used: the next cold boot is saved in its stead. Harmless when another one has taken its place. */

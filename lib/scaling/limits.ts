@@ -17,6 +17,12 @@ export const limits = {
   stuckPauseMaxMs: 300_000,
   /** With so many stuck ones in a cluster nothing new begins there. */
   stuckMax: 3,
+  /** Operations of a cluster that are looked through for the parts of one: a batch may be broken off by a restart and begun again. */
+  partsMax: 2_000,
+  partAttemptsMax: 5,
+  partPollMs: 1_000,
+  /** How long one part may take beside what it waits for by itself. */
+  partMs: 21_600_000,
   inspectMs: 10_000,
   revertMs: 60_000,
   /** A snapshot writes memory at no less than this, or the disk is not fit for it. */

@@ -4,6 +4,7 @@ import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import { errorOf } from './failure.ts'
 import { standing } from './next.ts'
 import { type Phase, type PhaseSpan, pseudoSteps, restoreStep, trace } from './phase.ts'
+import { type BatchData, batchOf, type RollingRequest, type RollingView, rollingView } from './rolling.ts'
 
 export type OperationRequest =
   | {
@@ -21,9 +22,38 @@ export type OperationRequest =
       readonly instance_ids?: readonly string[]
       /** The new ones are made from the template of now, and never cloned from the old ones. */
       readonly fresh?: boolean
+      /** Made from this version of the template, which was kept, and not from the one of now. */
+      readonly template?: string
+      /** Made of this golden snapshot; null: booted, and none is kept. Left out: as the cluster's settings say. */
+      readonly golden?: { readonly node: string; readonly snapshot: string } | null
+      /** The old ones are kept, closed to new clients, until the new ones have served well; else all is undone. */
+      readonly trial?: Trial
+      readonly part_of?: PartOf
     }
+  | ({ readonly type: 'rolling_replace' } & RollingRequest)
   /** What is left out stays as it is. */
   | { readonly type: 'resize'; readonly instance_id: string; readonly resources: Partial<Resources> }
+
+/** How new instances prove themselves. */
+export type Trial = {
+  /** How long they serve before they are judged. */
+  readonly pause_seconds: number
+  /** The share of their exchanges that may fail, 0 to 1. */
+  readonly max_failure_ratio: number
+}
+
+/** Which part of which operation another one is. */
+export type PartOf = {
+  readonly operation: string
+  /** From 1. */
+  readonly batch: number
+  /** It takes back what the others of its batch did. */
+  readonly back: boolean
+}
+
+/** Null: it is a whole. */
+export const partOf = (request: Json): PartOf | null =>
+  (request as { readonly part_of?: PartOf } | null)?.part_of ?? null
 
 /** Whom a replace replaces. */
 export const replacedBy = (request: {
@@ -49,6 +79,8 @@ export interface OperationView {
   readonly steps: readonly StepView[]
   /** Instances that it made or removed. */
   readonly instances: readonly string[]
+  /** Of a rolling replace: how far it has come. */
+  readonly rolling?: RollingView
 }
 
 export interface PhaseView {
@@ -74,7 +106,12 @@ export interface StepView {
   readonly data: Json
 }
 
-export function operationView(record: OperationRecord, journal: readonly JournalEntry[]): OperationView {
+/** `parts`: operations among which are those that it consists of. */
+export function operationView(
+  record: OperationRecord,
+  journal: readonly JournalEntry[],
+  parts: readonly OperationRecord[] = [],
+): OperationView {
   const spans = trace(record, journal)
   return {
     id: record.id,
@@ -90,8 +127,17 @@ export function operationView(record: OperationRecord, journal: readonly Journal
     phases: phaseViews(record, spans),
     steps: stepViews(journal),
     instances: instancesOf(journal),
+    ...(record.type === 'rolling_replace' && 'batches' in (record.request as object)
+      ? { rolling: rollingView(record, journal, partsOf(record, parts)) }
+      : {}),
   }
 }
+
+const partsOf = ({ id }: OperationRecord, parts: readonly OperationRecord[]) =>
+  parts.flatMap(({ id: operation, request }) => {
+    const part = partOf(request)
+    return part?.operation === id ? [{ operation, batch: part.batch, back: part.back }] : []
+  })
 
 /** How a phase ended, from the one that came after it. */
 export function outcomeOfPhase(phase: Phase, next: Phase | undefined, ended: boolean): PhaseView['outcome'] {
@@ -160,7 +206,12 @@ function instancesOf(journal: readonly JournalEntry[]): readonly string[] {
       | undefined
   const made = data('allocate')?.items?.map(item => item.name) ?? []
   const removed = data('plan')?.victims?.map(victim => victim.id) ?? []
-  return [...made, ...removed]
+  const batches = journal.flatMap(({ step, kind, data }) => {
+    if (batchOf(step) === null || kind !== 'done') return []
+    const { by, replaced } = data as unknown as BatchData
+    return [...by, ...replaced]
+  })
+  return [...made, ...removed, ...batches]
 }
 
 const iso = (ms: number) => new Date(ms).toISOString()

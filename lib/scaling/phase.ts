@@ -16,6 +16,7 @@
  * Capitals are ends. A phase never comes back but through `stuck`, and entries that say the same again change nothing.
  */
 import type { JournalEntry, OperationRecord } from '../store/store.ts'
+import { batchOf } from './rolling.ts'
 
 const forward = [
   'requested',
@@ -26,6 +27,7 @@ const forward = [
   'preparing',
   'configuring',
   'verifying',
+  'replacing',
   'finalizing',
 ] as const
 
@@ -42,15 +44,16 @@ export type Phase = (typeof phases)[number]
 
 /** What may follow what. */
 export const legal: Readonly<Record<Phase, readonly Phase[]>> = {
-  requested: ['validating', 'failed', 'rolling_back'],
+  requested: ['validating', 'collecting_metrics', 'failed', 'rolling_back'],
   validating: ['collecting_metrics', 'failed', 'rolling_back'],
   collecting_metrics: ['planning', 'failed', 'rolling_back'],
-  planning: ['allocating', 'preparing', 'failed', 'rolling_back'],
+  planning: ['allocating', 'preparing', 'replacing', 'failed', 'rolling_back'],
   allocating: ['preparing', 'failed', 'rolling_back'],
   preparing: ['configuring', 'verifying', 'failed', 'rolling_back'],
   configuring: ['verifying', 'finalizing', 'failed', 'rolling_back'],
   verifying: ['finalizing', 'failed', 'rolling_back'],
-  finalizing: ['completed', 'failed'],
+  replacing: ['finalizing', 'failed', 'rolling_back'],
+  finalizing: ['completed', 'failed', 'rolling_back'],
   failed: ['rolling_back', 'stuck'],
   rolling_back: ['rolled_back', 'cancelled', 'failed', 'stuck'],
   stuck: ['rolling_back', 'finalizing', 'failed'],
@@ -79,6 +82,7 @@ const phaseOfSteps: Readonly<Record<string, Phase>> = {
   register: 'verifying',
   resize: 'preparing',
   adopt: 'verifying',
+  checkpoint: 'verifying',
   warm_up: 'finalizing',
   stop: 'finalizing',
   destroy: 'finalizing',
@@ -86,7 +90,8 @@ const phaseOfSteps: Readonly<Record<string, Phase>> = {
 }
 
 /** Null for a step that this version does not know. */
-export const phaseOfStep = (step: string): Phase | null => phaseOfSteps[step] ?? null
+export const phaseOfStep = (step: string): Phase | null =>
+  batchOf(step) === null ? (phaseOfSteps[step] ?? null) : 'replacing'
 
 /** The pseudo-step under which a restart notes that it found the operation unfinished. */
 export const recoverStep = 'recover'

@@ -12,7 +12,7 @@
 import type { HeldInstance } from '../hypervisor/driver.ts'
 import type { Flaw, InstanceRecord, JournalEntry, OperationRecord, Write } from '../store/store.ts'
 import { type OperationView, operationView } from './operation.ts'
-import { recipes } from './recipes.ts'
+import { knownRecipe } from './recipes.ts'
 import { shapeOf } from './runner.ts'
 import { judge } from './soundness.ts'
 import { commit, type World } from './world.ts'
@@ -140,14 +140,18 @@ export class Quarantine {
   }
 }
 
-/** An operation as its record and journal show it, and what is wrong with them if they cannot be believed. */
+/**
+ * An operation as its record and journal show it, and what is wrong with them if they cannot be believed. `parts`: operations among
+ * which are those that it consists of.
+ */
 export function storedView(
   world: World,
   record: OperationRecord,
   journal: readonly JournalEntry[],
+  parts: readonly OperationRecord[] = [],
 ): OperationView {
   const { why, sound } = judgeStored(world, record, journal)
-  if (why === null) return operationView(record, journal)
+  if (why === null) return operationView(record, journal, parts)
   const { createdAtMs, flaw } = record
   // It has ended, and only of how it came to that something is missing.
   if (record.outcome !== null && flaw === undefined) return operationView(record, sound)
@@ -157,8 +161,7 @@ export function storedView(
 }
 
 function judgeStored(world: World, record: OperationRecord, journal: readonly JournalEntry[]) {
-  const known: Partial<Record<string, (typeof recipes)[keyof typeof recipes]>> = recipes
-  const recipe = Object.hasOwn(known, record.type) ? known[record.type] : undefined
+  const recipe = knownRecipe(record)
   const member =
     record.outcome === null &&
     world.members.of(record.cluster).some(({ operation }) => operation === record.id)

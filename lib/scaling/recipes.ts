@@ -5,10 +5,15 @@
  *   scale_in   validate collect_metrics plan fence drain DEREGISTER stop destroy finalize
  *   resize     validate collect_metrics plan resize verify ADOPT finalize
  *   replace    the first as far as warm_up, then the second from fence on; its pivot is REGISTER
+ *   rolling    collect_metrics plan batch_1 … batch_n FINALIZE, where each batch is a replace on trial: `rolling.ts`
+ *   on trial   the same with a checkpoint between fence and drain, in place of warm_up; its pivot is DEREGISTER
  */
+import { strict as assert } from 'node:assert'
 import type { OperationRecord } from '../store/store.ts'
+import type { RollingRequest } from './rolling.ts'
 import type { Recipe, Step } from './step.ts'
 import { allocate } from './steps/allocate.ts'
+import { checkpoint } from './steps/checkpoint.ts'
 import { clone } from './steps/clone.ts'
 import { collectMetricsStep } from './steps/collect-metrics.ts'
 import { deregister } from './steps/deregister.ts'
@@ -21,7 +26,9 @@ import { keepGolden } from './steps/keep-golden.ts'
 import { plan } from './steps/plan.ts'
 import { prepare } from './steps/prepare.ts'
 import { register } from './steps/register.ts'
+import { registerOnTrial } from './steps/register-on-trial.ts'
 import { adopt, planResizeStep, resize, validateResize, verifyResize } from './steps/resize.ts'
+import { rollingRecipe } from './steps/rolling.ts'
 import { stop } from './steps/stop.ts'
 import { validate } from './steps/validate.ts'
 import { verify } from './steps/verify.ts'
@@ -32,6 +39,15 @@ const decide: readonly Step[] = [validate, collectMetricsStep, plan]
 const make: readonly Step[] = [prepare, clone, identify, verify]
 const grow: readonly Step[] = [allocate, ...make.map(straining), keepGolden, register, warmUp]
 const shrink: readonly Step[] = [fence, drain, deregister, stop, destroy]
+const prove: readonly Step[] = [
+  allocate,
+  ...make.map(straining),
+  keepGolden,
+  registerOnTrial,
+  fence,
+  checkpoint,
+]
+const leave: readonly Step[] = [drain, deregister, stop, destroy, finalize]
 
 export const recipes = {
   scale_out: { steps: [...decide, ...grow, finalize], pivot: register.name },
@@ -41,4 +57,23 @@ export const recipes = {
     steps: [validateResize, collectMetricsStep, planResizeStep, resize, verifyResize, adopt, finalize],
     pivot: adopt.name,
   },
-} satisfies Record<OperationRecord['type'], Recipe>
+} satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'>, Recipe>
+
+/** A replace whose new instances are on trial: until the old ones leave it can be undone. */
+const replaceOnTrial: Recipe = { steps: [...decide, ...prove, ...leave], pivot: deregister.name }
+
+/** The recipe of one operation. */
+export function recipeOf(record: Pick<OperationRecord, 'type' | 'request'>): Recipe {
+  const recipe = knownRecipe(record)
+  assert(recipe, `operations of type ${record.type} have a recipe`)
+  return recipe
+}
+
+/** Null: this version knows no such operations. */
+export function knownRecipe({ type, request }: Pick<OperationRecord, 'type' | 'request'>): Recipe | null {
+  const { trial, batches } = (request ?? {}) as { readonly trial?: unknown; readonly batches?: unknown }
+  if (type === 'rolling_replace')
+    return Array.isArray(batches) ? rollingRecipe(request as unknown as RollingRequest) : null
+  if (type === 'replace' && trial !== undefined) return replaceOnTrial
+  return Object.hasOwn(recipes, type) ? recipes[type] : null
+}

@@ -13,6 +13,7 @@ import {
 import { servingIds } from './membership-change.ts'
 import type { Difference } from './next.ts'
 import { differencesBetween, type Own, type Picture, pictureOf, type Scene } from './picture.ts'
+import { batchStep, type RollingRequest } from './rolling.ts'
 import { destroyAll } from './teardown.ts'
 import type { World } from './world.ts'
 
@@ -34,7 +35,51 @@ export async function differencesAfter(
   const held = await world.reality.inspectAll()
   const before = lastDone<{ readonly picture?: Picture }>(journal, 'collect_metrics')?.picture ?? null
   const scene = await sceneOf(world, record.cluster, held)
-  return differencesBetween(before, scene, ownOf(world, record, journal))
+  const own = ownOf(world, record, journal)
+  if (record.type !== 'rolling_replace' || before === null) return differencesBetween(before, scene, own)
+  return [
+    ...differencesBetween(exceptReplaced(before, record, journal, scene), scene, own),
+    ...notBack(world, before, record, scene),
+  ]
+}
+
+/** Whom a batch replaced did not come back as he was: somebody made as he was made did. */
+function exceptReplaced(
+  before: Picture,
+  { request }: OperationRecord,
+  journal: readonly JournalEntry[],
+  { members }: Scene,
+): Picture {
+  const { batches } = request as unknown as RollingRequest
+  const begun = new Set(journal.map(({ step }) => step))
+  const replaced = new Set(batches.flatMap((ids, index) => (begun.has(batchStep(index + 1)) ? ids : [])))
+  const there = new Set(members.map(({ id }) => id))
+  return { ...before, members: before.members.filter(({ id }) => there.has(id) || !replaced.has(id)) }
+}
+
+/** As many as before, and none of the new template. */
+function notBack(
+  world: World,
+  before: Picture,
+  { cluster, request }: OperationRecord,
+  { members }: Scene,
+): readonly Difference[] {
+  const { former, template } = request as unknown as RollingRequest
+  const gone = before.members.length - members.length
+  const few = {
+    ...{ what: 'member_gone', id: cluster, node: null, ours: false },
+    ...{ expected: `${before.members.length} instances`, found: `${members.length}` },
+  }
+  const strange = former.includes(template)
+    ? []
+    : members.filter(({ id }) => world.templates.versionOf(cluster, id) === template)
+  return [
+    ...(gone > 0 ? [few] : []),
+    ...strange.map(({ id, node }) => ({
+      ...{ what: 'member_changed', id, node, ours: false },
+      ...{ expected: 'of the former template', found: 'of the new one' },
+    })),
+  ]
 }
 
 /**

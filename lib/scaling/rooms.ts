@@ -1,12 +1,15 @@
 /** The room there is for a cluster's instances, and the error when it is not enough. */
-import type { NodeConfig, Resources } from '../config/config.ts'
+import type { InstanceConfig, NodeConfig, Resources } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { PlanData } from './facts.ts'
 import { freeOn, type NodeRoom, type Placing, place } from './placement.ts'
 import type { World } from './world.ts'
 
-export type Wish = Pick<PlanData, 'add' | 'sources' | 'victims'>
+export type Wish = Pick<PlanData, 'add' | 'sources' | 'victims'> & {
+  /** What they are made from; left out: the template of now. */
+  readonly instance?: InstanceConfig
+}
 
 const nothing: Placing = { places: [], candidates: [] }
 
@@ -14,9 +17,9 @@ const nothing: Placing = { places: [], candidates: [] }
 export async function findPlaces(
   world: World,
   cluster: string,
-  { add, sources, victims }: Wish,
+  { add, sources, victims, ...wish }: Wish,
 ): Promise<Placing> {
-  const { instance } = world.clusters.config(cluster)
+  const instance = wish.instance ?? world.clusters.config(cluster).instance
   if (!instance || add === 0) return nothing
   const nodes = world.reality.nodesOf(instance.driver)
   const { rooms, unreachable } = await roomsOn(world, nodes, cluster)

@@ -75,7 +75,7 @@ export class Run {
 
   /** After a restart: before the pivot an operation that was under way is undone, and its journal says why. */
   async noteRestart(): Promise<void> {
-    if (this.#journal.pivoted || turnedBack(this.#shape, this.entries)) return
+    if (this.#recipe.goesOn || this.#journal.pivoted || turnedBack(this.#shape, this.entries)) return
     const message = 'Tidegate stopped while this operation was under way; what it had made was undone'
     await this.#journal.append(recoverStep, 'failed', { code: 'operation_interrupted', message, details: {} })
   }
@@ -181,8 +181,9 @@ export class Run {
     const intent = intentOf<Json>(this.entries, step.name)
     try {
       await this.#journal.append(step.name, 'reverting', {})
-      const work = async () => (await step.revert?.(this.#context(), intent)) ?? []
-      const writes = await within(clock, limits.revertMs, `undoing ${step.name}`, signals, work)
+      const work = async (signal: AbortSignal) => (await step.revert?.(this.#context(), intent, signal)) ?? []
+      const ms = step.revertMs?.(this.#context()) ?? limits.revertMs
+      const writes = await within(clock, ms, `undoing ${step.name}`, signals, work)
       await this.#journal.append(step.name, 'reverted', {}, writes)
     } catch (error) {
       if (this.#stopping.signal.aborted) return

@@ -4,11 +4,20 @@
  * known here, but for the repair of a cluster below its minimum.
  */
 import type { LostMember } from '../cluster/table.ts'
+import type { RollingWish } from '../command.ts'
 import type { NodeConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord, OperationFilter, OperationRecord, Write } from '../store/store.ts'
-import { preflight, refusedBy, refuseUnfinished, storeOperation } from './admission.ts'
+import {
+  mustScale,
+  notCancellable,
+  notStuck,
+  preflight,
+  refusedBy,
+  refuseUnfinished,
+  storeOperation,
+} from './admission.ts'
 import { limits } from './limits.ts'
 import { watchLoad } from './load-watch.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
@@ -20,26 +29,21 @@ import { protect } from './protection.ts'
 import { Quarantine, storedView } from './quarantine.ts'
 import { Readiness } from './readiness.ts'
 import type { ScalingNode } from './reality.ts'
-import { recipes } from './recipes.ts'
+import { recipeOf } from './recipes.ts'
 import { Reconciler } from './reconciler.ts'
 import { Repairs } from './repairs.ts'
+import { planRolling } from './rolling-plan.ts'
 import { Run } from './runner.ts'
 import { listSnapshots, removeSnapshot, type SnapshotView } from './snapshots.ts'
 import { Standing } from './standing.ts'
+import { UnderWay } from './under-way.ts'
 import { waitForEnd } from './waiting.ts'
 import { createWorld, type ScalingDeps, type World } from './world.ts'
-
-/** An operation that this process works on. `driven` resolves when it ended or stands still, and never rejects; null: it waits for `recover`. */
-interface Active {
-  readonly run: Run
-  driven: Promise<void> | null
-}
 
 export class Scaling {
   readonly readiness: Readiness
   readonly #world: World
-  /** By cluster. */
-  readonly #active = new Map<string, Active>()
+  readonly #active = new UnderWay()
   /** Clusters in which an operation is being admitted right now. */
   readonly #admitting = new Set<string>()
   readonly #repairs: Repairs
@@ -51,12 +55,16 @@ export class Scaling {
   #closed = false
 
   constructor(deps: ScalingDeps) {
-    this.#world = createWorld(deps)
+    this.#world = createWorld(deps, {
+      begin: (...asked) => this.#begin(...asked),
+      cancel: id => this.cancel(id),
+      driven: id => this.#active.get(id)?.driven ?? null,
+    })
     this.#standing = new Standing(deps.clock)
     this.#quarantine = new Quarantine(this.#world)
     this.readiness = new Readiness(this.#world, {
       start: (...asked) => this.start(...asked),
-      running: cluster => this.#active.get(cluster)?.run.record ?? null,
+      running: cluster => this.#active.rolling(cluster) ?? this.#active.ordinary(cluster),
       cancel: id => this.cancel(id),
       ended: id => this.#ended(id).then(fault => fault === null),
       busy: cluster => this.#busy(cluster),
@@ -64,8 +72,9 @@ export class Scaling {
     })
     this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
     this.#drains = new NodeDrains(this.#world, {
-      busy: cluster => this.#closed || !this.#recovered || this.#busy(cluster),
-      begin: (cluster, request, actor) => this.#begin(cluster, request, actor),
+      busy: cluster =>
+        this.#closed || !this.#recovered || this.#busy(cluster) || this.#active.rolling(cluster) !== null,
+      begin: (...asked) => this.#begin(...asked),
       cancel: id => this.cancel(id),
     })
     this.#reconciler = new Reconciler({
@@ -104,8 +113,12 @@ export class Scaling {
     const held = await this.#world.reality.inspectAll()
     const members = new Set(this.#world.members.all().map(record => record.id))
     await resumePaused(this.#world, held, members)
-    const waiting = [...this.#active.values()].filter(active => active.driven === null)
-    const driven = waiting.map(({ run }) => this.#drive(run, () => run.noteRestart()))
+    const waiting = this.#active.all().filter(active => active.driven === null)
+    const driven = waiting.map(({ run }) => {
+      const ended = this.#drive(run, () => run.noteRestart())
+      // It takes as long as its pauses; of what it consists is waited for.
+      return run.record.type === 'rolling_replace' ? null : ended
+    })
     await this.#reconciler.attempt('warm pools', () => this.readiness.adopt())
     this.#recovered = true
     await Promise.all(driven)
@@ -121,22 +134,25 @@ export class Scaling {
   /**
    * Begins an operation and returns it under way. Throws, with nothing begun: `unknown_cluster`, `not_scalable`,
    * `operation_running` (its id in the details), `target_out_of_bounds`, `invalid_request`, `unknown_instance`,
-   * `no_capacity`, `hypervisor_unreachable`, `store_unavailable`, `operation_stuck`.
+   * `no_capacity`, `hypervisor_unreachable`, `store_unavailable`, `operation_stuck`. `beside`: a rolling replace under way does not
+   * mind it.
    */
-  async start(cluster: string, request: OperationRequest, actor: string): Promise<OperationView> {
+  async start(
+    cluster: string,
+    request: OperationRequest,
+    actor: string,
+    beside = false,
+  ): Promise<OperationView> {
     const config = this.#world.clusters.config(cluster)
     if (this.#closed) throw new TidegateError('shutting_down', 'Tidegate is stopping')
-    if (!config.instance)
-      throw new TidegateError(
-        'not_scalable',
-        `cluster \`${cluster}\` has static backends only; give it an \`instance\` section to scale it`,
-      )
-    if (this.#busy(cluster)) throw refusedBy(cluster, this.running(cluster))
+    mustScale(config)
+    if (this.#busy(cluster) || (!beside && this.#active.rolling(cluster)))
+      throw refusedBy(cluster, this.running(cluster))
     if ('target_count' in request) checkBounds(request.target_count, { cluster, policy: config.scaling })
     this.#standing.refuseMore(cluster, this.#quarantine.of(cluster))
     this.#admitting.add(cluster)
     try {
-      await refuseUnfinished(this.#world, cluster, id => this.#standsStill(id))
+      await refuseUnfinished(this.#world, cluster, id => this.#standsStill(id), beside)
       await preflight(this.#world, cluster, request)
       const run = await this.#create(cluster, request, actor)
       void this.#drive(run)
@@ -146,23 +162,23 @@ export class Scaling {
     }
   }
 
+  /** Replaces all instances batch by batch. Throws what `start` throws, and `rollback_impossible`. */
+  async replaceRolling(cluster: string, wish: RollingWish, actor: string): Promise<OperationView> {
+    if (this.running(cluster) !== null) throw refusedBy(cluster, this.running(cluster))
+    return this.start(cluster, await planRolling(this.#world, cluster, wish), actor)
+  }
+
   /** The operation when it has ended, however. Throws `wait_timeout` when it has not by then, `unknown_operation`. */
   wait(id: string, timeoutMs: number): Promise<OperationView> {
-    const active = () => [...this.#active.values()].find(({ run }) => run.record.id === id)
-    const driven = () => active()?.driven
+    const driven = () => this.#active.get(id)?.driven
     return waitForEnd(this.#world.clock, timeoutMs, { driven, view: () => this.view(id) })
   }
 
   /** Throws `unknown_operation`, or `operation_not_cancellable` when it ended or is past its point of no return. */
   async cancel(id: string): Promise<OperationView> {
     const view = await this.view(id)
-    const active = this.#active.get(view.cluster_id)
-    if (view.status !== 'running' || active?.run.record.id !== id)
-      throw new TidegateError(
-        'operation_not_cancellable',
-        `operation ${id} cannot be cancelled any more: it is ${view.status === 'running' ? 'waiting for the store' : view.status}`,
-        { details: { operation_id: id, status: view.status } },
-      )
+    const active = this.#active.get(id)
+    if (view.status !== 'running' || !active) throw notCancellable(view)
     await active.run.cancel()
     return operationView(active.run.record, active.run.entries)
   }
@@ -175,14 +191,7 @@ export class Scaling {
     const quarantined = await this.#quarantine.acknowledge(id, actor)
     if (quarantined) return quarantined
     const run = this.#standing.get(id)
-    if (!run) {
-      const { status } = await this.view(id)
-      throw new TidegateError(
-        'operation_not_stuck',
-        `operation ${id} is ${status}, not stuck: there is nothing to acknowledge`,
-        { details: { operation_id: id, status } },
-      )
-    }
+    if (!run) throw notStuck(await this.view(id))
     await run.acknowledge(actor)
     this.#standing.drop(id)
     return operationView(run.record, run.entries)
@@ -193,9 +202,9 @@ export class Scaling {
     return [...this.#standing.of(cluster), ...this.#quarantine.of(cluster)]
   }
 
-  /** The id of the cluster's operation under way, also while it is being recovered. */
+  /** The id of the cluster's operation under way, also while it is being recovered: the whole, not its part. */
   running(cluster: string): string | null {
-    return this.#active.get(cluster)?.run.record.id ?? null
+    return (this.#active.rolling(cluster) ?? this.#active.ordinary(cluster))?.id ?? null
   }
 
   /** What the nodes hold, and who uses it. */
@@ -247,31 +256,36 @@ export class Scaling {
   async view(id: string): Promise<OperationView> {
     const record = await this.#world.store.operation(id)
     if (!record) throw new TidegateError('unknown_operation', `there is no operation ${id}`)
-    return storedView(this.#world, record, await this.#world.store.journal(id))
+    return this.#shown(record)
   }
 
   async list(filter: OperationFilter): Promise<readonly OperationView[]> {
-    const { store } = this.#world
-    const records = await store.operations(filter)
-    return Promise.all(
-      records.map(async record => storedView(this.#world, record, await store.journal(record.id))),
-    )
+    const records = await this.#world.store.operations(filter)
+    return Promise.all(records.map(record => this.#shown(record)))
   }
 
   /** Breaks off what is under way, between steps or within one, and leaves the rest to `recover` of the next process. */
   async close(): Promise<void> {
     this.#closed = true
     const standing = this.readiness.close()
-    for (const { run } of this.#active.values()) run.stop()
-    await Promise.all([...this.#active.values()].map(active => active.driven))
+    for (const { run } of this.#active.all()) run.stop()
+    await Promise.all(this.#active.all().map(active => active.driven))
     await Promise.all([this.#reconciler.settled(), standing])
   }
 
   async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
     const record = await storeOperation(this.#world, cluster, request, actor)
-    const run = new Run(this.#world, recipes[record.type], record, [])
-    this.#active.set(cluster, { run, driven: null })
+    const run = new Run(this.#world, recipeOf(record), record, [])
+    this.#active.add(run)
     return run
+  }
+
+  async #shown(record: OperationRecord): Promise<OperationView> {
+    const { store } = this.#world
+    const { cluster, type } = record
+    const parts =
+      type === 'rolling_replace' ? await store.operations({ cluster, limit: limits.partsMax }) : []
+    return storedView(this.#world, record, await store.journal(record.id), parts)
   }
 
   async #reviveAll(): Promise<void> {
@@ -279,8 +293,8 @@ export class Scaling {
     for (const record of unfinished) if (!this.#known(record)) await this.#revive(record)
   }
 
-  #known({ id, cluster }: OperationRecord): boolean {
-    return this.#standsStill(id) || this.#active.has(cluster)
+  #known(record: OperationRecord): boolean {
+    return this.#standsStill(record.id) || this.#active.taken(record)
   }
 
   #standsStill(id: string): boolean {
@@ -291,15 +305,15 @@ export class Scaling {
   async #revive(record: OperationRecord): Promise<Run | null> {
     const journal = await this.#world.store.journal(record.id)
     if (this.#quarantine.take(record, journal)) return null
-    const run = new Run(this.#world, recipes[record.type], record, journal)
+    const run = new Run(this.#world, recipeOf(record), record, journal)
     if (run.stuck) this.#standing.keep(run, true)
-    else this.#active.set(record.cluster, { run, driven: null })
+    else this.#active.add(run)
     return run.stuck ? null : run
   }
 
   /** Never rejects. An operation that the store stopped is let go: the next reconcile reads its journal afresh. */
   #drive(run: Run, first?: () => Promise<void>): Promise<void> {
-    const { cluster, id } = run.record
+    const { id } = run.record
     const stopWatching = watchLoad(this.#world, run)
     const driven = (async () => {
       try {
@@ -312,11 +326,11 @@ export class Scaling {
         )
       } finally {
         stopWatching()
-        if (this.#active.get(cluster)?.run === run) this.#active.delete(cluster)
+        this.#active.drop(run)
         if (run.stuck) this.#standing.keep(run, false)
       }
     })()
-    const active = this.#active.get(cluster)
+    const active = this.#active.get(id)
     if (active?.run === run) active.driven = driven
     return driven
   }
@@ -324,7 +338,7 @@ export class Scaling {
   async #takeUp(): Promise<void> {
     const standing = await this.#world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
     for (const record of standing) {
-      if (this.#busy(record.cluster) || this.#known(record)) continue
+      if (this.#admitting.has(record.cluster) || this.#known(record)) continue
       const run = await this.#revive(record)
       if (run) void this.#drive(run, () => run.noteRestart())
     }
@@ -333,15 +347,15 @@ export class Scaling {
   #tryAgain(held: ReadonlyMap<string, Held | null>): void {
     for (const run of this.#standing.due(held)) {
       const { id, cluster } = run.record
-      if (this.#busy(cluster) || this.#closed) continue
+      if (this.#busy(cluster) || this.#active.taken(run.record) || this.#closed) continue
       this.#standing.drop(id)
-      this.#active.set(cluster, { run, driven: null })
+      this.#active.add(run)
       void this.#drive(run, () => run.resume('the nodes that it needs can be asked'))
     }
   }
 
   #busy(cluster: string): boolean {
-    return this.#active.has(cluster) || this.#admitting.has(cluster)
+    return this.#active.ordinary(cluster) !== null || this.#admitting.has(cluster)
   }
 
   async #repair(cluster: string, target: number): Promise<{ readonly well: Promise<boolean> }> {
@@ -352,14 +366,13 @@ export class Scaling {
 
   /** An operation of our own. */
   async #begin(cluster: string, request: OperationRequest, actor: string) {
-    const { id } = await this.start(cluster, request, actor)
+    const { id } = await this.start(cluster, request, actor, true)
     return { id, ended: this.#ended(id) }
   }
 
   /** Of an operation that has just begun: null when it went well, else why not. Never rejects. */
   #ended(id: string): Promise<{ readonly code: string; readonly message: string } | null> {
-    const active = [...this.#active.values()].find(({ run }) => run.record.id === id)
-    const driven = active?.driven ?? Promise.resolve()
+    const driven = this.#active.get(id)?.driven ?? Promise.resolve()
     const unknown = { code: 'operation_failed', message: `operation ${id} did not end` }
     return driven
       .then(() => this.view(id))

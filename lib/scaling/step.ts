@@ -11,6 +11,7 @@ import { TidegateError } from '../errors.ts'
 import type { Owner } from '../hypervisor/driver.ts'
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import type { OperationRequest } from './operation.ts'
+import { templateFor } from './templates.ts'
 import type { World } from './world.ts'
 
 export interface Step {
@@ -26,7 +27,9 @@ export interface Step {
   intend?(ctx: StepContext): Json
   run(ctx: StepContext, intent: Json, signal: AbortSignal): Promise<StepResult>
   /** Absent: the step leaves nothing behind. */
-  revert?(ctx: StepContext, intent: Json): Promise<readonly Write[]>
+  revert?(ctx: StepContext, intent: Json, signal: AbortSignal): Promise<readonly Write[]>
+  /** How long one undo may take. Default `limits.revertMs`. */
+  revertMs?(ctx: StepContext): number
 }
 
 export interface StepResult {
@@ -38,6 +41,8 @@ export interface StepResult {
 export interface Recipe {
   readonly steps: readonly Step[]
   readonly pivot: string
+  /** A restart does not turn it back: a step that was broken off is run again, and looks at what is there first. */
+  readonly goesOn?: true
 }
 
 export class StepContext {
@@ -65,8 +70,9 @@ export class StepContext {
     return this.world.clusters.config(this.cluster)
   }
 
+  /** What new ones are made from. */
   get instance(): InstanceConfig {
-    const { instance } = this.config
+    const instance = templateFor(this.world, this.config, this.request)
     if (instance) return instance
     throw new TidegateError(
       'not_scalable',

@@ -2,10 +2,12 @@
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import { type AllocateData, doneData, type PlanData } from './facts.ts'
 import { errorOf } from './failure.ts'
+import { type RollingRequest, rollingView } from './rolling.ts'
 
 /** One history record for an operation that has just ended, as the write that goes with its end. */
 export function summaryOf(record: OperationRecord, journal: readonly JournalEntry[]): readonly Write[] {
   if (record.type === 'resize') return [resizeSummary(record, journal)]
+  if (record.type === 'rolling_replace') return [rollingSummary(record, journal)]
   const planned = journal.some(entry => entry.step === 'plan' && entry.kind === 'done')
   const plan = planned ? doneData<PlanData>(journal, 'plan') : null
   const { from, to } = bounds(record, journal, plan)
@@ -44,6 +46,24 @@ function resizeSummary(record: OperationRecord, journal: readonly JournalEntry[]
   const { cluster, actor, type, endedAtMs, createdAtMs } = record
   const at = { atMs: endedAtMs ?? createdAtMs, actor, action: type, operation: record.id, outcome }
   return { put: 'history', record: { cluster, ...at, from, to: outcome === 'done' ? to : from, reason } }
+}
+
+function rollingSummary(record: OperationRecord, journal: readonly JournalEntry[]): Write {
+  const { batches } = record.request as unknown as RollingRequest
+  const all = `${batches.flat().length} instances in ${batches.length} batches`
+  const { passed, batch } = rollingView(record, journal, [])
+  const outcome = outcomes[record.outcome ?? 'failed']
+  const ends = {
+    done: `Replaced ${all}`,
+    cancelled: `Replacing ${all} was cancelled in batch ${batch} and undone`,
+    failed: `Replacing ${all} failed in batch ${batch}: ${errorOf(record, journal)?.message}`,
+  }
+  const { cluster, actor, type, endedAtMs, createdAtMs } = record
+  const at = { atMs: endedAtMs ?? createdAtMs, actor, action: type, operation: record.id, outcome }
+  return {
+    put: 'history',
+    record: { cluster, ...at, from: batches.length, to: passed, reason: ends[outcome] },
+  }
 }
 
 function success(record: OperationRecord, plan: PlanData | null, from: Json, to: Json): string {

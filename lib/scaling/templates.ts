@@ -3,8 +3,10 @@
  * have kept it. So the transaction that makes an instance a member keeps its template too, as long as a member was made from it or
  * a rolling replace may have to go back to it. A template's version is the hash of its inputs (`golden.ts`).
  */
-import type { InstanceConfig } from '../config/config.ts'
+import type { ClusterConfig, InstanceConfig } from '../config/config.ts'
+import { TidegateError } from '../errors.ts'
 import type { Json, Store, Write } from '../store/store.ts'
+import type { OperationRequest } from './operation.ts'
 
 export type KeptTemplates = {
   /** By version. */
@@ -84,6 +86,21 @@ export class Templates {
   #of(cluster: string): KeptTemplates {
     return this.#kept.get(cluster) ?? none
   }
+}
+
+/** What an operation makes new ones from: the template that it names, else the configuration's of now; null: there is none. */
+export function templateFor(
+  { templates }: { readonly templates: Templates },
+  { id, instance }: ClusterConfig,
+  request: OperationRequest,
+): InstanceConfig | null {
+  if (request.type !== 'replace' || request.template === undefined) return instance
+  const kept = templates.get(id, request.template)
+  if (kept) return kept
+  throw new TidegateError(
+    'operation_failed',
+    `template ${request.template} of cluster \`${id}\` was not kept`,
+  )
 }
 
 function writeOf(cluster: string, { templates, instances, pins }: KeptTemplates): Write {

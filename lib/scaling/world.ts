@@ -11,6 +11,7 @@ import type { InstanceRecord, Store, Write } from '../store/store.ts'
 import { Losses } from './losses.ts'
 import { Members } from './members.ts'
 import { NodeMarks } from './node-marks.ts'
+import { type Hands, Parts } from './parts.ts'
 import { Pools } from './pool.ts'
 import { Reality, type ScalingNode } from './reality.ts'
 import { Templates } from './templates.ts'
@@ -44,6 +45,7 @@ export interface World {
   readonly pools: Pools
   readonly templates: Templates
   readonly losses: Losses
+  readonly parts: Parts
   readonly store: Store
   readonly clock: Clock
   readonly events: Events
@@ -54,8 +56,9 @@ export interface World {
   readonly random: (bytes: number) => Uint8Array
 }
 
-export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps): World {
-  return {
+/** `hands`: what operations that consist of others need. */
+export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps, hands: Hands): World {
+  const world = {
     ...rest,
     reality: new Reality(nodes, rest.clock),
     members: new Members(),
@@ -67,6 +70,7 @@ export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps): Wor
     probe: probe ?? probeOnce,
     random: random ?? randomBytes,
   }
+  return { ...world, parts: new Parts(world, hands) }
 }
 
 /** Writes to the store and, once that has happened, to the memory beside it. */

@@ -19,7 +19,7 @@ const rules: Record<string, readonly string[]> = {
   config: ['schema', 'policy', 'certificates', 'certificate-files'],
   cluster: ['types:config', 'config'],
   proxy: ['cluster', 'types:config', 'certificates', 'certificate-files'],
-  scaling: ['cluster', 'types:config', 'hypervisor', 'types:store'],
+  scaling: ['cluster', 'types:config', 'policy', 'hypervisor', 'types:store'],
   hypervisor: ['types:config', 'guest'],
   store: ['types:config', 'types:hypervisor'],
   guest: [],

@@ -252,6 +252,7 @@ function resultOf(command: Command): CommandResult {
     case 'scale':
     case 'replace':
     case 'replace_all':
+    case 'replace_rolling':
     case 'resize':
     case 'cancel_operation':
     case 'acknowledge_operation':

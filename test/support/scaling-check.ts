@@ -1,7 +1,7 @@
 /** What holds whenever no operation is under way and reconcile has been round, whatever happened before. */
 import type { Test } from 'tap'
 import { next } from '../../lib/scaling/next.ts'
-import { recipes } from '../../lib/scaling/recipes.ts'
+import { recipeOf } from '../../lib/scaling/recipes.ts'
 import { shapeOf } from '../../lib/scaling/runner.ts'
 import type { Lab } from './scaling-lab.ts'
 
@@ -46,7 +46,7 @@ async function journalsExplain(lab: Lab, wrong: (what: string) => void): Promise
       wrong(`operation ${record.id} has not ended`)
       continue
     }
-    const decision = next(shapeOf(recipes[record.type]), journal)
+    const decision = next(shapeOf(recipeOf(record)), journal)
     if (decision.act !== 'end' || decision.outcome !== record.outcome)
       wrong(`operation ${record.id} is ${record.outcome}, its journal says ${JSON.stringify(decision)}`)
     const seqs = journal.map(entry => entry.seq)

@@ -1,4 +1,4 @@
-/** `scale CLUSTER --to N` and `replace CLUSTER INSTANCE`: start an operation and follow it to its end. */
+/** `scale CLUSTER --to N`, `replace CLUSTER INSTANCE` and `resize`: start an operation and follow it to its end. */
 import type { OperationView } from '../../scaling/operation.ts'
 import type { ClusterStatus } from '../../views.ts'
 import { AdminClient, segment } from '../client.ts'
@@ -21,18 +21,36 @@ export async function scale(context: Context, cluster: string, options: ScaleOpt
   await operate(context, `/api/v1/clusters/${segment(cluster)}/scale`, body, options.wait)
 }
 
+export interface ReplaceOptions {
+  readonly wait: boolean
+  readonly all: boolean
+  readonly rolling: boolean
+  readonly batch?: number | string
+  /** Milliseconds. */
+  readonly pause?: number
+  readonly maxFailureRatio?: number
+}
+
 export async function replace(
   context: Context,
   cluster: string,
   instance: string | undefined,
-  options: { readonly wait: boolean; readonly all: boolean },
+  options: ReplaceOptions,
 ): Promise<void> {
-  if ((instance === undefined) !== options.all)
-    throw new CliError(2, 'invalid_request', 'name an instance, or write --all.')
+  const { all, rolling, batch, pause, maxFailureRatio: ratio } = options
+  if ([instance !== undefined, all, rolling].filter(Boolean).length !== 1)
+    throw new CliError(2, 'invalid_request', 'name an instance, or write --all or --rolling.')
+  if (!rolling && [batch, pause, ratio].some(given => given !== undefined))
+    throw new CliError(2, 'invalid_request', '--batch, --pause and --max-failure-ratio go with --rolling.')
+  const wish = {
+    ...(batch === undefined ? {} : { batch_size: batch }),
+    ...(pause === undefined ? {} : { pause_seconds: pause / 1000 }),
+    ...(ratio === undefined ? {} : { max_failure_ratio: ratio }),
+  }
   await operate(
     context,
     `/api/v1/clusters/${segment(cluster)}/replace`,
-    options.all ? { all: true } : { instance_id: instance },
+    rolling ? { rolling: true, ...wish } : all ? { all: true } : { instance_id: instance },
     options.wait,
   )
 }

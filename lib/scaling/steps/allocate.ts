@@ -17,7 +17,7 @@ export const allocate: Step = {
     const plan = doneData<PlanData>(journal, 'plan')
     return world.promises.inTurn(async () => {
       const ready = readyFor(world, cluster, plan)
-      const placing = await findPlaces(world, cluster, { ...plan, add: plan.add - ready })
+      const placing = await findPlaces(world, cluster, { ...plan, instance, add: plan.add - ready })
       const made = named(placing, (suffix: string) => resourceName(cluster, operation.id, suffix))
       const promised = made.items.map(({ name, node }) => ({ name, node, resources: instance.resources }))
       world.promises.keep(operation.id, promised)

@@ -52,7 +52,7 @@ const graceOf = (policy: DrainPolicy | null): number =>
 
 /** How the leaving are seen out; null: not at all, they are cut when they are removed. */
 export function policyOf(request: OperationRequest, config: DrainConfig): DrainPolicy | null {
-  if (request.type === 'replace' || request.type === 'resize') return config
+  if (!('drain_connections' in request)) return config
   if (!request.drain_connections) return null
   if (request.immediate)
     return { ...config, waitForConnections: false, sessions: 'cut', tunnels: 'close', closeSpreadMs: 0 }

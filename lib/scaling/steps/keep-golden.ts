@@ -83,6 +83,7 @@ async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promis
   }
 }
 
-function goldenWanted({ journal, config }: StepContext): boolean {
+function goldenWanted({ journal, config, request }: StepContext): boolean {
+  if (request.type === 'replace' && request.golden !== undefined) return false
   return keepsGolden(config) && doneData<PlanData>(journal, 'plan').mode === 'create'
 }

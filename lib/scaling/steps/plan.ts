@@ -1,6 +1,6 @@
 /** How many are made, from what, and who leaves. */
 import { doneData, type MetricsData } from '../facts.ts'
-import { goldenInputs, goldenSource, keepsGolden } from '../golden.ts'
+import { goldenFor, goldenInputs } from '../golden.ts'
 import { type MembershipRequest, planOf } from '../plan.ts'
 import { type Step, shortMs } from '../step.ts'
 
@@ -10,7 +10,7 @@ export const plan: Step = {
   async run({ world, cluster, config, instance, request, journal }) {
     const { instances } = doneData<MetricsData>(journal, 'collect_metrics')
     const { cloneFrom } = instance
-    const golden = keepsGolden(config) ? await goldenSource(world, cluster) : null
+    const golden = await goldenFor(world, config, instance, request)
     const situation = { cluster, policy: config.scaling, cloneFrom, instances, golden }
     const planned = planOf(request as MembershipRequest, situation)
     return { data: planned.add === 0 ? planned : { ...planned, version: await goldenInputs(instance) } }

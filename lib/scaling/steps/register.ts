@@ -1,4 +1,5 @@
 /** The new instances become members, all in one generation. The store learns it in the same transaction as the journal. */
+import { isDeepStrictEqual } from 'node:util'
 import type { InstanceRecord, Write } from '../../store/store.ts'
 import {
   type AllocateData,
@@ -26,7 +27,11 @@ export const register: Step = {
   },
 }
 
-function newRecords({ world, cluster, operation, journal }: StepContext): readonly InstanceRecord[] {
+function newRecords(ctx: StepContext): readonly InstanceRecord[] {
+  const { world, cluster, operation, journal } = ctx
+  const { resources } = ctx.instance
+  // Of a template that was kept: rooms count what it has, and not what the configuration says.
+  const sized = !isDeepStrictEqual(resources, ctx.config.instance?.resources)
   const { items } = doneData<AllocateData>(journal, 'allocate')
   const made = new Map(doneData<MadeData>(journal, 'clone').instances.map(one => [one.name, one]))
   const identified = doneData<IdentifyIntent>(journal, 'identify').items
@@ -43,6 +48,7 @@ function newRecords({ world, cluster, operation, journal }: StepContext): readon
     origin: booted.has(name) ? 'created' : 'cloned',
     createdAtMs: world.clock.now(),
     ...(identities.get(name)!.lineage?.length ? { lineage: identities.get(name)!.lineage! } : {}),
+    ...(sized ? { resources } : {}),
     // Who takes a protected one's place is protected.
     ...(world.members.get(victims[index]?.id ?? '')?.protected ? { protected: true as const } : {}),
   }))

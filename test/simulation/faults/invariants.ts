@@ -4,6 +4,7 @@
  */
 import { claimedNames } from '../../../lib/scaling/facts.ts'
 import { standing } from '../../../lib/scaling/next.ts'
+import { partOf, replacedBy } from '../../../lib/scaling/operation.ts'
 import type { JournalEntry, OperationRecord, Write } from '../../../lib/store/store.ts'
 import type { Lab } from '../../support/scaling-lab.ts'
 
@@ -69,7 +70,7 @@ export class Invariants {
       }
     }
     const { minInstances, maxInstances } = this.#lab.config.scaling
-    const replaces = this.#open().some(({ type }) => type === 'replace') ? 1 : 0
+    const replaces = Math.max(0, ...this.#open().map(replacedAtOnce))
     const now = this.#members.size
     if (now > before) this.#must(now <= maxInstances + replaces, `${now} members, at most ${maxInstances}`)
     // Who asks for a replacement below the minimum is not refused, and has no fewer afterwards.
@@ -85,7 +86,14 @@ export class Invariants {
     this.#operations.set(record.id, record)
     if (!fresh) return
     this.#atBegin.set(record.id, this.#members.size)
-    const under = this.#open().filter(({ id }) => id !== record.id && !standing(this.#journals.get(id) ?? []))
+    // A part begins within its whole; and a repair between two parts.
+    const beside = partOf(record.request)?.operation
+    const under = this.#open().filter(
+      ({ id, type }) =>
+        id !== record.id &&
+        !standing(this.#journals.get(id) ?? []) &&
+        !(type === 'rolling_replace' && (id === beside || record.actor === 'reconcile')),
+    )
     this.#must(under.length === 0, `${record.id} begins while ${under.map(({ id }) => id)} is under way`)
   }
 
@@ -106,4 +114,10 @@ export class Invariants {
         if (this.#lab.alive) this.#must(now - since <= pausedMaxMs, `${name} is paused for too long`)
       }
   }
+}
+
+/** How many instances a replacement has in addition, for its time. */
+function replacedAtOnce({ type, request }: OperationRecord): number {
+  if (type === 'replace') return replacedBy(request as { readonly instance_id: string }).length
+  return 0
 }

@@ -25,6 +25,8 @@ const shares = { fail: 0.02, abandon: 0.012, hang: 0.006, deaf: 0.006, crash: 0.
 const storeShares = { fail: 0.01, crash: 0.008 }
 const publishShare = 0.04
 const twiceShare = 0.03
+/** Of what is asked for. */
+const rollingShare = 0.12
 const acts = 7
 /** Between two rounds of reconcile. */
 const roundMs = 30_000
@@ -70,7 +72,12 @@ class Simulation {
           ]
         : [{ id: 'n1', cpus }],
       cluster: {
-        scaling: { ...scaling, minInstances: chance.whole(1, 2), maxInstances: chance.whole(3, 6) },
+        scaling: {
+          ...scaling,
+          disruptionBudget: chance.whole(1, 3),
+          minInstances: chance.whole(1, 2),
+          maxInstances: chance.whole(3, 6),
+        },
         instance: { ...instance!, cloneFrom: 'live' },
       },
       random: chance.next,
@@ -184,6 +191,7 @@ class Simulation {
         ? { type: 'replace', instance_id: named.id }
         : { type, target_count: target, immediate: happens(0.3), drain_connections: happens(0.8) }
     try {
+      if (happens(rollingShare)) return await this.#roll()
       const { id } = await lab.scaling.start('web', request, 'test')
       this.#say(`${id} ${JSON.stringify(request)}`)
       return id
@@ -191,6 +199,38 @@ class Simulation {
       this.#say(`refused: ${(error as { code?: string }).code ?? error}`)
       return null
     }
+  }
+
+  /** A new template is put into service, batch by batch; now and then it is a bad one. */
+  async #roll(): Promise<string> {
+    const { happens, whole, one } = bound(this.#chance)
+    const lab = this.#lab
+    const release = whole(1, 3)
+    const { instance } = lab.config
+    // Not by `Lab.reconfigure`: that would move time from within.
+    lab.config = { ...lab.config, instance: { ...instance!, template: { release } } }
+    await lab.clusters.reconfigure([lab.config])
+    const wish = {
+      ...{ batch_size: one([1, 1, 2, '50%', '100%'])!, pause_seconds: whole(0, 5), max_failure_ratio: 0.2 },
+    }
+    const { id } = await lab.scaling.replaceRolling('web', wish, 'test')
+    this.#say(`${id} to release ${release} ${JSON.stringify(wish)}`)
+    if (happens(0.3)) this.#spoil(id, whole(100, 8_000))
+    return id
+  }
+
+  /** Whatever serves then fails its exchanges. */
+  #spoil(id: string, afterMs: number): void {
+    const lab = this.#lab
+    lab.time
+      .connect(() => lab.alive)
+      .after(afterMs, () => {
+        this.#say(`${id} does badly`)
+        for (const { slot } of lab.clusters.table().clusters.flatMap(cluster => cluster.members)) {
+          lab.board.add(0, slot, 'started', 30)
+          lab.board.add(0, slot, 'failed', 30)
+        }
+      })
   }
 
   /** Exchanges under way on some member, or none any more. */

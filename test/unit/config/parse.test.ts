@@ -55,6 +55,8 @@ t.test('the smallest config has a default for all the rest', async t => {
           scaleInCooldownSeconds: 300,
           scaleOutCooldownSeconds: 60,
           disruptionBudget: 1,
+          rollingPauseSeconds: 30,
+          rollingMaxFailureRatio: 0.05,
           scaleInCancelInFlight: 32,
           protect: 'none',
         },
