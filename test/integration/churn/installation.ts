@@ -21,6 +21,8 @@ export interface InstallationOptions {
   readonly maxInstances: number
   readonly ttlSeconds: number
   readonly graceSeconds: number
+  /** Left out: `live`. */
+  readonly cloneFrom?: 'live' | 'golden'
 }
 
 const app = join(import.meta.dirname, '../../../examples/app/server.ts')
@@ -59,7 +61,7 @@ async function document(options: InstallationOptions, directory: string) {
         // A client without a session whose instance dies under it is served by another.
         retries: { on: ['connect', 'reused', 'reset'] },
         instance: {
-          ...{ driver: options.driver, port: 8080, clone_from: 'live' },
+          ...{ driver: options.driver, port: 8080, clone_from: options.cloneFrom ?? 'live' },
           resources: { cpus: 1, memory: vm ? '384MiB' : '64MiB', disk: '64MiB' },
           template: vm ? await vmImage() : { command: ['node', app] },
         },
@@ -73,7 +75,13 @@ async function document(options: InstallationOptions, directory: string) {
         },
         // A machine that is stopped for a while with everything on it is late, not ill.
         timeouts: { connect: '60s', header: '3m' },
-        scaling: { min_instances: 1, max_instances: maxInstances, disruption_budget: maxInstances },
+        // What comes back at once when everything ran again is no load that returns.
+        scaling: {
+          min_instances: 1,
+          max_instances: maxInstances,
+          disruption_budget: maxInstances,
+          scale_in_cancel_in_flight: 0,
+        },
       },
     ],
   }

@@ -116,7 +116,10 @@ export class Operator {
       const ended = await control.waitOperation(operation.id, this.#waitMs)
       this.#say(`  ${ended.type} ${ended.status} ${ended.error?.code ?? ''}`)
     }
-    await until(`${victim} leaves`, () => !this.#ids().has(victim), this.#waitMs)
+    await until(`${victim} leaves`, () => !this.#ids().has(victim), this.#waitMs).catch(async error => {
+      const nodes = (await control.nodes()).flatMap(node => [node.reason, ...node.instances])
+      this.#fault(`${error.message} ${JSON.stringify([control.backends('web'), nodes])}`)
+    })
     await this.#idle()
     await until('somebody serves', () => this.serving().length > 0, this.#waitMs)
     await this.#inherited(before)

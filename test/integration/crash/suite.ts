@@ -1,5 +1,5 @@
 /**
- * The whole process is killed with SIGKILL at every journal entry of scale_out and of scale_in, and started again.
+ * The whole process is killed with SIGKILL at journal entries of scale_out and of scale_in, and started again: at every one, or at chosen ones.
  * Each time it must end in a state that the journal explains: both operations have ended, the instances that serve are those
  * that the store and the hypervisor hold, no source is paused, nothing is left over, and what was healthy serves at once.
  */
@@ -24,36 +24,28 @@ const entriesMax = 60
 /** As `npm test` has it: what a hundred lives load is compiled once. */
 const compiled = join(import.meta.dirname, '../../../node_modules/.cache/node-compile')
 
+/** A journal entry right after which it dies. */
+export interface Point {
+  readonly type: Kind
+  readonly step: string
+  readonly kind: 'started' | 'done'
+}
+
 export interface CrashOptions {
   readonly driver: DriverKind
   readonly moments: readonly ('after' | 'before')[]
   readonly readyTimeoutMs: number
 }
 
-type Kind = 'scale_out' | 'scale_in'
+export type Kind = 'scale_out' | 'scale_in'
 const other = (type: Kind): Kind => (type === 'scale_out' ? 'scale_in' : 'scale_out')
 
 export function crashSuite(options: CrashOptions): void {
   for (const moment of options.moments) {
     t.test(`SIGKILL ${moment} every journal entry on ${options.driver}`, async t => {
-      const demo = await demoCluster(t, {
-        driver: options.driver,
-        // Both shapes of the data plane.
-        threads: moment === 'after' ? 1 : 0,
-        drainSeconds: 0,
-        healthyThreshold: 1,
-        healthInterval: '500ms',
-        maxInstances: 3,
-      })
-      writeFileSync(join(demo.directory, 'tidegate.json'), demo.text)
-      let running = await start(t, demo)
-      await until(
-        'the first instance',
-        async () => (await serving(running)).length === 1,
-        options.readyTimeoutMs,
-      )
-      await get(running.port, '/sessions/kept', { method: 'POST', body: 'treasure' })
-
+      // Both shapes of the data plane.
+      const { demo, first } = await begin(t, options, moment === 'after' ? 1 : 0)
+      let running = first
       const points = { scale_out: 0, scale_in: 0 }
       const done = new Set<Kind>()
       while (done.size < 2) {
@@ -73,6 +65,45 @@ export function crashSuite(options: CrashOptions): void {
       t.ok(points.scale_in >= least.scale_in, `scale_in was killed at ${points.scale_in} entries`)
     })
   }
+}
+
+/** The same at some entries: of those that mean the same for what a hypervisor holds, one. */
+export function crashPoints(options: CrashOptions, points: readonly Point[]): void {
+  t.test(`SIGKILL at the entries that matter to ${options.driver}`, async t => {
+    const { demo, first } = await begin(t, options, 1)
+    let running = first
+    const waiting = [...points]
+    while (waiting.length > 0) {
+      // As above: what the last crash left is where the next operation begins.
+      const fits: Kind = (await serving(running)).length === 1 ? 'scale_out' : 'scale_in'
+      const at = Math.max(
+        0,
+        waiting.findIndex(({ type }) => type === fits),
+      )
+      const [point] = waiting.splice(at, 1) as [Point]
+      const heir = await crashAt(t, demo, running, { ...point, entry: 1, moment: 'after' }, options)
+      t.ok(heir, `${point.type} was killed at ${point.step} ${point.kind}`)
+      running = heir ?? running
+    }
+    await kill(running)
+  })
+}
+
+/** One instance that serves and keeps a session. */
+async function begin(t: Test, options: CrashOptions, threads: number) {
+  const demo = await demoCluster(t, {
+    driver: options.driver,
+    threads,
+    drainSeconds: 0,
+    healthyThreshold: 1,
+    healthInterval: '500ms',
+    maxInstances: 3,
+  })
+  writeFileSync(join(demo.directory, 'tidegate.json'), demo.text)
+  const first = await start(t, demo)
+  await until('the first instance', async () => (await serving(first)).length === 1, options.readyTimeoutMs)
+  await get(first.port, '/sessions/kept', { method: 'POST', body: 'treasure' })
+  return { demo, first }
 }
 
 interface Running {
@@ -105,7 +136,7 @@ async function crashAt(
   }
 
   const heir = await start(t, demo)
-  const where = `${crash.type}, entry ${crash.entry}`
+  const where = `${crash.type}, ${crash.step === undefined ? `entry ${crash.entry}` : `${crash.step} ${crash.kind}`}`
   const answer = await get(heir.port, '/sessions/kept')
   t.equal(answer.status, 200, `${where}: served at once after the restart`)
   await until(
@@ -175,9 +206,9 @@ async function start(t: Test, demo: Demo): Promise<Running> {
   return { child, ...(JSON.parse(line as string) as { port: number; admin: number }) }
 }
 
-async function arm(running: Running, { entry, moment }: Arm): Promise<void> {
+async function arm(running: Running, { entry, moment, step, kind }: Arm): Promise<void> {
   const armed = once(running.child, 'message')
-  running.child.send({ entry, moment })
+  running.child.send({ entry, moment, step, kind })
   await armed
 }
 
