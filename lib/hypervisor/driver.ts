@@ -100,6 +100,8 @@ export interface Capabilities {
   /** A snapshot keeps its source from running so shortly (20 ms at most) that it need not be fenced for it. */
   readonly snapshotWhileRunning: boolean
   readonly pause: boolean
+  /** Instances have the CPUs and the memory that they are given; otherwise `resources` are only counted. */
+  readonly sized: boolean
 }
 
 export interface ResizeReport {
@@ -154,7 +156,9 @@ export interface Driver {
   /** Saves the running instance `source` under `name`. */
   snapshot(request: SnapshotRequest, signal: AbortSignal): Promise<SnapshotReport>
   /**
-   * A new running instance from a complete snapshot. Resolves when it runs; its application has state but no identity. The
+   * A new running instance from a complete snapshot. Resolves when it runs; its application has state but no identity. It has
+   * the size that the source had when it was saved. Where instances have a size at all (`can.sized`), a spec that names neither
+   * that one nor the one that the source was made with is refused before anything is started (`template_invalid`). The
    * snapshot's checksums, version and CPU are looked at before anything is started (`snapshot_unusable`).
    */
   clone(spec: CloneSpec, signal: AbortSignal): Promise<HeldInstance>

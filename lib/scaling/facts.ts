@@ -3,6 +3,7 @@
  * facts after a crash as before it. All of it is plain JSON. @pure
  */
 import { strict as assert } from 'node:assert'
+import type { Resources } from '../config/config.ts'
 import type { AncestorRecord, JournalEntry, Json } from '../store/store.ts'
 import type { Picture } from './picture.ts'
 
@@ -107,6 +108,8 @@ export type Item = {
   readonly score?: number
   /** Taken out of the warm pool: it is there already. */
   readonly pooled?: boolean
+  /** What its source was given while it ran, which it has too; left out: what its cluster says. */
+  readonly resources?: { readonly [K in keyof Resources]: number }
 }
 /** A snapshot to be made of a live source. */
 export type SnapshotItem = { readonly name: string; readonly node: string; readonly source: string }

@@ -151,7 +151,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
   }
   return sentTwice(process, {
     kind: 'process',
-    can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true },
+    can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true, sized: false },
     check: async () => [],
     create: (spec, signal) => launch('create', spec, [`booted ${spec.name}`], signal),
     async clone(spec: CloneSpec, signal) {

@@ -73,7 +73,7 @@ async function nodeRows(context: Context, node: NodeConfig, config: Config): Pro
     instance?.driver === node.driver ? [instance.template] : [],
   )
   const needed = templates.length > 0
-  const rows = await checkDriver(context, node, templates.length > 0 ? templates : [null], needed)
+  const rows = await checkDriver(context, node, templates, needed)
   return [...rows, ...(await spaceRows(node, needed))]
 }
 
@@ -81,13 +81,13 @@ async function driverRows(context: Context, driver: NodeConfig['driver']): Promi
   const capacity = { cpus: 1, memoryBytes: 1024 ** 3, diskBytes: 1024 ** 3 }
   const directory = join(tmpdir(), 'tidegate-doctor')
   const node = { id: driver, driver, zone: 'default', capacity, directory, options: {} }
-  return checkDriver(context, node, [null], false)
+  return checkDriver(context, node, [], false)
 }
 
 async function checkDriver(
   { io }: Context,
   node: NodeConfig,
-  templates: readonly (Readonly<Record<string, unknown>> | null)[],
+  templates: readonly Readonly<Record<string, unknown>>[],
   needed: boolean,
 ): Promise<Row[]> {
   // Loaded only here: the other verbs need no hypervisor.
@@ -96,7 +96,10 @@ async function checkDriver(
   try {
     const driver = createDriver(node, { clock: io.clock, log: silentLog })
     const answers = await Promise.all(templates.map(template => driver.check(template)))
-    const seen = new Map(answers.flat().map(row => [`${row.name} ${row.detail}`, row]))
+    const told = answers.flat()
+    // What a template says goes before what can be said without one.
+    const bare = (await driver.check(null)).filter(({ name }) => !told.some(row => row.name === name))
+    const seen = new Map([...told, ...bare].map(row => [`${row.name} ${row.detail}`, row]))
     return [...seen.values()].map(row => ({
       ...row,
       name: `${prefix} ${row.name}`,

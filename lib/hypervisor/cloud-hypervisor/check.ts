@@ -5,7 +5,7 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import type { Network } from '../network/network.ts'
-import { diskRow, row, templateRows } from '../vm/doctor.ts'
+import { diskRow, reflinkRow, row, templateRows } from '../vm/doctor.ts'
 import { binaryVersion, bootTrouble, type Trial } from './boot-trial.ts'
 import { type CloudHypervisorOptions, type CloudHypervisorTemplate, parseTemplate } from './template.ts'
 
@@ -25,7 +25,7 @@ export async function checkCloudHypervisor(
   const binary = await row('cloud-hypervisor', 'install it (docs/cloud-hypervisor.md)', () =>
     binaryVersion(options.binary),
   )
-  const rows = [binary, ...(await network.check()), await diskRow(directory)]
+  const rows = [binary, ...(await network.check()), await diskRow(directory), await reflinkRow(directory)]
   if (template === null) return rows
   const version = binary.ok ? binary.detail : null
   const shape = await templateRows(

@@ -8,6 +8,7 @@ import type { NodeConfig, Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type {
+  Capabilities,
   CloneSpec,
   Diagnosis,
   Driver,
@@ -70,7 +71,12 @@ export function createCloudHypervisorDriver(node: NodeConfig, deps: CloudHypervi
 
 class CloudHypervisorDriver implements Driver {
   readonly kind = 'cloud_hypervisor'
-  readonly can = { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true } as const
+  readonly can: Capabilities = {
+    resize: ['cpus', 'memory', 'disk'],
+    snapshotWhileRunning: false,
+    pause: true,
+    sized: true,
+  }
   readonly #directory: string
   readonly #options: CloudHypervisorOptions
   readonly #ownership: Ownership

@@ -3,9 +3,9 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Resources } from '../../config/config.ts'
-import { TidegateError } from '../../errors.ts'
 import type { CloneSpec } from '../driver.ts'
 import { keepSmall } from '../log-file.ts'
+import { requireSize } from '../vm/clone-size.ts'
 import { requireSpace } from '../vm/disk.ts'
 import { writeInitramfs } from './guest.ts'
 import type { SnapshotFacts } from './record.ts'
@@ -34,16 +34,8 @@ export function machineOf(resources: Resources, template: CloudHypervisorTemplat
 
 /** Throws `template_invalid` when the clone is to be another machine than its snapshot was, as made or as resized. */
 export function requireSame(spec: CloneSpec, { machine, resized, guest }: SnapshotFacts): void {
-  const { cpus, memoryBytes } = spec.resources
-  const same = [machine, resized].some(
-    given => given !== null && whole(memoryBytes) === given.memoryBytes && count(cpus) === given.cpus,
-  )
-  if (same && spec.port === guest.app) return
-  throw new TidegateError(
-    'template_invalid',
-    `a clone has the memory, CPUs and port of its snapshot ${spec.snapshot}; take a new snapshot of an instance with these`,
-    { details: { memory_bytes: machine.memoryBytes, cpus: machine.cpus, port: guest.app } },
-  )
+  const wanted = { cpus: count(spec.resources.cpus), memoryBytes: whole(spec.resources.memoryBytes) }
+  requireSize(spec, wanted, { made: machine, had: resized ?? machine, port: guest.app })
 }
 
 /** The files of a cold boot: an empty memory, the initial file system with the instance's environment, its own disks. */

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import type { Network } from '../network/network.ts'
-import { diskRow, row, templateRows } from '../vm/doctor.ts'
+import { diskRow, reflinkRow, row, templateRows } from '../vm/doctor.ts'
 import { binaryFacts, tryKernel } from './binary.ts'
 import { type FirecrackerOptions, type FirecrackerTemplate, parseTemplate } from './template.ts'
 
@@ -25,7 +25,8 @@ export async function checkFirecracker(request: CheckRequest): Promise<readonly 
       return `Firecracker ${version}, snapshots of format ${format}`
     },
   )
-  const rows = [binary, await diskRow(directory), ...(await network.check())]
+  const places = [await diskRow(directory), await reflinkRow(directory)]
+  const rows = [binary, ...places, ...(await network.check())]
   if (template === null) return rows
   const shape = await templateRows(
     () => located(parseTemplate(template)),

@@ -87,7 +87,7 @@ interface Built {
 
 class FirecrackerDriver implements Driver {
   readonly kind = 'firecracker'
-  readonly can = { resize: ['memory'], snapshotWhileRunning: false, pause: true } as const
+  readonly can = { resize: ['memory'], snapshotWhileRunning: false, pause: true, sized: true } as const
   readonly #directory: string
   readonly #options: FirecrackerOptions
   readonly #ownership: Ownership

@@ -3,6 +3,7 @@ import { TidegateError } from '../../errors.ts'
 import { unusable } from '../checksums.ts'
 import type { CloneSpec } from '../driver.ts'
 import type { Found } from '../ownership.ts'
+import { requireSize } from '../vm/clone-size.ts'
 import { type SnapshotFacts, snapshotFacts } from './record.ts'
 import { type BinaryFacts, type HostFacts, whyNotLoadable } from './versions.ts'
 
@@ -29,12 +30,11 @@ export function requireSnapshot(
 }
 
 function requireSameMachine({ machine, guest }: SnapshotFacts, spec: CloneSpec): void {
-  const { cpus, memoryBytes } = spec.resources
-  const sameMemory = Math.ceil(memoryBytes / mib) === machine.memoryMib
-  if (sameMemory && Math.max(1, Math.ceil(cpus)) === machine.cpus && spec.port === guest.app) return
-  throw new TidegateError(
-    'template_invalid',
-    `a clone has the memory, CPUs and port of its snapshot ${spec.snapshot}; take a new snapshot of an instance with these`,
-    { details: { memory_bytes: machine.memoryMib * mib, cpus: machine.cpus, port: guest.app } },
-  )
+  const { cpus, bootMib, memoryMib } = machine
+  const wanted = {
+    cpus: Math.max(1, Math.ceil(spec.resources.cpus)),
+    memoryBytes: Math.ceil(spec.resources.memoryBytes / mib) * mib,
+  }
+  const [made, had] = [bootMib, memoryMib].map(size => ({ cpus, memoryBytes: size * mib }))
+  requireSize(spec, wanted, { made: made!, had: had!, port: guest.app })
 }

@@ -58,7 +58,7 @@ interface Known extends Processes {
 class ProcessDriver implements Driver {
   readonly kind = 'process'
   /** Resources are enforced by nobody here, so there is nothing that could be given. State is handed over while it serves. */
-  readonly can = { resize: [], snapshotWhileRunning: true, pause: true } as const
+  readonly can = { resize: [], snapshotWhileRunning: true, pause: true, sized: false } as const
   readonly #node: NodeConfig
   readonly #options: ProcessOptions
   readonly #clock: Clock

@@ -1,8 +1,10 @@
 /** The qemu driver's lines of `tidegate doctor`: what is there, what is missing, and what to type. Throws nothing. */
+import { access, constants } from 'node:fs/promises'
+import { release } from 'node:os'
 import { resolve } from 'node:path'
 import type { Diagnosis } from '../driver.ts'
 import { openNamespaces } from '../network/namespace.ts'
-import { diskRow, row, templateRows } from '../vm/doctor.ts'
+import { diskRow, reflinkRow, row, templateRows } from '../vm/doctor.ts'
 import { askAbilities } from './abilities.ts'
 import { chooseAccelerator, qemuVersion } from './accelerator.ts'
 import { readBase } from './disks.ts'
@@ -23,13 +25,52 @@ export async function checkQemu(
       return qemuVersion(options.binary)
     }),
     await diskRow(directory),
+    await reflinkRow(directory),
+    await userfaultRow(options.binary),
   ]
-  if (template === null) return rows
+  if (template === null) return [...rows, ...(await machineRows(options))]
   const shape = await templateRows(
     () => located(parseTemplate(template)),
     parsed => imageRows(options, parsed),
   )
   return [...rows, ...shape]
+}
+
+/** Whether a VM can be saved while it runs on. */
+async function userfaultRow(binary: string): Promise<Diagnosis> {
+  const fix =
+    'run as root, on a Linux with CONFIG_USERFAULTFD, with QEMU 6.0 or later; without, VMs are copied'
+  const found = await row('userfaultfd', fix, async () => {
+    const { background, backgroundReason } = await askAbilities(binary)
+    if (!background) throw new Error(backgroundReason)
+    return 'VMs can be saved in the background'
+  })
+  return { ...found, advice: true }
+}
+
+/** What a template decides, as far as it can be said without one. */
+async function machineRows(options: QemuOptions): Promise<readonly Diagnosis[]> {
+  const accelerator = await row('accelerator', 'tidegate doctor -c tidegate.yaml', async () => {
+    const kernel = await hostKernel()
+    if (kernel === null) throw new Error('KVM is tried by booting a kernel, and no template names one')
+    const verdict = await chooseAccelerator(options.accelerator, { binary: options.binary, kernel })
+    return `${verdict.accelerator}: ${verdict.reason}`
+  })
+  const networks = await openNamespaces(options.pool).check()
+  const needed = options.network === 'namespace'
+  return [
+    { ...accelerator, advice: true },
+    ...networks.map(network => (needed ? network : { ...network, advice: true as const })),
+  ]
+}
+
+/** This machine's own; null where it has none that we may read. */
+async function hostKernel(): Promise<string | null> {
+  const path = `/boot/vmlinuz-${release()}`
+  return access(path, constants.R_OK).then(
+    () => path,
+    () => null,
+  )
 }
 
 /** The template with its paths absolute: QEMU runs in another directory than we do. */

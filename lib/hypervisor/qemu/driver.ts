@@ -82,7 +82,8 @@ class QemuDriver implements Driver {
     this.#clock = deps.clock
     this.#log = deps.log.child({ driver: 'qemu', node: node.id })
     const resize = ['cpus', 'memory', 'disk'] as const
-    this.can = { resize, snapshotWhileRunning: this.#options.snapshot === 'background', pause: true }
+    const snapshotWhileRunning = this.#options.snapshot === 'background'
+    this.can = { resize, snapshotWhileRunning, pause: true, sized: true }
     this.#networks = { user: openUserNetwork(), namespace: openNamespaces(this.#options.pool) }
   }
 

@@ -2,6 +2,7 @@
  * Where each new instance goes and what everything that will be made is called. The room is promised until the operation ends.
  * What stands ready in the warm pool is taken first: it leaves the pool in the same transaction in which the journal names it.
  */
+import type { Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import { type AllocateData, doneData, type Item, type PlanData, type SnapshotItem } from '../facts.ts'
 import { resourceName } from '../names.ts'
@@ -18,8 +19,11 @@ export const allocate: Step = {
     return world.promises.inTurn(async () => {
       const ready = readyFor(world, cluster, plan)
       const placing = await findPlaces(world, cluster, { ...plan, instance, add: plan.add - ready })
-      const made = named(placing, (suffix: string) => resourceName(cluster, operation.id, suffix))
-      const promised = made.items.map(({ name, node }) => ({ name, node, resources: instance.resources }))
+      const name = (suffix: string) => resourceName(cluster, operation.id, suffix)
+      const made = named(placing, name, source => world.members.get(source)?.resources)
+      const promised = made.items.map(({ name, node, resources = instance.resources }) => ({
+        ...{ name, node, resources },
+      }))
       world.promises.keep(operation.id, promised)
       if (ready === 0) return { data: made }
       const golden = plan.sources[0]!.snapshot!
@@ -44,7 +48,11 @@ export const allocate: Step = {
   },
 }
 
-function named({ places, candidates }: Placing, name: (suffix: string) => string): AllocateData {
+function named(
+  { places, candidates }: Placing,
+  name: (suffix: string) => string,
+  resourcesOf: (source: string) => Resources | undefined,
+): AllocateData {
   const snapshots = new Map<string, SnapshotItem>()
   const items = places.map(({ node, source, score }, index): Item => {
     const item = { name: name(String(index + 1)), node, score }
@@ -55,7 +63,8 @@ function named({ places, candidates }: Placing, name: (suffix: string) => string
       source: source.instance,
     }
     snapshots.set(source.instance, snapshot)
-    return { ...item, snapshot: snapshot.name }
+    const resources = resourcesOf(source.instance)
+    return { ...item, snapshot: snapshot.name, ...(resources ? { resources: { ...resources } } : {}) }
   })
   const kept = places.flatMap(({ source }) => source?.snapshot ?? [])
   return { items, snapshots: [...snapshots.values()], names: [...new Set(kept)], candidates }

@@ -38,7 +38,7 @@ function newRecords(ctx: StepContext): readonly InstanceRecord[] {
   const identities = new Map(identified.map(one => [one.name, one]))
   const booted = bootedNames(journal)
   const { victims } = doneData<PlanData>(journal, 'plan')
-  return items.map(({ name, node }, index) => ({
+  return items.map(({ name, node, resources: own }, index) => ({
     id: name,
     cluster,
     node,
@@ -48,7 +48,7 @@ function newRecords(ctx: StepContext): readonly InstanceRecord[] {
     origin: booted.has(name) ? 'created' : 'cloned',
     createdAtMs: world.clock.now(),
     ...(identities.get(name)!.lineage?.length ? { lineage: identities.get(name)!.lineage! } : {}),
-    ...(sized ? { resources } : {}),
+    ...(own ? { resources: own } : sized ? { resources } : {}),
     // Who takes a protected one's place is protected.
     ...(world.members.get(victims[index]?.id ?? '')?.protected ? { protected: true as const } : {}),
   }))

@@ -17,5 +17,5 @@ driverContract('qemu', {
   grows: true,
   resources,
   port: 8080,
-  timeoutMs: 120_000,
+  timeoutMs: 300_000,
 })

@@ -64,10 +64,13 @@ async function refusals(t: Test, bench: Bench): Promise<void> {
   const bad = checked.find(line => !line.ok)
   t.ok(bad?.fix, 'check says how to mend a bad template')
   t.same(
-    (await driver.check(bench.options.template)).filter(line => !line.ok),
+    (await driver.check(bench.options.template)).filter(line => !line.ok && !line.advice),
     [],
     'a good template is fine',
   )
+
+  for (const { name, ok, fix } of await driver.check(null))
+    t.ok(ok || fix, `what to do about ${name} is said`)
 
   const noSuch = { name: 'web-op1-s', owner, source: 'web-op1-1' }
   await t.rejects(
@@ -222,6 +225,10 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   await ask(instance, '/sessions/grown', 'in memory')
   const request = { name: 'web-op1-g', owner, source: name }
   await driver.snapshot(request, bench.signal())
+  const asNow = { ...bench.cloneSpec('web-op1-8', request.name), resources: wanted }
+  const between = { ...asNow, resources: { ...wanted, memoryBytes: memoryBytes + 2 ** 26 } }
+  await t.rejects(driver.clone(between, bench.signal()), { code: 'template_invalid' }, 'neither of its sizes')
+  await driver.destroy((await driver.clone(asNow, bench.signal())).name)
   const clone = await driver.clone(bench.cloneSpec('web-op1-8', request.name), bench.signal())
   await bench.answers(clone)
   t.match(await told(clone, '/whoami'), { cpus: cpus + 1, memory_bytes: after.memory_bytes }, 'as its clone')
@@ -250,6 +257,7 @@ async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<read
   await t.rejects(driver.snapshot(request, bench.signal()), TidegateError, 'the name is taken')
   t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'and the snapshot unharmed')
 
+  await otherSizes(t, bench, request.name)
   const names = ['web-op1-2', 'web-op1-3']
   const made = await Promise.all(
     names.map(name => driver.clone(bench.cloneSpec(name, request.name), bench.signal())),
@@ -272,6 +280,23 @@ async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<read
   await identitiesDiffer(t, [source, ...made], before)
   if (bench.options.disk) await disksDiffer(t, source, made)
   return made
+}
+
+/** A clone has its source's size: another is refused before anything is started, where instances have a size at all. */
+async function otherSizes(t: Test, bench: Bench, snapshot: string): Promise<void> {
+  const { driver, options } = bench
+  if (!driver.can.sized) return
+  const { cpus, memoryBytes, diskBytes } = options.resources
+  const before = bench.processes()
+  for (const [what, resources] of Object.entries({
+    memory: { cpus, memoryBytes: memoryBytes * 2, diskBytes },
+    CPUs: { cpus: cpus + 1, memoryBytes, diskBytes },
+  })) {
+    const spec = { ...bench.cloneSpec('web-op1-2', snapshot), resources }
+    await t.rejects(driver.clone(spec, bench.signal()), { code: 'template_invalid' }, `other ${what}`)
+  }
+  t.equal(await bench.held('web-op1-2'), undefined, 'nothing is left')
+  t.same(bench.processes(), before, 'and nothing was started')
 }
 
 /** Each has what was written just before the snapshot, and from then on writes for itself alone. */

@@ -167,8 +167,11 @@ t.test('disks, memory by wish, and sparse snapshots', async t => {
   t.equal(readFileSync(image, 'utf8'), 'the image', 'which nobody wrote to')
   writeFileSync(inside('instances', 'web-op1-2'), 'written by the clone')
   t.equal(readFileSync(inside('instances', 'web-op1-1'), 'utf8'), 'written by the guest', 'each has its own')
-  const lesser = { ...request, name: 'web-op1-3', resources: doubleResources }
-  await t.rejects(bench.driver.clone(lesser, bench.signal()), { code: 'template_invalid' })
+  const between = { ...more, memoryBytes: 192 * 2 ** 20 }
+  const neither = { ...request, name: 'web-op1-3', resources: between }
+  await t.rejects(bench.driver.clone(neither, bench.signal()), { code: 'template_invalid' })
+  await bench.driver.clone({ ...neither, resources: doubleResources }, bench.signal())
+  await bench.driver.destroy(neither.name)
 
   const second = { ...snapshot, name: 'web-op2-s', source: 'web-op1-2' }
   await bench.driver.snapshot(second, bench.signal())
