@@ -15,8 +15,6 @@ export interface Abilities {
   readonly background: boolean
   /** Why not, in QEMU's words. */
   readonly backgroundReason: string
-  /** Writes each page of a stream at its own place in a file (QEMU 9.0 and newer). */
-  readonly mappedRam: boolean
 }
 
 const oldest = [5, 2] as const
@@ -83,7 +81,7 @@ export function readAbilities(said: string, binary: string): Abilities {
   const refused = answer('background')?.error?.desc
   const background = names.includes('background-snapshot') && refused === undefined
   const why = refused ?? (background ? '' : `QEMU ${version} has it not`)
-  return { version, background, backgroundReason: why, mappedRam: names.includes('mapped-ram') }
+  return { version, background, backgroundReason: why }
 }
 
 interface Line {

@@ -28,7 +28,7 @@ export async function chooseSnapshot(
   if (choice === 'auto' && memoryBytes > 0 && memoryBytes <= copiedBytesMax) {
     return { memory: 'shared', reason: 'its memory is copied quickly' }
   }
-  const { background, backgroundReason, version, mappedRam } = await askAbilities(options.binary)
+  const { background, backgroundReason, version } = await askAbilities(options.binary)
   if (choice === 'background') {
     if (background) return { memory: 'anonymous', reason: 'as configured' }
     throw new TidegateError(
@@ -38,8 +38,7 @@ export async function chooseSnapshot(
   }
   if (memoryBytes === 0) {
     const large = background ? 'in the background' : `copied too (${backgroundReason})`
-    const mapped = mappedRam ? ', into a mapped file' : ''
-    return { memory: 'shared', reason: `up to 1 GiB; above that ${large}${mapped} (QEMU ${version})` }
+    return { memory: 'shared', reason: `up to 1 GiB; above that ${large} (QEMU ${version})` }
   }
   return background
     ? { memory: 'anonymous', reason: 'its memory is too large to stand still for' }

@@ -9,7 +9,14 @@ const resources = { cpus: 1, memoryBytes: 384 * 2 ** 20, diskBytes: 64 * 2 ** 20
 driverContract('qemu', {
   makeDriver: directory =>
     createQemuDriver(
-      { id: 'local', driver: 'qemu', zone: 'a', capacity: resources, directory, options: {} },
+      {
+        id: 'local',
+        driver: 'qemu',
+        zone: 'a',
+        capacity: resources,
+        directory,
+        options: { boot_timeout_ms: 600_000 },
+      },
       { clock: systemClock, log: silentLog },
     ),
   template: { ...(await vmImage()), disk: true },

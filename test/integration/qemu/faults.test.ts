@@ -35,7 +35,14 @@ const method = background ? 'background' : 'copy'
 const options = {
   makeDriver: (directory: string) =>
     createQemuDriver(
-      { id: 'local', driver: 'qemu', zone: 'a', capacity: resources, directory, options: {} },
+      {
+        id: 'local',
+        driver: 'qemu',
+        zone: 'a',
+        capacity: resources,
+        directory,
+        options: { boot_timeout_ms: 600_000 },
+      },
       { clock: systemClock, log: silentLog },
     ),
   template: { ...template, env: { GREETING: "it's me" }, disk: true, snapshot: method },

@@ -4,17 +4,13 @@ import { readAbilities } from '../../../../lib/hypervisor/qemu/abilities.ts'
 
 const common = ['events', 'x-ignore-shared', 'pause-before-switchover']
 /** Version → what its migration can do beyond that (QEMU's change logs 5.2 to 10.1), and what we read from it. */
-const versions: readonly (readonly [
-  string,
-  readonly string[],
-  { background: boolean; mappedRam: boolean },
-])[] = [
-  ['5.2.0', [], { background: false, mappedRam: false }],
-  ['6.0.0', ['background-snapshot'], { background: true, mappedRam: false }],
-  ['7.2.22', ['background-snapshot', 'zero-copy-send'], { background: true, mappedRam: false }],
-  ['8.2.4', ['background-snapshot', 'switchover-ack'], { background: true, mappedRam: false }],
-  ['9.0.0', ['background-snapshot', 'mapped-ram'], { background: true, mappedRam: true }],
-  ['10.1.0', ['background-snapshot', 'mapped-ram'], { background: true, mappedRam: true }],
+const versions: readonly (readonly [string, readonly string[], { background: boolean }])[] = [
+  ['5.2.0', [], { background: false }],
+  ['6.0.0', ['background-snapshot'], { background: true }],
+  ['7.2.22', ['background-snapshot', 'zero-copy-send'], { background: true }],
+  ['8.2.4', ['background-snapshot', 'switchover-ack'], { background: true }],
+  ['9.0.0', ['background-snapshot', 'mapped-ram'], { background: true }],
+  ['10.1.0', ['background-snapshot', 'mapped-ram'], { background: true }],
 ]
 
 function said(version: string, capabilities: readonly string[], arch = 'x86_64', refused?: string): string {
