@@ -1,8 +1,8 @@
 import { crashPoints, type Point } from './suite.ts'
 
 /**
- * What a hypervisor holds changes at these. Every other entry means for VMs what it means for processes, where each is tried; on VMs `npm run test:faults-vm` tries
- * them all.
+ * What a hypervisor holds changes at these. Every other entry means for VMs what it means for processes, where each is tried; `npm run
+ * test:crash-vm` tries them all.
  */
 const points: readonly Point[] = [
   // The source may be paused, and files be half written.

@@ -1,0 +1,299 @@
+/**
+ * The same faults at every step of every recipe, done to a whole Tidegate on a real driver under a little load: as a step begins, the machine is killed, it is
+ * stopped for a while, or the disk of the snapshots is full. Whatever becomes of the operation, it ends, what is served, stored and held agrees
+ * afterwards, nothing is left over, and no request fails that was not on the machine. The controller's own death is in `test/integration/crash`.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Command } from '../../../lib/command.ts'
+import type { Config } from '../../../lib/config/config.ts'
+import { silentLog } from '../../../lib/log.ts'
+import { recipes } from '../../../lib/scaling/recipes.ts'
+import { type Server, startServer } from '../../../lib/server.ts'
+import { get } from '../../support/load.ts'
+import { until } from '../../support/wait.ts'
+import { type ChurnDriver, install } from '../churn/installation.ts'
+import { leftovers } from '../churn/leftovers.ts'
+
+export interface MatrixOptions {
+  readonly driver: ChurnDriver
+  /** Left out: all. */
+  readonly recipe?: string
+  readonly fault?: string
+  readonly say: (line: string) => void
+}
+
+const scale = (targetCount: number): Command => ({
+  ...{ kind: 'scale' as const, cluster: 'web', direction: null },
+  ...{ targetCount, immediate: false, drainConnections: true },
+})
+
+interface Recipe {
+  readonly type: keyof typeof recipes
+  readonly from: number
+  readonly cloneFrom: 'live' | 'golden'
+  readonly command: (id: string) => Command
+}
+
+const made: Readonly<Record<string, Recipe>> = {
+  'scale_out, clones': { type: 'scale_out', from: 1, cloneFrom: 'live', command: () => scale(2) },
+  scale_in: { type: 'scale_in', from: 2, cloneFrom: 'live', command: () => scale(1) },
+  replace: {
+    ...{ type: 'replace', from: 1, cloneFrom: 'live' },
+    command: instanceId => ({ kind: 'replace', cluster: 'web', instanceId }),
+  },
+  // Of a cluster that clones what lives these are cold boots.
+  'replace --all': {
+    ...{ type: 'replace', from: 1, cloneFrom: 'live' },
+    command: () => ({ kind: 'replace_all', cluster: 'web' }),
+  },
+  resize: {
+    ...{ type: 'resize', from: 1, cloneFrom: 'live' },
+    command: instanceId => ({ kind: 'resize', cluster: 'web', instanceId, resources: { cpus: 2 } }),
+  },
+  'scale_out, golden': { type: 'scale_out', from: 1, cloneFrom: 'golden', command: () => scale(2) },
+}
+
+const faults = ['killed', 'stopped', 'disk full'] as const
+type Fault = (typeof faults)[number]
+
+const stoppedMs = 8_000
+const waitMs = 900_000
+
+/** What went wrong, in words. */
+export async function matrix(options: MatrixOptions): Promise<readonly string[]> {
+  const wrong: string[] = []
+  for (const cloneFrom of ['live', 'golden'] as const) {
+    const chosen = Object.entries(made).filter(
+      ([name, recipe]) =>
+        recipe.cloneFrom === cloneFrom &&
+        (options.recipe ?? name) === name &&
+        (recipe.type !== 'resize' || options.driver === 'qemu'),
+    )
+    if (chosen.length > 0) wrong.push(...(await onOneInstallation(options, cloneFrom, chosen)))
+  }
+  return wrong
+}
+
+async function onOneInstallation(
+  options: MatrixOptions,
+  cloneFrom: 'live' | 'golden',
+  chosen: readonly (readonly [string, Recipe])[],
+): Promise<readonly string[]> {
+  const shape = { maxInstances: 3, ttlSeconds: 1, graceSeconds: 1, cloneFrom }
+  const installation = await install({ driver: options.driver, ...shape })
+  let scene: Scene | null = null
+  try {
+    scene = await Scene.open(installation.config, options.say)
+    for (const [name, recipe] of chosen)
+      for (const { name: step } of recipes[recipe.type].steps)
+        for (const fault of faults)
+          if ((options.fault ?? fault) === fault) await scene.one(name, recipe, step, fault)
+    return scene.wrong
+  } finally {
+    await scene?.close()
+    await installation.remove()
+  }
+}
+
+class Scene {
+  readonly wrong: string[] = []
+  readonly #server: Server
+  readonly #config: Config
+  readonly #say: (line: string) => void
+  /** Killed or stopped by us: requests on it may fail. */
+  #touched: { readonly id: string; readonly atMs: number } | null = null
+  #failed: string[] = []
+  #asking = true
+  /** Nobody asks while it is looked at what is left. */
+  #resting = false
+  readonly #asked: Promise<void>
+
+  private constructor(server: Server, config: Config, say: (line: string) => void) {
+    this.#server = server
+    this.#config = config
+    this.#say = say
+    this.#asked = this.#ask()
+  }
+
+  static async open(config: Config, say: (line: string) => void): Promise<Scene> {
+    const server = await startServer(config, { log: silentLog })
+    const serves = () => server.control.backends('web').some(({ state }) => state === 'ready')
+    await until('the first instance serves', serves, waitMs)
+    return new Scene(server, config, say)
+  }
+
+  async close(): Promise<void> {
+    this.#asking = false
+    await this.#asked
+    await this.#server.close({ graceMs: 0 })
+  }
+
+  async one(name: string, recipe: Recipe, step: string, fault: Fault): Promise<void> {
+    const { control } = this.#server
+    const where = `${name}, ${step}: ${fault}`
+    await this.#bringTo(recipe.from)
+    const before = this.#ids()
+    this.#touched = null
+    this.#failed = []
+    let mend = async () => {}
+    const done = this.#as(step, async () => {
+      mend = await this.#strike(fault, before)
+    })
+    const operation = await this.#operate(recipe.command(before[0]!))
+    done.stop()
+    await done.struck
+    await mend()
+    this.#judge(where, operation)
+    const left = await this.#settled()
+    for (const what of left) this.#fault(`${where}: left: ${what}`)
+    const { status = 'refused', error = null } = operation ?? {}
+    this.#say(`${where}: ${done.happened() ? '' : 'never begun, '}${status} ${error?.code ?? ''}`)
+    if (control.backends('web').length === 0)
+      await until('it comes back', () => this.#ids().length > 0, waitMs)
+  }
+
+  #judge(where: string, operation: Awaited<ReturnType<Scene['operation']>>): void {
+    if (operation !== null && !['completed', 'failed', 'cancelled'].includes(operation.status))
+      this.#fault(`${where}: the operation is ${operation.status}`)
+    // Whoever was on it, or came to it before anybody noticed: nobody else can tell.
+    if (this.#touched === null) for (const what of this.#failed) this.#fault(`${where}: ${what}`)
+  }
+
+  /** Acts as the step begins, once. */
+  #as(step: string, act: () => Promise<void>) {
+    let struck: Promise<void> = Promise.resolve()
+    let happened = false
+    const stop = this.#server.control.subscribe(({ event }) => {
+      if (event.type !== 'operation_step' || event.step !== step || event.status !== 'started' || happened)
+        return
+      happened = true
+      struck = act()
+    })
+    return {
+      stop,
+      happened: () => happened,
+      get struck() {
+        return struck
+      },
+    }
+  }
+
+  /** Of the new machine if there is one, else of the first; resolves to what mends it. */
+  async #strike(fault: Fault, before: readonly string[]): Promise<() => Promise<void>> {
+    if (fault === 'disk full') return this.#fillDisk()
+    const held = (await this.#server.control.nodes()).flatMap(({ instances }) => instances)
+    const whom = held.find(({ id }) => !before.includes(id)) ?? held[0]
+    if (!whom?.pid) return async () => {}
+    this.#touched = { id: whom.id, atMs: Date.now() }
+    if (fault === 'killed') {
+      signal(whom.pid, 'SIGKILL')
+      return async () => {}
+    }
+    const { pid } = whom
+    signal(pid, 'SIGSTOP')
+    const over = delay(stoppedMs).then(() => signal(pid, 'SIGCONT'))
+    return () => over
+  }
+
+  /** As long as nothing is in the folder: a disk that is mounted over a snapshot would hide it. */
+  async #fillDisk(): Promise<() => Promise<void>> {
+    const folder = join(this.#config.nodes[0]!.directory, 'snapshots')
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    if (readdirSync(folder).length > 0) return async () => {}
+    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4k,mode=0700', 'tmpfs', folder])
+    if (mount.status !== 0) throw new Error(`no small disk can be mounted (root can): ${mount.stderr}`)
+    return async () => {
+      const gone = () => spawnSync('umount', [folder]).status === 0
+      await until('the small disk to be free', gone, 30_000)
+    }
+  }
+
+  async #operate(command: Command) {
+    const { control } = this.#server
+    await this.#idle()
+    try {
+      const result = await control.execute(command, 'matrix')
+      if (result.result !== 'operation') return null
+      return await this.operation(result.operation.id)
+    } catch (error) {
+      this.#say(`  ${(error as Error).message}`)
+      return null
+    }
+  }
+
+  operation(id: string) {
+    return this.#server.control.waitOperation(id, waitMs) as Promise<Awaited<
+      ReturnType<Server['control']['waitOperation']>
+    > | null>
+  }
+
+  async #bringTo(count: number): Promise<void> {
+    for (let tries = 0; this.#ids().length !== count || this.#notReady(); tries++) {
+      if (tries > 10) throw new Error(`it does not come to ${count} instances`)
+      await until('the members are well', () => !this.#notReady(), waitMs)
+      if (this.#ids().length !== count) await this.#operate(scale(count))
+    }
+  }
+
+  #notReady(): boolean {
+    const backends = this.#server.control.backends('web')
+    return backends.length === 0 || backends.some(({ state }) => state !== 'ready')
+  }
+
+  async #idle(): Promise<void> {
+    await until(
+      'nothing runs',
+      async () => (await this.#server.control.operations({ limit: 1 }))[0]?.status !== 'running',
+      waitMs,
+    )
+  }
+
+  async #settled(): Promise<readonly string[]> {
+    let left: readonly string[] = []
+    this.#resting = true
+    const clean = async () => {
+      left = (await leftovers(this.#server, this.#config)).filter(
+        what => !/-golden(?: on the disk| on n1)?$/.test(what),
+      )
+      return left.length === 0
+    }
+    await until('nothing is left behind', clean, 180_000).catch(() => {})
+    this.#resting = false
+    return left
+  }
+
+  #ids(): readonly string[] {
+    return this.#server.control.backends('web').map(({ id }) => id)
+  }
+
+  #fault(what: string): void {
+    this.wrong.push(what)
+    this.#say(`  FAULT ${what}`)
+  }
+
+  /** One client after another, without a session. */
+  async #ask(): Promise<void> {
+    const { port } = this.#server.listeners[0]!
+    while (this.#asking) {
+      await delay(50)
+      if (this.#resting) continue
+      const answer = await get(port, '/whoami', { timeoutMs: 200_000 }).catch(error => ({
+        status: 0,
+        body: `${error}`,
+      }))
+      if (answer.status !== 200)
+        this.#failed.push(`a request failed: ${answer.status} ${answer.body.slice(0, 120)}`)
+    }
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
