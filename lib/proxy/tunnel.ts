@@ -283,7 +283,7 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     this.bytesOut += chunk.length
     const bytes = this.#toClient.pass(chunk)
     const room = bytes === null || !this.#client.writable || writeLent(this.#client, bytes)
-    if (this.#state === 'closing') this.#endIfAgreed()
+    this.#lookForClose()
     return room
   }
 
@@ -299,7 +299,7 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
     // With the backend gone, what still comes is read only so that the client can finish.
     const wanted = !this.writableEnded && !this.#backendEnded && !this.#inputEnded
     if (bytes !== null && wanted && !this.#send(bytes)) this.#client.pause()
-    if (this.#state === 'closing') this.#endIfAgreed()
+    this.#lookForClose()
   }
 
   #clientEnded(): void {
@@ -324,6 +324,12 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   #limitWait(): void {
     if (this.#state === 'open') this.#state = 'closing'
     this.deadlineMs = Math.min(this.deadlineMs, this.#tunnels.deadlines.in(closeHandshakeMs))
+  }
+
+  #lookForClose(): void {
+    if (this.#state === 'closing') this.#endIfAgreed()
+    // Of themselves: who should end the connection now (RFC 6455 §7.1.1) may not, and it would count until it falls silent.
+    else if (this.#toClient.closeSeen && this.#toBackend.closeSeen) this.#limitWait()
   }
 
   /** Both ends have said Close after they were told: the sockets may go. */

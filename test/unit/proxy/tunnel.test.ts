@@ -132,3 +132,23 @@ t.test(
     await close()
   },
 )
+
+t.test(
+  'when both have said Close of themselves, nobody is waited for until the tunnel falls silent',
+  async t => {
+    const { browser, member, tunnel, tunnels, clock, close } = await setup()
+    member.enter(false)
+    tunnel.open('HTTP/1.1 101 Go\r\n\r\n', [])
+    tunnel.resume()
+    browser.resume()
+    tunnel.write(Buffer.from([0x88, 2, 3, 0xe8]))
+    await clock.advance(10_000)
+    t.equal(tunnels.size, 1, 'one Close is not yet a handshake')
+    const before = tunnel.bytesIn
+    browser.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]))
+    await until(() => tunnel.bytesIn === before + 8, 'the answer to pass')
+    await clock.advance(3_000)
+    t.equal(tunnels.size, 0, 'both keep their connection open, and it is ended')
+    await close()
+  },
+)
