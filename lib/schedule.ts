@@ -28,3 +28,36 @@ export function startSchedule(jobs: readonly Job[], log: Log): () => Promise<voi
     for (const task of tasks) await task.destroy()
   }
 }
+
+/** Jobs whose time table is another when the configuration is. One that says the same goes on undisturbed. */
+export class ChangingJobs {
+  readonly #log: Log
+  #closed = false
+  readonly #running = new Map<string, { readonly cron: string; readonly stop: () => Promise<void> }>()
+
+  constructor(log: Log) {
+    this.#log = log
+  }
+
+  /** For good. */
+  close(): Promise<void> {
+    this.#closed = true
+    return this.#hold([])
+  }
+
+  /** From now on these and no others, by name. */
+  async hold(jobs: readonly Job[]): Promise<void> {
+    if (!this.#closed) await this.#hold(jobs)
+  }
+
+  async #hold(jobs: readonly Job[]): Promise<void> {
+    for (const [name, { cron, stop }] of this.#running)
+      if (!jobs.some(job => job.name === name && job.cron === cron)) {
+        this.#running.delete(name)
+        await stop()
+      }
+    for (const job of jobs)
+      if (!this.#running.has(job.name))
+        this.#running.set(job.name, { cron: job.cron, stop: startSchedule([job], this.#log) })
+  }
+}

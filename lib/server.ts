@@ -27,7 +27,7 @@ import { TlsKeeper } from './proxy/tls/keeper.ts'
 import type { Wanted } from './proxy/waking.ts'
 import { Reload } from './reload.ts'
 import { Scaling } from './scaling/scaling.ts'
-import { startSchedule } from './schedule.ts'
+import { ChangingJobs, type Job, startSchedule } from './schedule.ts'
 import { openStore } from './store/open.ts'
 import type { MarkRecord, Store } from './store/store.ts'
 import type { ReloadView } from './views.ts'
@@ -140,7 +140,7 @@ async function compose(
   undo.push(() => admin.close())
 
   // What works by itself from here on.
-  const stopSchedule = startSchedule(housekeeping({ scaling, clusters, store, clock, reload, tls }), log)
+  const stopSchedule = keepHouse({ scaling, clusters, store, clock, reload, tls }, log)
   undo.push(stopSchedule)
   const recovery = scaling.recover().catch((error: unknown) => log.error({ err: error }, 'recovery failed'))
 
@@ -298,6 +298,25 @@ const noSource = async (): Promise<never> => {
   )
 }
 
+/** Returns the way to stop it. */
+function keepHouse(parts: Omit<Parameters<typeof housekeeping>[0], 'refreshes'>, log: Log) {
+  const refreshes = new ChangingJobs(log)
+  const stop = startSchedule(housekeeping({ ...parts, refreshes }), log)
+  return async () => {
+    await stop()
+    await refreshes.close()
+  }
+}
+
+/** Of clusters with clones that stand by: when they are made anew. */
+function refreshJobs(clusters: Clusters, scaling: Scaling): readonly Job[] {
+  return clusters.ids().flatMap(id => {
+    const { clones } = clusters.config(id).standby
+    const run = async () => scaling.readiness.refresh(id)
+    return clones ? [{ name: `refresh the clones of ${id}`, cron: clones.refresh, run }] : []
+  })
+}
+
 function housekeeping(parts: {
   readonly scaling: Scaling
   readonly clusters: Clusters
@@ -305,12 +324,20 @@ function housekeeping(parts: {
   readonly clock: Clock
   readonly reload: Reload
   readonly tls: TlsKeeper
+  readonly refreshes: ChangingJobs
 }) {
-  const { scaling, clusters, store, clock, reload, tls } = parts
+  const { scaling, clusters, store, clock, reload, tls, refreshes } = parts
   return [
     { name: 'reconcile', cron: '*/10 * * * * *', run: () => scaling.reconcile() },
     { name: 'scale to zero', cron: '* * * * * *', run: () => scaling.readiness.lookForIdle() },
-    { name: 'stand ready', cron: '* * * * * *', run: () => scaling.readiness.keepReady() },
+    {
+      name: 'stand ready',
+      cron: '* * * * * *',
+      run: async () => {
+        await refreshes.hold(refreshJobs(clusters, scaling))
+        await scaling.readiness.keepReady()
+      },
+    },
     {
       name: 'rotate affinity keys',
       cron: '0 3 * * *',

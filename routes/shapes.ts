@@ -81,6 +81,16 @@ export const statusShape: z.ZodType<ClusterStatus> = z.strictObject({
       instances: z.array(z.string()),
     })
     .nullable(),
+  standby: z
+    .array(
+      z.strictObject({
+        instance_id: z.string(),
+        of: z.string().meta({ description: 'Whose place it takes when that dies.' }),
+        as_of: time.nullable().meta({ description: 'The instant of its memory; null: it is not ready.' }),
+      }),
+    )
+    .exactOptional()
+    .meta({ description: 'Clones that stand by; left out where none are asked for.' }),
 })
 
 const resources = z.strictObject({ cpus: z.number(), memory_bytes: z.number(), disk_bytes: z.number() })
@@ -222,7 +232,9 @@ const rolling = z.strictObject({
 const operationFields = {
   id: z.string(),
   cluster_id: z.string(),
-  type: z.string().meta({ description: '`scale_out`, `scale_in`, `replace`, `rolling_replace`, `resize`.' }),
+  type: z
+    .string()
+    .meta({ description: '`scale_out`, `scale_in`, `replace`, `rolling_replace`, `resize`, `failover`.' }),
   status: z.enum(['running', 'stuck', 'completed', 'failed', 'cancelled']).meta({
     description: '`stuck`: not ended; it waits until what stops it is mended, or somebody acknowledges it.',
   }),

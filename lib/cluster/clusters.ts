@@ -53,8 +53,9 @@ export interface ClustersDeps {
 export interface Change {
   readonly add?: readonly NewBackend[]
   readonly remove?: readonly string[]
-  /** Who is gone and still known from now on, all of them; left out: as before. */
+  /** See `TableCluster`: all of them from now on; left out: as before. */
   readonly lost?: readonly LostMember[]
+  readonly guarded?: readonly string[]
 }
 
 export class Clusters {
@@ -173,14 +174,15 @@ export class Clusters {
     return this.#generations.inTurn(async () => {
       const cluster = this.#cluster(clusterId)
       this.#departed.sweep()
-      const { tenants: before, lost } = cluster
+      const { tenants: before, lost, guarded } = cluster
       const gone = removedBy(cluster, change)
       const added = this.#addedBy(cluster, change)
       const keep = [...before].filter(([id]) => !gone.some(tenant => tenant.spec.id === id))
       cluster.tenants = new Map([...keep, ...added.map(tenant => [tenant.spec.id, tenant] as const)])
-      if (change.lost) cluster.lost = change.lost
+      cluster.lost = change.lost ?? lost
+      cluster.guarded = change.guarded ?? guarded
       try {
-        await this.#generations.publishOr(() => Object.assign(cluster, { tenants: before, lost }))
+        await this.#generations.publishOr(() => Object.assign(cluster, { tenants: before, lost, guarded }))
       } catch (error) {
         for (const tenant of added) this.#letGo(tenant, 'the change was not taken')
         throw error
@@ -358,9 +360,8 @@ export class Clusters {
   }
 
   #members(): readonly ClusterMembers[] {
-    return [...this.#clusters.values()].map(({ config, tenants, lost }) => ({
-      config,
-      lost,
+    return [...this.#clusters.values()].map(({ config, tenants, lost, guarded }) => ({
+      ...{ config, lost, guarded },
       members: [...tenants.values()].map(tenant => tenant.member()),
     }))
   }

@@ -11,6 +11,7 @@ export interface ClusterMembers {
   readonly members: readonly TableMember[]
   /** See `TableCluster`. The same object as long as it says the same. */
   readonly lost?: readonly LostMember[] | undefined
+  readonly guarded?: readonly string[] | undefined
 }
 
 /** `zone`: this Tidegate's. */
@@ -37,7 +38,7 @@ export function compileTable(
 }
 
 function compileCluster(
-  { config, members, lost = nobody }: ClusterMembers,
+  { config, members, lost = nobody, guarded = unguarded }: ClusterMembers,
   zone: string | null,
   former: TableCluster | null,
 ): TableCluster {
@@ -56,7 +57,8 @@ function compileCluster(
     resilience,
     protocol,
     tls,
-    wake: config.standby.scaleToZero,
+    wake: config.standby.scaleToZero ?? config.standby.clones?.wait ?? null,
+    guarded: affinity.method === 'cookie' ? guarded : unguarded,
     lost: affinity.method === 'cookie' ? lost : nobody,
   }
   const sameMembers = former !== null && sameItems(former.members, members)
@@ -69,6 +71,7 @@ function compileCluster(
 }
 
 const nobody: readonly LostMember[] = Object.freeze([])
+const unguarded: readonly string[] = Object.freeze([])
 
 function assertOneEach(cluster: string, members: readonly TableMember[]): void {
   let last = 0

@@ -23,6 +23,8 @@ export interface Cluster {
   tenants: ReadonlyMap<string, Tenant>
   /** See `TableCluster`. Replaced whole. */
   lost?: readonly LostMember[] | undefined
+  /** See `TableCluster`. Replaced whole. */
+  guarded?: readonly string[] | undefined
 }
 
 export interface BackendRef {
@@ -139,7 +141,13 @@ function planFor(
   const tenants = new Map([...unnamed, ...staying, ...joined].map(tenant => [tenant.spec.id, tenant]))
   const leaving = unnamed.filter(({ spec }) => formerly.has(spec.id))
   const shares = before ? sharing(before.config, config) : config
-  const cluster = { config: shares, policy: config.scaling, tenants, lost: before?.lost }
+  const cluster = {
+    config: shares,
+    policy: config.scaling,
+    tenants,
+    lost: before?.lost,
+    guarded: before?.guarded,
+  }
   return { cluster, joined, leaving, moved, stayed: [...stayed.values()] }
 }
 

@@ -42,6 +42,8 @@ export interface TableCluster {
   readonly wake?: WakeConfig | null
   /** Instances that died or left and that live cookies may still name; absent: none. Bounded by who compiles it. */
   readonly lost?: readonly LostMember[]
+  /** Incarnations of members for whom a clone stands by: should one refuse a client of its own, the clone is waited for. Absent: none. */
+  readonly guarded?: readonly string[]
   readonly members: readonly TableMember[]
 }
 

@@ -4,7 +4,7 @@
  */
 import type { RollingPolicy, SnapshotLimits, StandbyConfig } from './standby.ts'
 
-export type { SnapshotLimits, StandbyConfig, WakeConfig, WarmPoolConfig } from './standby.ts'
+export type * from './standby.ts'
 export interface Config {
   readonly listeners: readonly ListenerConfig[]
   /** Number of data-plane worker threads; 0 runs both planes on the main thread. `auto` is resolved on load. */

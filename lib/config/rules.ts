@@ -126,6 +126,25 @@ function clusterFaults(cluster: Group, path: Path): ShapeFault[] {
         'remove `warm_pool`, or write `clone_from: golden`',
       ),
     )
+  if (isGroup(scaling.standby)) faults.push(...standbyFaults([...path, 'scaling', 'standby'], live, zero))
+  return faults
+}
+
+/** What stands by is the copy of an instance that serves, which has to be declared safe; and nobody stands by for nobody. */
+function standbyFaults(path: readonly (string | number)[], live: boolean, zero: boolean): ShapeFault[] {
+  const faults: ShapeFault[] = []
+  if (!live)
+    faults.push(
+      fault(
+        [...path],
+        'what stands by is cloned from an instance that serves, which `clone_from: live` declares to be safe',
+        'write `clone_from: live` (docs/guest.md says what it asks of an application), or remove `standby`',
+      ),
+    )
+  if (zero)
+    faults.push(
+      fault([...path], '`standby` and `scale_to_zero` contradict each other', 'remove one of the two'),
+    )
   return faults
 }
 

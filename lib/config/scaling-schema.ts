@@ -1,7 +1,14 @@
 /** The keys of `clusters[].scaling`: between which bounds a cluster grows and shrinks, and what stands ready for it. @pure */
 import { policyBounds, policyDefaults, policyOfView, protections } from '../policy.ts'
-import { strict } from '../schema.ts'
-import type { ScalingPolicy, SnapshotLimits, StandbyConfig, WakeConfig } from './config.ts'
+import { refuse, strict, z } from '../schema.ts'
+import type {
+  ScalingPolicy,
+  SnapshotLimits,
+  StandbyClonesConfig,
+  StandbyConfig,
+  WakeConfig,
+} from './config.ts'
+import { cronFault } from './cron.ts'
 import { choice, duration, ratio, size, whole } from './fields.ts'
 
 const minuteMs = 60_000
@@ -30,6 +37,35 @@ const warmPool = strict({
   state: choice(['paused', 'ready']).prefault('paused'),
 })
 
+const standby = strict({
+  count: whole(1, 3, 'count').prefault(1),
+  refresh: z
+    .string()
+    .transform((text, ctx) => {
+      const fault = cronFault(text)
+      if (fault === null) return text.trim()
+      return refuse(
+        ctx,
+        `\`${text}\` is no time table: it ${fault}`,
+        'write it as `*/5 * * * *` (every five minutes)',
+      )
+    })
+    .prefault('*/5 * * * *'),
+  max_waiting: whole(1, 10_000, 'max_waiting').prefault(100),
+  wait_timeout: duration(100, 10 * minuteMs).prefault('10s'),
+}).transform(
+  (value): StandbyClonesConfig => ({
+    count: value.count,
+    refresh: value.refresh,
+    wait: {
+      idleAfterMs: Number.POSITIVE_INFINITY,
+      maxWaiting: value.max_waiting,
+      waitTimeoutMs: value.wait_timeout,
+      afterFailure: true,
+    },
+  }),
+)
+
 /** The policy can be set through the API too; what stands ready cannot. */
 export const scaling = strict({
   min_instances: bounded('min_instances').optional(),
@@ -48,15 +84,17 @@ export const scaling = strict({
   protect: choice(protections).prefault(policyDefaults.protect),
   scale_to_zero: scaleToZero.optional(),
   warm_pool: warmPool.optional(),
+  standby: standby.optional(),
 }).transform(
   ({
     scale_to_zero: zero,
     warm_pool,
+    standby: clones,
     min_instances,
     ...policy
   }): { readonly policy: ScalingPolicy; readonly standby: StandbyConfig } => ({
     policy: policyOfView({ ...policy, min_instances: min_instances ?? (zero ? 0 : 1) }),
-    standby: { scaleToZero: zero ?? null, warmPool: warm_pool ?? null },
+    standby: { scaleToZero: zero ?? null, warmPool: warm_pool ?? null, clones: clones ?? null },
   }),
 )
 

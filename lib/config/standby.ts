@@ -7,6 +7,18 @@ export interface WakeConfig {
   /** Requests of all threads that may wait for an instance. */
   readonly maxWaiting: number
   readonly waitTimeoutMs: number
+  /** Who was there may have just died: also a request that found nobody alive where it was sent waits. */
+  readonly afterFailure?: true
+}
+
+/** Clones that stand by for each instance, and take its place when it dies. */
+export interface StandbyClonesConfig {
+  /** Of each instance. */
+  readonly count: number
+  /** A time table as cron knows it: when each is made anew, with the memory of then. */
+  readonly refresh: string
+  /** How requests wait for one to take a dead instance's place. */
+  readonly wait: WakeConfig
 }
 
 export interface WarmPoolConfig {
@@ -21,6 +33,8 @@ export interface StandbyConfig {
   readonly scaleToZero: WakeConfig | null
   /** Golden clones that are kept in advance; null: none are. */
   readonly warmPool: WarmPoolConfig | null
+  /** Null or absent: none are kept. */
+  readonly clones?: StandbyClonesConfig | null
 }
 
 /** What a node may hold of snapshots; null: any. */

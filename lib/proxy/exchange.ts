@@ -31,7 +31,7 @@ import type { Listed } from './roster.ts'
 import type { MatchedRoute, RouteCluster } from './route-table.ts'
 import { clusterFor, fallbackOf, mirrorOf } from './split.ts'
 import { Telling } from './telling.ts'
-import type { WakeClient } from './waking.ts'
+import { type WakeClient, waits } from './waking.ts'
 
 export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Listed, WakeClient {
   listedAt = -1
@@ -175,7 +175,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     if (picked.member === null) {
       if (picked.full && !this.#sent) return false
       const { wake } = this.#cluster!.from
-      if (wake && !this.#sent && this.#lastFailure === null) {
+      if (wake && waits(wake, this.#sent, this.#lastFailure !== null)) {
         this.#told.phase = 'queue'
         this.#cancelPause = this.#context.waking.wait(this.#cluster!.id, wake, this)
         return true

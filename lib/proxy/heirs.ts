@@ -1,7 +1,9 @@
 /**
  * Where a session goes whose backend is dead, has left, or takes it no more: to the member that has most of that backend's memory.
  *
- *   cookie names … ── not here, or does not take it ──► who shares its memory, the most recent first
+ *   cookie names … ── it has just refused it, and a clone stands by ──► that is waited for, until its checks say it is down
+ *         │
+ *         └── not here, or does not take it ──► who shares its memory, the most recent first
  *                                                         │ takes new clients ──► it: the request says so to the application
  *                                                         │ full ───────────────► it is waited for
  *                                                         └ nobody ─────────────► the balancer, like a new client
@@ -37,7 +39,8 @@ export function enterHeir(
   cluster: RouteCluster,
   incarnation: string,
   tried: ReadonlySet<Member>,
-): { readonly member: Member; readonly moved: Moved } | 'full' | null {
+): { readonly member: Member; readonly moved: Moved } | 'full' | 'awaited' | null {
+  if (isAwaited(cluster, incarnation, tried)) return 'awaited'
   const will = willOf(cluster, incarnation)
   if (will === null) return null
   const { from, heirs } = will
@@ -56,6 +59,14 @@ export function enterHeir(
     if (full) return 'full'
   }
   return null
+}
+
+/** A clone of who was just tried in vain is about to take its place. */
+function isAwaited(cluster: RouteCluster, incarnation: string, tried: ReadonlySet<Member>): boolean {
+  const { wake, guarded = [] } = cluster.from
+  if (!wake?.afterFailure || !guarded.includes(incarnation)) return false
+  const member = cluster.byIncarnation.get(incarnation)
+  return member !== undefined && tried.has(member) && member.eligibility() !== 'none'
 }
 
 /** As the application reads it. */

@@ -136,7 +136,7 @@ function pickByCookie(
     }
   }
   const heir = found === null ? null : enterHeir(cluster, found.session.incarnation, tried)
-  if (heir === 'full') return refusal(cluster, tried, 'full')
+  if (heir === 'full' || heir === 'awaited') return refusal(cluster, tried, heir === 'full' ? 'full' : null)
   const member =
     heir?.member ??
     enterNew(cluster, cluster.balancer, tried, cluster.ring ? hashFor(cluster, request) : null)

@@ -1,5 +1,6 @@
 /**
- * Who waits on one event loop for a cluster that has no instance now (`scaling.scale_to_zero`). Whoever comes first has control
+ * Who waits on one event loop for a cluster that has no instance now (`scaling.scale_to_zero`), or for the clone of one that died
+ * (`scaling.standby`). Whoever comes first has control
  * told, which makes one; all of the cluster's are let go as soon as somebody takes new clients, in the order in which they came.
  *
  *   nobody serves ──► waiting ── a member takes new clients ──► let go: picks again
@@ -118,6 +119,11 @@ export class Waking {
     this.#toldMs = this.#deps.clock.monotonic()
     this.#deps.tell([...this.#lists].map(([cluster, { length }]) => ({ cluster, waiting: length })))
   }
+}
+
+/** Whether a request that finds nobody waits. One that failed may be sent again, or it would not look for a member any more. */
+export function waits({ afterFailure }: WakeConfig, sent: boolean, failed: boolean): boolean {
+  return failed ? afterFailure === true : !sent
 }
 
 /** Those who are there now: who comes to wait again stands behind. */

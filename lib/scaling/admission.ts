@@ -17,6 +17,8 @@ import type { World } from './world.ts'
 export async function preflight(world: World, cluster: string, request: OperationRequest): Promise<void> {
   // `planRolling` has looked, and each of its parts is looked at.
   if (request.type === 'rolling_replace') return
+  // Its clones stand by: there is nothing to be found for them.
+  if (request.type === 'failover') return
   if (request.type === 'resize') {
     await planResize(world, cluster, request.instance_id, request.resources)
     return

@@ -110,6 +110,8 @@ export type Item = {
   readonly pooled?: boolean
   /** What its source was given while it ran, which it has too; left out: what its cluster says. */
   readonly resources?: { readonly [K in keyof Resources]: number }
+  /** Whose copy it is, where the snapshot cannot say any more: it stood by. */
+  readonly from?: { readonly instance_id: string; readonly at_ms: number }
 }
 /** A snapshot to be made of a live source. */
 export type SnapshotItem = { readonly name: string; readonly node: string; readonly source: string }

@@ -31,6 +31,25 @@ export async function ensureDeregistered(
   if (remove.length > 0) await world.clusters.change(cluster, { remove, lost: world.losses.of(cluster) })
 }
 
+/** The new ones serve afterwards and the old ones do not, in one generation. */
+export async function ensureReplaced(
+  world: World,
+  cluster: string,
+  ids: readonly string[],
+  gone: readonly string[],
+): Promise<void> {
+  const serving = servingIds(world, cluster)
+  const add = ids
+    .filter(id => !serving.has(id))
+    .flatMap(id => world.members.get(id) ?? [])
+    .map(record =>
+      newBackend(record, { verified: true, mark: null, zone: world.reality.zoneOf(record.node) }),
+    )
+  const remove = gone.filter(id => serving.has(id))
+  if (add.length + remove.length === 0) return
+  await world.clusters.change(cluster, { add, remove, lost: world.losses.of(cluster) })
+}
+
 /** The ids of the backends that are in the newest table; none for a cluster that left the configuration. */
 export function servingIds(world: World, cluster: string): ReadonlySet<string> {
   if (!world.clusters.has(cluster)) return new Set()

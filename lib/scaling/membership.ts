@@ -30,7 +30,11 @@ export async function readMembership(
   )
   const { instances, backends, marks } = await world.store.membership()
   world.members.load(instances)
-  await removeDead(world, deadAmong(instances, held), 'not running when Tidegate started')
+  // Whose place a clone takes stays until then, so that its clients are known.
+  const dead = deadAmong(instances, held).filter(
+    ({ cluster, id }) => world.pools.standbyOf(cluster, id) === null,
+  )
+  await removeDead(world, dead, 'not running when Tidegate started')
   await resumePaused(world, held, new Set(instances.map(record => record.id)))
   const markOf = (cluster: string, id: string): MarkRecord['mark'] | null =>
     marks.find(mark => mark.cluster === cluster && mark.backend === id)?.mark ?? null

@@ -31,6 +31,8 @@ export type OperationRequest =
       readonly part_of?: PartOf
     }
   | ({ readonly type: 'rolling_replace' } & RollingRequest)
+  /** They are dead, and clones that stand by take their places. */
+  | { readonly type: 'failover'; readonly instance_id: string; readonly instance_ids: readonly string[] }
   /** What is left out stays as it is. */
   | { readonly type: 'resize'; readonly instance_id: string; readonly resources: Partial<Resources> }
 

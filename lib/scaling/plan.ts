@@ -7,7 +7,7 @@ import { type OperationRequest, replacedBy } from './operation.ts'
 import { chooseVictims, rankSources, silentSources } from './victims.ts'
 
 /** What changes how many there are, or which ones. */
-export type MembershipRequest = Exclude<OperationRequest, { type: 'resize' | 'rolling_replace' }>
+export type MembershipRequest = Exclude<OperationRequest, { type: 'resize' | 'rolling_replace' | 'failover' }>
 
 export interface Situation {
   readonly cluster: string

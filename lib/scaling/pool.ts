@@ -17,6 +17,9 @@ export type PoolItem = {
   readonly state: 'making' | 'kept'
   readonly snapshot: string
   readonly made_at_ms: number
+  /** A standby clone of that instance, as of then. Absent: of the warm pool. */
+  readonly of?: string
+  readonly as_of_ms?: number
 }
 
 type PoolValue = { readonly items: readonly PoolItem[] }
@@ -51,6 +54,36 @@ export class Pools {
 
   of(cluster: string): readonly PoolItem[] {
     return this.#items.get(cluster) ?? []
+  }
+
+  /** Those of the warm pool. */
+  warm(cluster: string): readonly PoolItem[] {
+    return this.of(cluster).filter(item => item.of === undefined)
+  }
+
+  /** Those that stand by for an instance, or are being made for that. */
+  clones(cluster: string): readonly PoolItem[] {
+    return this.of(cluster).filter(item => item.of !== undefined)
+  }
+
+  /** The one that would take this instance's place: the freshest. */
+  standbyOf(cluster: string, instance: string): PoolItem | null {
+    const kept = this.clones(cluster).filter(({ of, state }) => of === instance && state === 'kept')
+    return kept.toSorted((a, b) => (b.as_of_ms ?? 0) - (a.as_of_ms ?? 0))[0] ?? null
+  }
+
+  /** The write that makes these somebody else's. `forget` follows it. */
+  without(cluster: string, names: readonly string[]): Write {
+    return writeOf(cluster, this.#but(cluster, names))
+  }
+
+  /** After the store has taken that write, never before. */
+  forget(cluster: string, names: readonly string[]): void {
+    this.#items.set(cluster, this.#but(cluster, names))
+  }
+
+  #but(cluster: string, names: readonly string[]): readonly PoolItem[] {
+    return this.of(cluster).filter(({ name }) => !names.includes(name))
   }
 
   /** How many could be taken now that are clones of `snapshot`. */
@@ -116,7 +149,8 @@ export class Pools {
   }
 }
 
-const fits = (item: PoolItem, snapshot: string) => item.state === 'kept' && item.snapshot === snapshot
+const fits = (item: PoolItem, snapshot: string) =>
+  item.of === undefined && item.state === 'kept' && item.snapshot === snapshot
 
 const writeOf = (cluster: string, items: readonly PoolItem[]): Write => ({
   put: 'value',

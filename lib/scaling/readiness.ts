@@ -7,6 +7,8 @@ import type { World } from './world.ts'
 export interface Hands extends Pick<DemandDeps, 'start' | 'running' | 'cancel' | 'ended'> {
   /** An operation is under way in the cluster, or just beginning. */
   readonly busy: (cluster: string) => boolean
+  /** Looks at the nodes now. */
+  readonly look: () => Promise<void>
   /** Between recovery and the end. Outside of it nothing is done. */
   readonly open: () => boolean
 }
@@ -15,11 +17,13 @@ export class Readiness {
   readonly #world: World
   readonly #open: () => boolean
   readonly #demand: Demand
+  readonly #look: () => Promise<void>
   readonly #standby: Standby
 
   constructor(world: World, hands: Hands) {
     this.#world = world
     this.#open = hands.open
+    this.#look = hands.look
     this.#demand = new Demand({ ...world, ...hands, count: cluster => world.members.of(cluster).length })
     this.#standby = new Standby(world, hands.busy)
   }
@@ -31,7 +35,20 @@ export class Readiness {
 
   /** Requests wait for an instance of the cluster. Never rejects. */
   async wanted(cluster: string): Promise<void> {
-    if (this.#open()) await this.#demand.wanted(cluster)
+    if (!this.#open()) return
+    // Whom clones stand by for may be dead: nobody should wait for the next look.
+    if (this.#world.pools.clones(cluster).length > 0) await this.#look()
+    await this.#demand.wanted(cluster)
+  }
+
+  /** The time table of the cluster's standby clones says that they are to be made anew. */
+  refresh(cluster: string): void {
+    if (this.#open()) this.#standby.clones.refresh(cluster)
+  }
+
+  /** A clone that stood by did not serve. */
+  discard(cluster: string, name: string): Promise<void> {
+    return this.#standby.clones.discard(cluster, name)
   }
 
   /** Lets clusters go to zero that nobody uses. Never rejects. */

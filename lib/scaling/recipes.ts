@@ -4,6 +4,7 @@
  *   scale_out  validate collect_metrics plan allocate prepare clone identify verify keep_golden REGISTER warm_up finalize
  *   scale_in   validate collect_metrics plan fence drain DEREGISTER stop destroy finalize
  *   resize     validate collect_metrics plan resize verify ADOPT finalize
+ *   failover   validate collect_metrics plan allocate clone identify verify REGISTER warm_up stop destroy finalize
  *   replace    the first as far as warm_up, then the second from fence on; its pivot is REGISTER
  *   rolling    collect_metrics plan batch_1 … batch_n FINALIZE, where each batch is a replace on trial: `rolling.ts`
  *   on trial   the same with a checkpoint between fence and drain, in place of warm_up; its pivot is DEREGISTER
@@ -19,6 +20,7 @@ import { collectMetricsStep } from './steps/collect-metrics.ts'
 import { deregister } from './steps/deregister.ts'
 import { destroy } from './steps/destroy.ts'
 import { drain } from './steps/drain.ts'
+import { allocateStandby, planFailover, registerStandby, wakeStandby } from './steps/failover.ts'
 import { fence } from './steps/fence.ts'
 import { finalize } from './steps/finalize.ts'
 import { identify } from './steps/identify.ts'
@@ -56,6 +58,13 @@ export const recipes = {
   resize: {
     steps: [validateResize, collectMetricsStep, planResizeStep, resize, verifyResize, adopt, finalize],
     pivot: adopt.name,
+  },
+  failover: {
+    steps: [
+      ...[validate, collectMetricsStep, planFailover, allocateStandby, wakeStandby, identify, verify],
+      ...[registerStandby, warmUp, stop, destroy, finalize],
+    ],
+    pivot: registerStandby.name,
   },
 } satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'>, Recipe>
 

@@ -21,6 +21,12 @@ export interface Look {
   readonly held: ReadonlyMap<string, Held | null>
 }
 
+export interface Mending {
+  readonly busy: () => boolean
+  /** See `Failovers.begin`. */
+  readonly failOver: (cluster: string, dead: readonly InstanceRecord[]) => Promise<readonly InstanceRecord[]>
+}
+
 /**
  * One cluster: dead instances leave the store and the table, what was left paused runs, the table says what the store says.
  * Does nothing as soon as the cluster is busy.
@@ -29,13 +35,13 @@ export async function mendMembership(
   world: World,
   cluster: string,
   { known, held }: Look,
-  busy: () => boolean,
+  { busy, failOver }: Mending,
 ): Promise<void> {
   if (busy()) return
   const records = known.filter(record => record.cluster === cluster && world.members.get(record.id))
   await resumePaused(world, held, new Set(records.map(record => record.id)))
   if (busy()) return
-  await removeDead(world, deadAmong(records, held), 'its process is gone')
+  await removeDead(world, await failOver(cluster, deadAmong(records, held)), 'its process is gone')
   if (busy() || !world.clusters.has(cluster)) return
   await ensureRegistered(world, cluster, world.members.of(cluster))
   if (busy()) return

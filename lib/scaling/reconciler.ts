@@ -3,6 +3,7 @@
  * nodes are emptied. Each part by itself: what fails in one does not keep the others from their work, and is tried again next time.
  */
 import type { Held } from '../hypervisor/driver.ts'
+import type { InstanceRecord } from '../store/store.ts'
 import type { Quarantine } from './quarantine.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
 import type { World } from './world.ts'
@@ -16,6 +17,8 @@ export interface ReconcilerDeps {
   readonly takeUp: () => Promise<void>
   /** Tries again what stands still, where the nodes that it needs can be asked. */
   readonly tryAgain: (held: ReadonlyMap<string, Held | null>) => void
+  /** Has clones take the places of the dead; resolves to those whose place nobody takes. */
+  readonly failOver: (cluster: string, dead: readonly InstanceRecord[]) => Promise<readonly InstanceRecord[]>
   readonly bringToMinimum: (cluster: string) => Promise<void>
   readonly emptyNodes: () => Promise<void>
 }
@@ -42,7 +45,7 @@ export class Reconciler {
   }
 
   async #round(): Promise<void> {
-    const { world, quarantine, busy, closed } = this.#deps
+    const { world, quarantine, busy, closed, failOver } = this.#deps
     const { reality, clusters } = world
     await this.attempt('unfinished operations', this.#deps.takeUp)
     // Taken before the look: who becomes a member after it is not in it, and is not dead for that.
@@ -50,7 +53,7 @@ export class Reconciler {
     const held = await reality.inspectAll()
     for (const cluster of new Set([...clusters.ids(), ...known.map(record => record.cluster)]))
       await this.attempt(`members of ${cluster}`, () =>
-        mendMembership(world, cluster, { known, held }, () => busy(cluster)),
+        mendMembership(world, cluster, { known, held }, { busy: () => busy(cluster), failOver }),
       )
     this.#deps.tryAgain(held)
     await this.attempt('orphans', async () => collectOrphans(world, held, await quarantine.heldBack()))

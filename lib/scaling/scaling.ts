@@ -18,6 +18,7 @@ import {
   refuseUnfinished,
   storeOperation,
 } from './admission.ts'
+import { Failovers } from './failovers.ts'
 import { limits } from './limits.ts'
 import { watchLoad } from './load-watch.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
@@ -68,9 +69,16 @@ export class Scaling {
       cancel: id => this.cancel(id),
       ended: id => this.#ended(id).then(fault => fault === null),
       busy: cluster => this.#busy(cluster),
+      look: () => this.reconcile(),
       open: () => this.#recovered && !this.#closed,
     })
     this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
+    const failovers = new Failovers(this.#world, {
+      busy: cluster => this.#closed || this.#busy(cluster),
+      begin: (cluster, request, actor) => this.#begin(cluster, request, actor),
+      discard: (cluster, name) => this.readiness.discard(cluster, name),
+      again: () => void this.reconcile(),
+    })
     this.#drains = new NodeDrains(this.#world, {
       busy: cluster =>
         this.#closed || !this.#recovered || this.#busy(cluster) || this.#active.rolling(cluster) !== null,
@@ -81,6 +89,7 @@ export class Scaling {
       ...{ world: this.#world, quarantine: this.#quarantine },
       busy: cluster => this.#busy(cluster),
       closed: () => this.#closed,
+      failOver: (cluster, dead) => failovers.begin(cluster, dead),
       takeUp: () => this.#takeUp(),
       tryAgain: held => this.#tryAgain(held),
       bringToMinimum: cluster => this.#repairs.bringToMinimum(cluster),
@@ -93,6 +102,7 @@ export class Scaling {
     const { nodeMarks, templates, losses, store, clusters } = this.#world
     const ids = clusters.ids()
     await Promise.all([nodeMarks.load(store), templates.load(store, ids), losses.load(store, ids)])
+    for (const id of ids) await this.#world.pools.load(this.#world, id)
     const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()

@@ -15,6 +15,7 @@ import type { PoolItem } from './pool.ts'
 import { repairBackoffMs } from './repairs.ts'
 import { findPlaces } from './rooms.ts'
 import { requireQuota } from './snapshots.ts'
+import { StandbyClones } from './standby-clones.ts'
 import { destroyAll } from './teardown.ts'
 import { warm } from './warm.ts'
 import type { World } from './world.ts'
@@ -24,12 +25,15 @@ export class Standby {
   readonly #busy: (cluster: string) => boolean
   readonly #failures = new Map<string, { readonly count: number; readonly notBeforeMs: number }>()
   readonly #closing = new AbortController()
+  /** Those that stand by for one instance each. */
+  readonly clones: StandbyClones
   #looking: Promise<void> | null = null
 
   /** `busy`: the cluster has an operation under way. */
   constructor(world: World, busy: (cluster: string) => boolean) {
     this.#world = world
     this.#busy = busy
+    this.clones = new StandbyClones(world, busy, this.#closing.signal)
   }
 
   /** After a restart: what was half made goes, what is there stays. */
@@ -56,6 +60,7 @@ export class Standby {
       if (failed && this.#world.clock.monotonic() < failed.notBeforeMs) continue
       try {
         await this.#lookAt(cluster)
+        await this.clones.lookAt(cluster)
         this.#failures.delete(cluster)
       } catch (error) {
         if (!this.#closing.signal.aborted) this.#failed(cluster, error)
@@ -74,15 +79,15 @@ export class Standby {
     const config = clusters.config(cluster)
     const { instance, standby } = config
     const wanted = instance === null ? 0 : (standby.warmPool?.size ?? 0)
-    const held = pools.of(cluster)
+    const held = pools.warm(cluster)
     if (held.length === 0 && wanted === 0 && standby.scaleToZero === null) return
     if (instance === null || !keepsGolden(config)) return this.#empty(cluster, held)
     const golden = await goldenSource(this.#world, cluster)
     for (const item of await this.#unfit(cluster, golden)) await this.#destroy(cluster, item)
-    for (const item of pools.of(cluster).slice(wanted)) await this.#destroy(cluster, item)
+    for (const item of pools.warm(cluster).slice(wanted)) await this.#destroy(cluster, item)
     if (this.#busy(cluster)) return
     if (golden === null) return this.#buildGolden(cluster, config, instance)
-    if (pools.of(cluster).length < wanted) await this.#fill(cluster, config, instance, golden)
+    if (pools.warm(cluster).length < wanted) await this.#fill(cluster, config, instance, golden)
   }
 
   async #empty(cluster: string, items: readonly PoolItem[]): Promise<void> {
@@ -93,7 +98,7 @@ export class Standby {
   async #unfit(cluster: string, golden: Source | null): Promise<readonly PoolItem[]> {
     const { pools, reality, nodeMarks } = this.#world
     const unfit: PoolItem[] = []
-    for (const item of pools.of(cluster)) {
+    for (const item of pools.warm(cluster)) {
       const found = await reality.find(item.node, item.name).catch(() => 'unknown' as const)
       const dead = found === null || (found !== 'unknown' && found.state === 'stopped')
       const superseded = golden !== null && item.snapshot !== golden.snapshot
@@ -214,9 +219,10 @@ export class Standby {
   }
 
   /** First the thing, then its claim: what cannot be destroyed now stays claimed, and is tried again. */
-  async #destroy(cluster: string, { name, node }: PoolItem): Promise<void> {
+  async #destroy(cluster: string, { name, node, snapshot, of }: PoolItem): Promise<void> {
     if (!this.#world.pools.retire(cluster, name)) return
-    await destroyAll(this.#world, [{ name, node }])
+    // A clone that stands by has a snapshot of its own; all others are of the golden one.
+    await destroyAll(this.#world, [{ name, node }, ...(of === undefined ? [] : [{ name: snapshot, node }])])
     await this.#world.pools.drop(this.#world, cluster, name)
   }
 

@@ -67,6 +67,7 @@ function rollingSummary(record: OperationRecord, journal: readonly JournalEntry[
 }
 
 function success(record: OperationRecord, plan: PlanData | null, from: Json, to: Json): string {
+  if (record.type === 'failover') return `${to} took the place of ${from}, which died`
   if (record.type === 'replace') return `Replaced ${from} by ${to}`
   if (record.type === 'scale_out') return `Scaled up from ${from} to ${to} replicas (${plan?.add ?? 0} added)`
   return `Scaled down from ${from} to ${to} replicas (${plan?.victims.length ?? 0} removed)`
@@ -74,9 +75,11 @@ function success(record: OperationRecord, plan: PlanData | null, from: Json, to:
 
 function failure(record: OperationRecord, journal: readonly JournalEntry[], from: Json, to: Json): string {
   const act =
-    record.type === 'replace'
-      ? `Replacing ${from}`
-      : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}`
+    record.type === 'failover'
+      ? `Replacing ${from}, which died, by a clone that stood by`
+      : record.type === 'replace'
+        ? `Replacing ${from}`
+        : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}`
   const error = errorOf(record, journal)
   if (record.outcome === 'cancelled') {
     const why = error?.code === 'operation_cancelled' ? '' : `: ${error?.message}`
@@ -99,7 +102,7 @@ function bounds(
     readonly instance_id?: string
     readonly instance_ids?: readonly string[]
   }
-  if (record.type !== 'replace')
+  if (record.type !== 'replace' && record.type !== 'failover')
     return { from: plan?.from ?? null, to: plan?.to ?? request.target_count ?? null }
   const allocated = journal.some(entry => entry.step === 'allocate' && entry.kind === 'done')
   const made = allocated ? doneData<AllocateData>(journal, 'allocate').items.map(({ name }) => name) : []

@@ -14,7 +14,7 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 export interface OperationRecord {
   readonly id: string
   readonly cluster: string
-  readonly type: 'scale_out' | 'scale_in' | 'replace' | 'rolling_replace' | 'resize'
+  readonly type: 'scale_out' | 'scale_in' | 'replace' | 'rolling_replace' | 'resize' | 'failover'
   /** What was asked: target count, drain options, instance. */
   readonly request: Json
   readonly actor: string

@@ -22,6 +22,7 @@ export interface DemoOptions {
   readonly h2c?: boolean
   /** Of the process driver, instead of the demo application's. */
   readonly command?: readonly string[]
+  readonly standby?: Readonly<Record<string, unknown>>
   readonly warmPool?: Readonly<Record<string, unknown>>
   /** As in the file; there is no minimum then. */
   readonly scaleToZero?: Readonly<Record<string, unknown>>
@@ -119,6 +120,7 @@ async function document(options: DemoOptions, directory: string) {
         scaling: {
           min_instances: options.minInstances ?? (options.scaleToZero ? 0 : 1),
           max_instances: options.maxInstances ?? 8,
+          ...(options.standby ? { standby: options.standby } : {}),
           ...(options.warmPool ? { warm_pool: options.warmPool } : {}),
           ...(options.scaleToZero ? { scale_to_zero: options.scaleToZero } : {}),
         },

@@ -1,6 +1,7 @@
 /** What holds whenever no operation is under way and reconcile has been round, whatever happened before. */
 import type { Test } from 'tap'
 import { next } from '../../lib/scaling/next.ts'
+import { pooled } from '../../lib/scaling/pool.ts'
 import { recipeOf } from '../../lib/scaling/recipes.ts'
 import { shapeOf } from '../../lib/scaling/runner.ts'
 import type { Lab } from './scaling-lab.ts'
@@ -9,7 +10,14 @@ import type { Lab } from './scaling-lab.ts'
 export async function faultsOf(lab: Lab): Promise<readonly string[]> {
   const faults = [...lab.violations]
   const wrong = (what: string) => faults.push(what)
-  const held = lab.nodes.flatMap(node => [...node.instances.values()])
+  const standing = (await pooled(lab, lab.config.id)).filter(
+    ({ of, state }) => of !== undefined && state === 'kept',
+  )
+  const pool = new Set(standing.map(({ name }) => name))
+  const all = lab.nodes.flatMap(node => [...node.instances.values()])
+  for (const { name } of standing)
+    if (all.find(one => one.name === name)?.state !== 'paused') wrong(`${name} does not stand by`)
+  const held = all.filter(({ name }) => !pool.has(name))
   const { instances } = await lab.store.membership()
   const stored = instances.map(record => record.id).sort()
   const serving = lab.backends().map(backend => backend.id)

@@ -119,11 +119,15 @@ const backendTable = (backends: Row['backends']): string[] =>
   )
 
 /** What there is before anybody asks for it. */
-function readyLines({ golden, warm_pool: pool }: ClusterStatus): readonly string[] {
+function readyLines({ golden, warm_pool: pool, standby = [] }: ClusterStatus): readonly string[] {
   const saved = golden
     ? [`golden snapshot ${printable(golden.snapshot)} on ${printable(golden.node)}, ${golden.made_at}`]
     : []
-  return pool ? [...saved, `warm pool ${pool.ready} of ${pool.size} ${pool.state}`] : saved
+  const clones = standby.map(({ instance_id: id, of, as_of: asOf }) =>
+    printable(asOf === null ? `${id} is being made to stand by` : `${id} stands by for ${of} as of ${asOf}`),
+  )
+  const warm = pool ? [`warm pool ${pool.ready} of ${pool.size} ${pool.state}`] : []
+  return [...saved, ...warm, ...clones]
 }
 
 /** The reason is worth a column's width only when something is wrong. */

@@ -52,6 +52,8 @@ const graceOf = (policy: DrainPolicy | null): number =>
 
 /** How the leaving are seen out; null: not at all, they are cut when they are removed. */
 export function policyOf(request: OperationRequest, config: DrainConfig): DrainPolicy | null {
+  // The dead have nobody to see out.
+  if (request.type === 'failover') return null
   if (!('drain_connections' in request)) return config
   if (!request.drain_connections) return null
   if (request.immediate)

@@ -36,8 +36,10 @@ export const identify: Step = {
       items,
       limits.parallelMax,
       signal,
-      async ({ name, node, snapshot }, signal) => {
-        const source = booted.has(name) || snapshot === null ? null : (sources.get(snapshot) ?? null)
+      async ({ name, node, snapshot, from }, signal) => {
+        const known = from && { instanceId: from.instance_id, atMs: from.at_ms }
+        const saved = known ?? (snapshot === null ? undefined : sources.get(snapshot))
+        const source = booted.has(name) ? null : (saved ?? null)
         const incarnation = incarnations.get(name)!
         const ack = await world.reality.driver(node).identify(
           name,

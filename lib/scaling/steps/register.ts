@@ -62,8 +62,8 @@ async function templatesKept({ world, cluster, instance, journal }: StepContext)
   const { items, snapshots } = doneData<AllocateData>(journal, 'allocate')
   const planned = doneData<PlanData>(journal, 'plan').version
   const now = planned !== undefined && (await goldenInputs(instance)) === planned ? planned : null
-  const made = items.flatMap(({ name, snapshot }) => {
-    const source = snapshots.find(saved => saved.name === snapshot)?.source ?? null
+  const made = items.flatMap(({ name, snapshot, from }) => {
+    const source = from?.instance_id ?? snapshots.find(saved => saved.name === snapshot)?.source ?? null
     const version = source === null ? now : world.templates.versionOf(cluster, source)
     if (version === null) return []
     const template = source === null ? instance : world.templates.get(cluster, version)

@@ -20,11 +20,9 @@ export const verify: Step = {
   },
 }
 
-export async function untilHealthy(
-  ctx: StepContext,
-  made: MadeData['instances'][number],
-  signal: AbortSignal,
-) {
+type Where = Pick<StepContext, 'world' | 'cluster' | 'config'>
+
+export async function untilHealthy(ctx: Where, made: MadeData['instances'][number], signal: AbortSignal) {
   const { clock, probe, reality } = ctx.world
   const { health } = ctx.config
   const startedAt = clock.monotonic()
@@ -60,10 +58,7 @@ export async function untilHealthy(
 /** A dead instance is not waited for. */
 const checksPerLook = 10
 
-async function mustRun(
-  { world }: StepContext,
-  { node, name }: { node: string; name: string },
-): Promise<void> {
+async function mustRun({ world }: Where, { node, name }: { node: string; name: string }): Promise<void> {
   const instance = await world.reality.find(node, name)
   if (instance && instance.state !== 'stopped') return
   throw new TidegateError('instance_died', `instance ${name} ended before it answered`, {

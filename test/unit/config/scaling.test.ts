@@ -1,5 +1,6 @@
 /** `scaling`, `clone_from` and `warm_requests`: defaults, and what contradicts itself. */
 import t from 'tap'
+import { cronFault } from '../../../lib/config/cron.ts'
 import { parseConfig } from '../../../lib/config/parse.ts'
 
 const parse = (scaling: string, more = '') =>
@@ -35,6 +36,23 @@ t.test('a warm pool is of golden clones', async t => {
   t.match(faults('warm_pool: { size: 3 }', ', clone_from: live'), [/holds golden clones/])
   t.match(faults('warm_pool: { size: 3, state: asleep }'), [/asleep/])
   t.match(faults('warm_pool: {}'), [/size/])
+})
+
+t.test('clones stand by where it is asked for, of what may be cloned alive', async t => {
+  const live = ', clone_from: live'
+  t.equal(cluster('').standby.clones, null)
+  t.match(faults('standby: {}'), [/clone_from: live/])
+  t.match(faults('standby: { count: 4 }', live), [/4/])
+  t.match(faults('scale_to_zero: {}, standby: {}', live), [/contradict/])
+  for (const [refresh, why] of [
+    ['"* * *"', /has 3 fields/],
+    ['"61 * * * *"', /`61` where the minute is/],
+    ['"* * * * mon"', /`mon` where the day of week is/],
+    ['"*/0 * * * *"', /`\*\/0`/],
+    ['"5-1 * * * *"', /`5-1`/],
+  ] as const)
+    t.match(faults(`standby: { refresh: ${refresh} }`, live), [why], refresh)
+  for (const good of ['*/5 * * * *', '0,30 8-18/2 1 1-6 0', '*/10 * * * * *']) t.equal(cronFault(good), null)
 })
 
 t.test('whoever says nothing gets golden clones', async t => {
