@@ -15,7 +15,7 @@ t.test('a waiting request is answered by a golden clone', async t => {
     cloneFrom: 'golden',
     healthyThreshold: 1,
     warmRequests: [{ path: '/' }, { method: 'POST', path: '/sessions/warm' }],
-    scaleToZero: { idle_after: '2s', wait_timeout: '180s' },
+    scaleToZero: { idle_after: '6s', wait_timeout: '180s' },
   })
   const server = await startServer(config, { log: silentLog })
   t.teardown(() => server.close({ graceMs: 0 }))
@@ -38,6 +38,8 @@ t.test('a waiting request is answered by a golden clone', async t => {
   t.not(second!.incarnation, first!.incarnation)
   const [operation] = await server.control.operations({ limit: 1 })
   for (const { step, duration_ms: took } of operation!.steps) t.comment(`${step}: ${took} ms`)
+  const ended = async () => (await server.control.operations({ limit: 1 }))[0]!.status !== 'running'
+  await until('it has begun to serve in full', ended)
   await resized(t, server, second!.id)
   const identified = operation!.steps.find(({ step }) => step === 'identify')?.data
   t.match(identified, { items: [{ application: 'acknowledged' }] })
