@@ -247,7 +247,7 @@ export class Control {
       const own = templates.filter(instance => instance.driver === driver.kind)
       return own.length > 0 ? own.map(instance => driver.check(instance.template)) : [driver.check(null)]
     })
-    return (await Promise.all(checks)).flat()
+    return [...(await Promise.all(checks)).flat(), ...(await this.#deps.scaling.report.diagnoses())]
   }
 
   subscribe(fn: (event: StampedEvent) => void, since?: number): () => void {

@@ -220,6 +220,7 @@ function createControl(
   const metrics = new Metrics({
     ...{ version: packageVersion, observation, generation: () => clusters.generation() },
     certificates: () => ground.tls.certificates(),
+    scaling: () => scaling.report.numbers(),
     clusters: () =>
       clusters.ids().map(id => ({
         ...{ id, instances: scaling.count(id), warm: scaling.readiness.warm(id) },

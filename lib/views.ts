@@ -3,7 +3,7 @@ import type { BackendView } from './cluster/backend.ts'
 import type { PriceConfig } from './config/config.ts'
 import type { PolicyView } from './policy.ts'
 import type { NodeDrainView } from './scaling/node-drains.ts'
-import type { NodeState } from './scaling/node-facts.ts'
+import type { NodeState, OrphanView } from './scaling/node-facts.ts'
 import type { OperationView } from './scaling/operation.ts'
 import type { ReadyView } from './scaling/ready.ts'
 
@@ -69,6 +69,10 @@ export interface NodeView {
   readonly load: number
   /** Null: it is not being drained. */
   readonly drain: NodeDrainView | null
+  /** ISO 8601: since when it cannot be asked; null: it can. */
+  readonly unknown_since: string | null
+  /** As the last round of reconcile left them. */
+  readonly orphans: readonly OrphanView[]
   readonly instances: readonly {
     readonly id: string
     readonly cluster: string

@@ -312,6 +312,22 @@ export const nodeShape: z.ZodType<NodeView> = z.strictObject({
       blocked: z.array(z.strictObject({ cluster_id: z.string(), code: z.string(), message: z.string() })),
     })
     .nullable(),
+  unknown_since: time.nullable().meta({ description: 'Since when it cannot be asked; null: it can.' }),
+  orphans: z
+    .array(
+      z.strictObject({
+        id: z.string(),
+        kind: z.enum(['instance', 'snapshot']),
+        cluster: z.string(),
+        operation: z.string(),
+        created_at: time,
+        collect_at: time
+          .nullable()
+          .meta({ description: 'When it is destroyed; null: not as long as `why` holds.' }),
+        why: z.string().nullable().meta({ description: 'Why not yet; null: in the next round.' }),
+      }),
+    )
+    .meta({ description: 'Carry our tag and nobody claims them, as the last round of reconcile left them.' }),
   instances: z.array(
     z.strictObject({
       id: z.string(),

@@ -62,7 +62,7 @@ export class Nodes {
     } catch (error) {
       reason = toTidegateError(error, 'hypervisor_unreachable').message
     }
-    const facts = this.#deps.scaling.nodeFacts(config, held)
+    const facts = this.#deps.scaling.report.nodeFacts(config, held)
     const { instances = [], snapshots = [] } = held ?? {}
     return {
       node_id: config.id,
@@ -77,6 +77,8 @@ export class Nodes {
       price: config.price ?? null,
       load: facts.load,
       drain: facts.drain,
+      unknown_since: facts.unknown_since,
+      orphans: facts.orphans,
       instances: instances.map(({ name, owner, state, pid, residentBytes }) => ({
         id: name,
         cluster: owner.cluster,

@@ -20,6 +20,8 @@ export interface Owner {
   readonly installation: string
   readonly cluster: string
   readonly operation: string
+  /** The life of that installation in which it was made. Absent: before lives were numbered. */
+  readonly epoch?: number
 }
 
 export interface InstanceSpec {

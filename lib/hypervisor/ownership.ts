@@ -277,12 +277,13 @@ function decode(text: string): OwnerRecord | null {
   if (!isObject(value) || value.version !== 1 || !isObject(value.owner) || !isObject(value.fields))
     return null
   const { name, owner, created_at_ms: createdAtMs, fields } = value
-  const { installation, cluster, operation } = owner
+  const { installation, cluster, operation, epoch } = owner
   if (typeof installation !== 'string' || typeof cluster !== 'string' || typeof operation !== 'string')
     return null
   if (typeof name !== 'string' || typeof createdAtMs !== 'number' || !Number.isFinite(createdAtMs))
     return null
-  return { name, owner: { installation, cluster, operation }, createdAtMs, fields }
+  const life = typeof epoch === 'number' && Number.isFinite(epoch) ? { epoch } : {}
+  return { name, owner: { installation, cluster, operation, ...life }, createdAtMs, fields }
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -5,6 +5,8 @@
 import type { BackendState, BackendView } from '../cluster/backend.ts'
 import type { HistogramTotals, RowCounter, RowTotals, ThreadFact } from '../proxy/observe/counters.ts'
 import { bucketBounds } from '../proxy/observe/histogram.ts'
+import type { ScalingNumbers } from '../scaling/numbers.ts'
+import { scalingFamilies } from './scaling-families.ts'
 
 /** What was true when somebody asked. */
 export interface Snapshot {
@@ -28,6 +30,8 @@ export interface Snapshot {
     readonly file: string
     readonly endsAtMs: number
   }[]
+  /** Null: nothing scales here. */
+  readonly scaling: ScalingNumbers | null
 }
 
 export interface Value {
@@ -256,7 +260,13 @@ const whole: readonly Family[] = [
   ),
 ]
 
-export const families: readonly Family[] = [...whole, ...perCluster, ...perBackend, ...perThread]
+export const families: readonly Family[] = [
+  ...whole,
+  ...perCluster,
+  ...perBackend,
+  ...scalingFamilies,
+  ...perThread,
+]
 
 function family(name: string, help: string, type: Family['type'], values: Family['values']): Family {
   return { name, help, type, values }

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { Observation } from '../proxy/observe/observation.ts'
+import type { ScalingNumbers } from '../scaling/numbers.ts'
 import type { MetricsText } from '../views.ts'
 import { type Family, families, type Snapshot } from './families.ts'
 
@@ -15,6 +16,7 @@ export interface MetricSources {
   clusters(): Snapshot['clusters']
   generation(): number
   certificates(): Snapshot['certificates']
+  scaling?(): ScalingNumbers
 }
 
 export const packageVersion: string = (
@@ -39,6 +41,7 @@ export class Metrics {
       threads: [],
       clusters: [],
       certificates: [],
+      scaling: null,
     }
     for (const family of families) this.#registry.registerMetric(this.#metric(family))
   }
@@ -77,6 +80,7 @@ export class Metrics {
       })),
       clusters: this.#sources.clusters(),
       certificates: this.#sources.certificates(),
+      scaling: this.#sources.scaling?.() ?? null,
     }
   }
 

@@ -58,6 +58,7 @@ export class Journal {
       await this.#write(batch, seq)
       this.#entries = entries
       remember(this.#world, writes)
+      this.#world.tally.written(this.#record, entries)
       this.#tell(entry)
       if (ended) this.#end(ended)
     })
@@ -160,6 +161,7 @@ export class Journal {
 
   #end(ended: OperationRecord): void {
     this.#record = ended
+    this.#world.tally.ended(ended, this.#entries)
     const error = errorOf(ended, this.#entries)
     this.#world.events.publish({
       type: 'operation_ended',

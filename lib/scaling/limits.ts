@@ -25,11 +25,13 @@ export const limits = {
   partMs: 21_600_000,
   inspectMs: 10_000,
   revertMs: 60_000,
-  /** A snapshot writes memory at no less than this, or the disk is not fit for it. */
-  snapshotBytesPerMs: 20_000,
+  /** Memory is copied at no less than this (20 MB a second), or the disk is not fit for it. */
+  copiedBytesPerMs: 20_000,
+  /** Of a snapshot and of a clone, with no memory at all: `copyMs` adds what theirs takes. */
   snapshotBaseMs: 30_000,
-  cloneMs: 60_000,
+  cloneBaseMs: 60_000,
   createMs: 180_000,
+  resizeMs: 60_000,
   identifyMs: 30_000,
   verifyCloneMs: 30_000,
   verifyCreateMs: 180_000,
@@ -54,6 +56,11 @@ export const limits = {
   /** Unfinished operations read at start. One a cluster at a time makes this generous. */
   unfinishedMax: 10_000,
 } as const
+
+/** The deadline of what copies memory: it grows with the memory, so that a large instance is not given up half-way. */
+export function copyMs(baseMs: number, memoryBytes: number): number {
+  return Math.ceil(baseMs + memoryBytes / limits.copiedBytesPerMs)
+}
 
 /** Milliseconds to wait before attempt `attempt` (2, 3 …); 0 before the first. */
 export function backoffMs(attempt: number): number {

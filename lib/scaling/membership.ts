@@ -25,6 +25,10 @@ export async function readMembership(
   quarantine: Quarantine,
 ): Promise<readonly InitialBackend[]> {
   const held = await world.reality.inspectAll()
+  // Without it what is made now carries the number of a former life, and nothing worse: the start goes on.
+  await world.epochs
+    .begin(world.store, world.installation, held)
+    .catch((error: unknown) => world.log.error({ err: error }, 'this life could not be numbered yet'))
   await quarantine.mend(
     [...held].flatMap(([node, answer]) => (answer?.instances ?? []).map(instance => ({ node, instance }))),
   )

@@ -2,6 +2,7 @@
 import type { NodeConfig, Resources } from '../config/config.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { NodeDrains, NodeDrainView } from './node-drains.ts'
+import type { Orphan } from './orphans.ts'
 import { freeOf, loadOn } from './rooms.ts'
 import type { World } from './world.ts'
 
@@ -15,6 +16,22 @@ export interface NodeFacts {
   /** Exchanges and tunnels on it. */
   readonly load: number
   readonly drain: NodeDrainView | null
+  /** ISO 8601; null: it answers. */
+  readonly unknown_since: string | null
+  readonly orphans: readonly OrphanView[]
+}
+
+/** What carries our tag and nobody claims, as the last round of reconcile left it. Times are ISO 8601. */
+export interface OrphanView {
+  readonly id: string
+  readonly kind: 'instance' | 'snapshot'
+  readonly cluster: string
+  readonly operation: string
+  readonly created_at: string
+  /** Null: not as long as `why` holds. */
+  readonly collect_at: string | null
+  /** Why not yet; null: in the next round. */
+  readonly why: string | null
 }
 
 export function nodeFacts(
@@ -22,7 +39,9 @@ export function nodeFacts(
   drains: NodeDrains,
   config: NodeConfig,
   held: Held | null,
+  orphans: readonly Orphan[],
 ): NodeFacts {
+  const since = world.reality.silentSince(config.id) ?? world.clock.now()
   const drain = drains.view(config.id)
   const marked =
     drain === null ? 'ready' : drain.drained_at !== null && drain.left === 0 ? 'drained' : 'draining'
@@ -40,5 +59,19 @@ export function nodeFacts(
     promised,
     load: loadOn(world, config.id),
     drain,
+    unknown_since: held === null ? iso(since) : null,
+    orphans: orphans.filter(({ node }) => node === config.id).map(orphanView),
   }
 }
+
+const orphanView = (orphan: Orphan): OrphanView => ({
+  id: orphan.name,
+  kind: orphan.kind,
+  cluster: orphan.cluster,
+  operation: orphan.operation,
+  created_at: iso(orphan.createdAtMs),
+  collect_at: orphan.collectAtMs === null ? null : iso(orphan.collectAtMs),
+  why: orphan.why,
+})
+
+const iso = (ms: number) => new Date(ms).toISOString()

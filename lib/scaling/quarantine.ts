@@ -9,12 +9,12 @@
  * As long as something is here that may name instances or snapshots, the collector of orphans leaves alone whatever it may name: of a
  * damaged journal, the things of its cluster; of a damaged record, everything.
  */
-import type { HeldInstance } from '../hypervisor/driver.ts'
+import type { Diagnosis, HeldInstance } from '../hypervisor/driver.ts'
 import type { Flaw, InstanceRecord, JournalEntry, OperationRecord, Write } from '../store/store.ts'
 import { type OperationView, operationView } from './operation.ts'
 import { knownRecipe } from './recipes.ts'
 import { shapeOf } from './runner.ts'
-import { judge } from './soundness.ts'
+import { judge, toldUntil } from './soundness.ts'
 import { commit, type World } from './world.ts'
 
 /** Records that name nothing that a hypervisor holds. */
@@ -38,6 +38,8 @@ export class Quarantine {
   readonly #rows = new Map<string, Damaged>()
   /** Flaws that were told. */
   readonly #told = new Set<string>()
+
+  #flaws: number | null = null
 
   constructor(world: World) {
     this.#world = world
@@ -87,11 +89,47 @@ export class Quarantine {
       ...{ type: 'operation_ended', cluster: record.cluster, operation_id: id, outcome: 'failed' },
       error: { code, message },
     })
-    return storedView(this.#world, ended, await store.journal(id))
+    return this.view(ended, await store.journal(id))
+  }
+
+  /**
+   * An operation as it is stored. Of one that ended, the entries that cannot be read are left out. `parts`: operations among which are
+   * those that it consists of.
+   */
+  view(
+    record: OperationRecord,
+    journal: readonly JournalEntry[],
+    parts: readonly OperationRecord[] = [],
+  ): OperationView {
+    const row = this.#rows.get(record.id)
+    const { sound } = toldUntil(journal)
+    if (row) return flawedView(row, sound)
+    return record.flaw === undefined
+      ? operationView(record, sound, parts)
+      : flawedView({ record, why: record.flaw }, sound)
+  }
+
+  /** How many there were when they were last looked for; null: not yet. */
+  get flaws(): number | null {
+    return this.#flaws
+  }
+
+  /** What `doctor` says of what cannot be read. */
+  async diagnoses(): Promise<readonly Diagnosis[]> {
+    const advice = { name: 'store', ok: false, advice: true, code: 'operation_damaged' } as const
+    const flaws = (await this.#world.store.flaws()).map(flaw => ({
+      ...{ ...advice, detail: inWords(flaw), fix: remedyOf(flaw) },
+    }))
+    const rows = [...this.#rows.values()].map(({ record, why }) => ({
+      ...{ ...advice, detail: damagedFault(record, why).message },
+      fix: `See tidegate operations ${record.id}.`,
+    }))
+    return [...rows, ...flaws]
   }
 
   async heldBack(): Promise<HeldBack> {
     const flaws = await this.#world.store.flaws()
+    this.#flaws = flaws.length
     const grave = flaws.find(({ of }) => !harmless.includes(of))
     const clusters = new Map([...this.#rows.values()].map(({ record: { cluster, id } }) => [cluster, id]))
     return {
@@ -140,22 +178,10 @@ export class Quarantine {
   }
 }
 
-/**
- * An operation as its record and journal show it, and what is wrong with them if they cannot be believed. `parts`: operations among
- * which are those that it consists of.
- */
-export function storedView(
-  world: World,
-  record: OperationRecord,
-  journal: readonly JournalEntry[],
-  parts: readonly OperationRecord[] = [],
-): OperationView {
-  const { why, sound } = judgeStored(world, record, journal)
-  if (why === null) return operationView(record, journal, parts)
-  const { createdAtMs, flaw } = record
-  // It has ended, and only of how it came to that something is missing.
-  if (record.outcome !== null && flaw === undefined) return operationView(record, sound)
-  const open = { ...record, createdAtMs: timeOf(createdAtMs), endedAtMs: null, outcome: null }
+/** An operation as its record and journal show it, as far as they can be believed. */
+function flawedView(row: Damaged, sound: readonly JournalEntry[]): OperationView {
+  const { record, why } = row
+  const open = { ...record, createdAtMs: timeOf(record.createdAtMs), endedAtMs: null, outcome: null }
   const error = damagedFault(record, why)
   return { ...operationView(open, sound), status: 'stuck', phase: 'stuck', error }
 }

@@ -17,6 +17,8 @@ export interface ScalingNode {
 export class Reality {
   #nodes: ReadonlyMap<string, ScalingNode>
   readonly #clock: Clock
+  /** Since when each node has not answered. */
+  readonly #silent = new Map<string, number>()
 
   constructor(nodes: readonly ScalingNode[], clock: Clock) {
     this.#nodes = new Map(nodes.map(node => [node.config.id, node]))
@@ -67,14 +69,23 @@ export class Reality {
   async inspect(node: string): Promise<Held> {
     const driver = this.driver(node)
     try {
-      return await within(this.#clock, limits.inspectMs, `asking node ${node}`, [], () => driver.inspect())
+      const ask = () => driver.inspect()
+      const held = await within(this.#clock, limits.inspectMs, `asking node ${node}`, [], ask)
+      this.#silent.delete(node)
+      return held
     } catch (error) {
+      if (!this.#silent.has(node)) this.#silent.set(node, this.#clock.now())
       const reason = error instanceof Error ? error.message : String(error)
       throw new TidegateError('hypervisor_unreachable', `node \`${node}\` cannot be asked: ${reason}`, {
         details: { node },
         cause: error,
       })
     }
+  }
+
+  /** Since when the node has not answered; null: it did when it was last asked, or was not asked yet. */
+  silentSince(node: string): number | null {
+    return this.#silent.get(node) ?? null
   }
 
   async inspectAll(): Promise<ReadonlyMap<string, Held | null>> {

@@ -2,6 +2,7 @@
  * Reconciling: making the store, the table and reality agree, over and over, from what is there and not from what happened.
  * Bounded: one look at the nodes a round, one operation a cluster. Clusters with an operation under way are left to it.
  */
+import { toTidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord } from '../store/store.ts'
 import { claimedNames } from './facts.ts'
@@ -9,7 +10,7 @@ import { goldenOf, restedOn } from './golden.ts'
 import { limits } from './limits.ts'
 import { deadAmong, removeDead, resumePaused } from './membership.ts'
 import { ensureDeregistered, ensureRegistered, servingIds } from './membership-change.ts'
-import { findOrphans } from './orphans.ts'
+import { findOrphans, type Orphan } from './orphans.ts'
 import { parallel } from './parallel.ts'
 import { pooled } from './pool.ts'
 import type { HeldBack } from './quarantine.ts'
@@ -51,29 +52,37 @@ export async function mendMembership(
   for (const id of strayed) await world.clusters.waitGone(cluster, id, 0)
 }
 
-/** Destroys what nobody wants. `held` must have been read before this is called: the claims are read after it. */
+/**
+ * Destroys what nobody wants, and tells what is left of it. `held` must have been read before this is called: the claims are read
+ * after it.
+ */
 export async function collectOrphans(
   world: World,
   held: ReadonlyMap<string, Held | null>,
   back: HeldBack,
-): Promise<readonly string[]> {
-  if (back.all !== null) return []
+): Promise<readonly Orphan[]> {
   const claimed = new Set([...(await claims(world)), ...restedOn(held)])
-  const { installation, clock, log } = world
-  const rules = { installation, nowMs: clock.now(), guardMs: limits.orphanGuardMs }
-  const orphans = findOrphans(held, claimed, rules).filter(({ cluster }) => !back.clusters.has(cluster))
-  const collected: string[] = []
+  const { installation, clock, epochs, log, tally } = world
+  const found = findOrphans(held, claimed, {
+    ...{ installation, nowMs: clock.now(), guardMs: limits.orphanGuardMs },
+    known: owner => epochs.knows(owner),
+    heldBack: cluster => back.all ?? back.clusters.get(cluster) ?? null,
+  })
   const never = new AbortController().signal
-  await parallel(orphans, limits.parallelMax, never, async ({ node, name, kind, cluster }) => {
+  const left = await parallel(found, limits.parallelMax, never, async orphan => {
+    const { node, name, kind, cluster, why } = orphan
+    if (why !== null) return orphan
     try {
       await world.reality.driver(node).destroy(name)
-      collected.push(name)
       log.warn({ node, cluster, name, kind }, 'orphan destroyed')
+      tally.orphans.add({ node, kind })
+      return null
     } catch (error) {
       log.error({ node, cluster, name, kind, err: error }, 'orphan cannot be destroyed yet')
+      return { ...orphan, why: `it cannot be destroyed: ${toTidegateError(error).message}` }
     }
   })
-  return collected
+  return left.filter(orphan => orphan !== null)
 }
 
 /** Every name that somebody answers for: members, whoever is in a table, unfinished journals, golden snapshots, warm pools. */

@@ -3,7 +3,12 @@
  * nodes are emptied. Each part by itself: what fails in one does not keep the others from their work, and is tried again next time.
  */
 import type { Held } from '../hypervisor/driver.ts'
+<<<<<<< HEAD
 import type { InstanceRecord } from '../store/store.ts'
+=======
+import type { ScalingNumbers } from './numbers.ts'
+import type { Orphan } from './orphans.ts'
+>>>>>>> a35d9d7 (Show what recovery leaves alone and why, count what operations come to, and give copies of memory the time they need)
 import type { Quarantine } from './quarantine.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
 import type { World } from './world.ts'
@@ -26,6 +31,8 @@ export interface ReconcilerDeps {
 export class Reconciler {
   readonly #deps: ReconcilerDeps
   #under: Promise<void> | null = null
+  #orphans: readonly Orphan[] = []
+  #last: { readonly endedAtMs: number; readonly tookMs: number } | null = null
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps
@@ -33,10 +40,47 @@ export class Reconciler {
 
   /** One round at a time; a call during a round joins it. */
   round(): Promise<void> {
+    const { clock } = this.#deps.world
+    const begunAtMs = clock.monotonic()
     this.#under ??= this.#round().finally(() => {
       this.#under = null
+      this.#last = { endedAtMs: clock.monotonic(), tookMs: clock.monotonic() - begunAtMs }
     })
     return this.#under
+  }
+
+  /** As the last round left them. */
+  get orphans(): readonly Orphan[] {
+    return this.#orphans
+  }
+
+  /** Everything that `/metrics` tells of scaling. */
+  numbers(running: (cluster: string) => boolean, stuck: (cluster: string) => number): ScalingNumbers {
+    const { clusters, clock, reality, tally } = this.#deps.world
+    const last = this.#last
+    return {
+      operations: tally.operations.rows(),
+      durations: tally.durations.rows(),
+      phases: tally.phases.rows(),
+      retries: tally.retries.rows(),
+      rollbacks: tally.rollbacks.rows(),
+      stucks: tally.stuck.rows(),
+      orphansDestroyed: tally.orphans.rows(),
+      clusters: clusters
+        .ids()
+        .map(cluster => ({ cluster, running: running(cluster) ? 1 : 0, stuck: stuck(cluster) })),
+      orphans: this.#orphans.map(({ node, kind, collectAtMs }) => ({
+        node,
+        kind,
+        kept: collectAtMs === null,
+      })),
+      nodes: reality.nodes().map(({ id }) => {
+        const since = reality.silentSince(id)
+        return { node: id, unknownMs: since === null ? null : clock.now() - since }
+      }),
+      reconcile: last && { ageMs: clock.monotonic() - last.endedAtMs, tookMs: last.tookMs },
+      flaws: this.#deps.quarantine.flaws,
+    }
   }
 
   /** Resolves when no round is under way. Never rejects. */
@@ -56,7 +100,9 @@ export class Reconciler {
         mendMembership(world, cluster, { known, held }, { busy: () => busy(cluster), failOver }),
       )
     this.#deps.tryAgain(held)
-    await this.attempt('orphans', async () => collectOrphans(world, held, await quarantine.heldBack()))
+    await this.attempt('orphans', async () => {
+      this.#orphans = await collectOrphans(world, held, await quarantine.heldBack())
+    })
     for (const cluster of clusters.ids())
       if (!busy(cluster) && !closed()) await this.#deps.bringToMinimum(cluster)
     await this.#deps.emptyNodes()

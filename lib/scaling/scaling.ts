@@ -5,7 +5,6 @@
  */
 import type { LostMember } from '../cluster/table.ts'
 import type { RollingWish } from '../command.ts'
-import type { NodeConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord, OperationFilter, OperationRecord, Write } from '../store/store.ts'
@@ -23,15 +22,15 @@ import { limits } from './limits.ts'
 import { watchLoad } from './load-watch.ts'
 import { type InitialBackend, readMembership, resumePaused } from './membership.ts'
 import { NodeDrains } from './node-drains.ts'
-import { type NodeFacts, nodeFacts } from './node-facts.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
 import { checkBounds } from './plan.ts'
 import { protect } from './protection.ts'
-import { Quarantine, storedView } from './quarantine.ts'
+import { Quarantine } from './quarantine.ts'
 import { Readiness } from './readiness.ts'
 import type { ScalingNode } from './reality.ts'
 import { recipeOf } from './recipes.ts'
 import { Reconciler } from './reconciler.ts'
+import { RecoveryReport } from './recovery-report.ts'
 import { Repairs } from './repairs.ts'
 import { planRolling } from './rolling-plan.ts'
 import { Run } from './runner.ts'
@@ -43,6 +42,7 @@ import { createWorld, type ScalingDeps, type World } from './world.ts'
 
 export class Scaling {
   readonly readiness: Readiness
+  readonly report: RecoveryReport
   readonly #world: World
   readonly #active = new UnderWay()
   /** Clusters in which an operation is being admitted right now. */
@@ -94,6 +94,16 @@ export class Scaling {
       tryAgain: held => this.#tryAgain(held),
       bringToMinimum: cluster => this.#repairs.bringToMinimum(cluster),
       emptyNodes: () => this.#drains.advance(),
+    })
+    this.report = new RecoveryReport({
+      ...{
+        world: this.#world,
+        quarantine: this.#quarantine,
+        reconciler: this.#reconciler,
+        drains: this.#drains,
+      },
+      running: cluster => this.running(cluster) !== null,
+      stuck: cluster => this.stuck(cluster),
     })
   }
 
@@ -252,11 +262,6 @@ export class Scaling {
     return this.#drains.ready(node, actor)
   }
 
-  /** `held` null: the node could not be asked. */
-  nodeFacts(node: NodeConfig, held: Held | null): NodeFacts {
-    return nodeFacts(this.#world, this.#drains, node, held)
-  }
-
   /** How many instances the cluster has: members, not what is being made. */
   count(cluster: string): number {
     return this.#world.members.of(cluster).length
@@ -295,7 +300,7 @@ export class Scaling {
     const { cluster, type } = record
     const parts =
       type === 'rolling_replace' ? await store.operations({ cluster, limit: limits.partsMax }) : []
-    return storedView(this.#world, record, await store.journal(record.id), parts)
+    return this.#quarantine.view(record, await store.journal(record.id), parts)
   }
 
   async #reviveAll(): Promise<void> {

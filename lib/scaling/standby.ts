@@ -9,7 +9,7 @@ import type { HeldInstance, Owner } from '../hypervisor/driver.ts'
 import { within } from './deadline.ts'
 import { type GoldenValue, goldenKey, type Source } from './facts.ts'
 import { goldenInputs, goldenSource, keepsGolden } from './golden.ts'
-import { limits } from './limits.ts'
+import { copyMs, limits } from './limits.ts'
 import { goldenName, operationId, resourceName } from './names.ts'
 import type { PoolItem } from './pool.ts'
 import { repairBackoffMs } from './repairs.ts'
@@ -18,7 +18,7 @@ import { requireQuota } from './snapshots.ts'
 import { StandbyClones } from './standby-clones.ts'
 import { destroyAll } from './teardown.ts'
 import { warm } from './warm.ts'
-import type { World } from './world.ts'
+import { ownerOf, type World } from './world.ts'
 
 export class Standby {
   readonly #world: World
@@ -126,7 +126,7 @@ export class Standby {
       try {
         const { port, resources, template } = instance
         const spec = { name, owner: this.#owner(cluster, id), port, resources, template }
-        await this.#bounded(limits.cloneMs, `cloning ${name}`, signal =>
+        await this.#bounded(copyMs(limits.cloneBaseMs, resources.memoryBytes), `cloning ${name}`, signal =>
           driver.clone({ ...spec, snapshot: golden.snapshot! }, signal),
         )
         if (config.standby.warmPool?.state === 'paused' && driver.can.pause) await driver.pause(name)
@@ -169,7 +169,7 @@ export class Standby {
           await clock.sleep(limits.verifyPollMs, signal)
         await warm(this.#world, target, instance.warmRequests, signal)
       })
-      const saveMs = Math.ceil(limits.snapshotBaseMs + resources.memoryBytes / limits.snapshotBytesPerMs)
+      const saveMs = copyMs(limits.snapshotBaseMs, resources.memoryBytes)
       const saved = await this.#bounded(saveMs, `saving ${name}`, signal =>
         driver.snapshot({ name: snapshot, owner, source: name, keep: true }, signal),
       )
@@ -237,7 +237,7 @@ export class Standby {
   #newId = () => operationId(this.#world.clock.now(), this.#world.random(5))
 
   #owner(cluster: string, operation: string): Owner {
-    return { installation: this.#world.installation, cluster, operation }
+    return ownerOf(this.#world, cluster, operation)
   }
 }
 

@@ -12,7 +12,7 @@ import type { Owner } from '../hypervisor/driver.ts'
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import type { OperationRequest } from './operation.ts'
 import { templateFor } from './templates.ts'
-import type { World } from './world.ts'
+import { ownerOf, type World } from './world.ts'
 
 export interface Step {
   readonly name: string
@@ -81,8 +81,7 @@ export class StepContext {
   }
 
   get owner(): Owner {
-    const { installation } = this.world
-    return { installation, cluster: this.cluster, operation: this.operation.id }
+    return ownerOf(this.world, this.cluster, this.operation.id)
   }
 }
 

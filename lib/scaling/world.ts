@@ -6,14 +6,17 @@ import type { Clusters } from '../cluster/clusters.ts'
 import { type ProbeTarget, probeOnce } from '../cluster/prober.ts'
 import type { HealthConfig, Resources } from '../config/config.ts'
 import type { Events } from '../events.ts'
+import type { Owner } from '../hypervisor/driver.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
+import { Epochs } from './epochs.ts'
 import { Losses } from './losses.ts'
 import { Members } from './members.ts'
 import { NodeMarks } from './node-marks.ts'
 import { type Hands, Parts } from './parts.ts'
 import { Pools } from './pool.ts'
 import { Reality, type ScalingNode } from './reality.ts'
+import { Tally } from './tally.ts'
 import { Templates } from './templates.ts'
 
 export type Probe = (
@@ -51,6 +54,8 @@ export interface World {
   readonly events: Events
   readonly log: Log
   readonly installation: string
+  readonly epochs: Epochs
+  readonly tally: Tally
   readonly probe: Probe
   /** Chance, so many bytes of it. */
   readonly random: (bytes: number) => Uint8Array
@@ -66,11 +71,18 @@ export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps, hand
     nodeMarks: new NodeMarks(),
     pools: new Pools(),
     templates: new Templates(),
+    epochs: new Epochs(),
+    tally: new Tally(),
     losses: new Losses(),
     probe: probe ?? probeOnce,
     random: random ?? randomBytes,
   }
   return { ...world, parts: new Parts(world, hands) }
+}
+
+/** The tag of what is made now. */
+export function ownerOf({ installation, epochs }: World, cluster: string, operation: string): Owner {
+  return { installation, cluster, operation, epoch: epochs.current }
 }
 
 /** Writes to the store and, once that has happened, to the memory beside it. */

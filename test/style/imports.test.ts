@@ -24,7 +24,7 @@ const rules: Record<string, readonly string[]> = {
   store: ['types:config', 'types:hypervisor'],
   guest: [],
   keyring: ['types:cluster', 'types:store'],
-  metrics: ['types:cluster', 'types:views', 'proxy'],
+  metrics: ['types:cluster', 'types:views', 'types:scaling', 'proxy'],
   schedule: [],
   drains: ['types:cluster', 'types:store'],
   policy: ['types:config'],

@@ -115,6 +115,8 @@ export const aNode = (over: Partial<NodeView> = {}): NodeView => ({
     price: { hourly: 0.5, kind: 'spot' },
     load: 3,
     drain: null,
+    unknown_since: null,
+    orphans: [],
   },
   instances: [{ id: 'web-1', cluster: 'web', state: 'running', pid: 5, resident_bytes: 100 }],
   snapshots: [],

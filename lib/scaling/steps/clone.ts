@@ -6,18 +6,20 @@ import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { HeldInstance } from '../../hypervisor/driver.ts'
 import { type AllocateData, type Claim, doneData, type Item, type PlanData } from '../facts.ts'
 import { forgetGolden } from '../golden.ts'
-import { limits } from '../limits.ts'
+import { copyMs, limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
 export const clone: Step = {
   name: 'clone',
-  timeoutMs({ journal }) {
+  timeoutMs({ journal, instance }) {
     const { items } = doneData<AllocateData>(journal, 'allocate')
     const clones = items.some(item => item.snapshot !== null)
     const boots = items.some(item => item.snapshot === null) || fromGolden(journal)
-    const each = (clones ? limits.cloneMs : 0) + (boots ? limits.createMs : 0)
+    const each =
+      (clones ? copyMs(limits.cloneBaseMs, instance.resources.memoryBytes) : 0) +
+      (boots ? limits.createMs : 0)
     return each * Math.max(1, Math.ceil(items.length / limits.parallelMax))
   },
   intend({ journal }): Claim {

@@ -14,7 +14,7 @@ import {
   type PlanData,
 } from '../facts.ts'
 import { goldenInputs, keepsGolden } from '../golden.ts'
-import { limits } from '../limits.ts'
+import { copyMs, limits } from '../limits.ts'
 import { goldenName } from '../names.ts'
 import { requireQuota } from '../snapshots.ts'
 import type { Step, StepContext, StepResult } from '../step.ts'
@@ -24,7 +24,7 @@ import { warm } from '../warm.ts'
 export const keepGolden: Step = {
   name: 'keep_golden',
   timeoutMs: ({ instance }) =>
-    Math.ceil(limits.snapshotBaseMs + instance.resources.memoryBytes / limits.snapshotBytesPerMs) +
+    copyMs(limits.snapshotBaseMs, instance.resources.memoryBytes) +
     instance.warmRequests.length * limits.warmRequestMs,
   intend(ctx): Claim {
     return { names: goldenWanted(ctx) ? [goldenName(ctx.cluster, ctx.operation.id)] : [] }

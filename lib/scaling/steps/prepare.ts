@@ -2,7 +2,12 @@
  * Saves the live sources (`save-live.ts`), those with company out of new traffic meanwhile. The undo brings them back after a crash.
  */
 import { type AllocateData, doneData, type PrepareIntent, type SnapshotItem } from '../facts.ts'
+<<<<<<< HEAD
 import { open, saveLive, saveMs, wake } from '../save-live.ts'
+=======
+import { copyMs, limits } from '../limits.ts'
+import { requireQuota } from '../snapshots.ts'
+>>>>>>> a35d9d7 (Show what recovery leaves alone and why, count what operations come to, and give copies of memory the time they need)
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
@@ -10,7 +15,14 @@ export const prepare: Step = {
   name: 'prepare',
   timeoutMs(ctx) {
     const { snapshots } = doneData<AllocateData>(ctx.journal, 'allocate')
+<<<<<<< HEAD
     return saveMs(ctx.instance.resources.memoryBytes) * Math.max(1, snapshots.length)
+=======
+    // Of those that were resized the memory is their own.
+    const memory = snapshots.map(({ source }) => memoryOf(ctx, source))
+    const each = memory.map(bytes => copyMs(limits.snapshotBaseMs, bytes))
+    return each.reduce((sum, ms) => sum + ms, 0) || limits.snapshotBaseMs
+>>>>>>> a35d9d7 (Show what recovery leaves alone and why, count what operations come to, and give copies of memory the time they need)
   },
   intend({ world, cluster, journal }): PrepareIntent {
     const { snapshots } = doneData<AllocateData>(journal, 'allocate')
@@ -34,6 +46,9 @@ export const prepare: Step = {
     return []
   },
 }
+
+const memoryOf = ({ world, instance }: StepContext, source: string): number =>
+  world.members.get(source)?.resources?.memoryBytes ?? instance.resources.memoryBytes
 
 async function saveSource(ctx: StepContext, item: SnapshotItem, fence: boolean, signal: AbortSignal) {
   const { world, cluster, owner } = ctx

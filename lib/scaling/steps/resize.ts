@@ -48,7 +48,7 @@ export const planResizeStep: Step = {
 
 export const resize: Step = {
   name: 'resize',
-  timeoutMs: () => limits.cloneMs,
+  timeoutMs: () => limits.resizeMs,
   intend(ctx): ResizeIntent {
     return { names: [asked(ctx).instance_id], from: { ...planned(ctx).from } }
   },

@@ -73,20 +73,39 @@ t.test('orphans: ours, unclaimed, old enough, and really seen', async t => {
     owner: { installation, cluster: 'web', operation: 'o' },
     createdAtMs,
   })
+  const later = { ...row('later'), owner: { ...row('later').owner, epoch: 9 } }
+  const kept = { ...row('kept'), owner: { ...row('kept').owner, cluster: 'damaged' } }
   const held = new Map([
     [
       'n1',
       {
-        instances: [row('lost'), row('member'), row('theirs', 'theirs'), row('young', 'ours', 80)],
+        instances: [
+          row('lost'),
+          row('member'),
+          row('theirs', 'theirs'),
+          row('young', 'ours', 80),
+          later,
+          kept,
+        ],
         snapshots: [row('forgotten')],
       } as unknown as Held,
     ],
     ['n2', null],
   ])
-  const found = findOrphans(held, new Set(['member']), { installation: 'ours', nowMs: 100, guardMs: 30 })
+  const found = findOrphans(held, new Set(['member']), {
+    ...{ installation: 'ours', nowMs: 100, guardMs: 30 },
+    known: ({ epoch = 0 }) => epoch < 9,
+    heldBack: cluster => (cluster === 'damaged' ? 'its journal' : null),
+  })
   t.strictSame(
-    found.map(orphan => `${orphan.kind} ${orphan.name}`),
-    ['instance lost', 'snapshot forgotten'],
+    found.map(({ kind, name, collectAtMs, why }) => `${kind} ${name} ${collectAtMs} ${why}`),
+    [
+      'instance lost 30 null',
+      'instance young 110 it is younger than 0.03 s',
+      'instance later null it was made by a later life than this store knows of: was the store put back from a copy?',
+      'instance kept null its journal',
+      'snapshot forgotten 30 null',
+    ],
   )
 })
 

@@ -26,7 +26,7 @@ const on = (lab: Lab) =>
 const state = (lab: Lab, id = 'n1') => {
   const config = { id, driver: 'process', zone: 'a', directory: '/', options: {} } as const
   const capacity = { cpus: 8, memoryBytes: 2 ** 40, diskBytes: 2 ** 40 }
-  return lab.scaling.nodeFacts({ ...config, capacity }, { instances: [], snapshots: [] })
+  return lab.scaling.report.nodeFacts({ ...config, capacity }, { instances: [], snapshots: [] })
 }
 const settled = (lab: Lab) =>
   lab.time.until(
