@@ -10,6 +10,8 @@
 import type { NewBackend } from '../cluster/backend.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord, MarkRecord } from '../store/store.ts'
+import { within } from './deadline.ts'
+import { limits } from './limits.ts'
 import { removalOf } from './losses.ts'
 import type { Quarantine } from './quarantine.ts'
 import { realityOf } from './reality.ts'
@@ -96,7 +98,8 @@ export async function resumePaused(
     for (const { name, state, owner } of answer?.instances ?? []) {
       if (state !== 'paused' || owner.installation !== world.installation || !names.has(name)) continue
       try {
-        await world.reality.driver(node).resume(name)
+        const resume = () => world.reality.driver(node).resume(name)
+        await within(world.clock, limits.inspectMs, `resuming ${name}`, [], resume)
         world.log.warn({ node, instance: name }, 'was left paused; resumed')
       } catch (error) {
         world.log.error({ node, instance: name, err: error }, 'was left paused and cannot be resumed yet')

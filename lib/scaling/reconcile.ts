@@ -5,6 +5,7 @@
 import { toTidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord } from '../store/store.ts'
+import { within } from './deadline.ts'
 import { claimedNames } from './facts.ts'
 import { goldenOf, restedOn } from './golden.ts'
 import { limits } from './limits.ts'
@@ -73,7 +74,9 @@ export async function collectOrphans(
     const { node, name, kind, cluster, why } = orphan
     if (why !== null) return orphan
     try {
-      await world.reality.driver(node).destroy(name)
+      // A hypervisor that is silent about one must not keep a round from all the others.
+      const destroy = () => world.reality.driver(node).destroy(name)
+      await within(clock, limits.revertMs, `destroying ${name}`, [], destroy)
       log.warn({ node, cluster, name, kind }, 'orphan destroyed')
       tally.orphans.add({ node, kind })
       return null

@@ -95,6 +95,9 @@ export class Reconciler {
     // Taken before the look: who becomes a member after it is not in it, and is not dead for that.
     const known = world.members.all()
     const held = await reality.inspectAll()
+    await this.attempt('the number of this life', () =>
+      world.epochs.begin(world.store, world.installation, held),
+    )
     for (const cluster of new Set([...clusters.ids(), ...known.map(record => record.cluster)]))
       await this.attempt(`members of ${cluster}`, () =>
         mendMembership(world, cluster, { known, held }, { busy: () => busy(cluster), failOver }),

@@ -2,14 +2,19 @@
 import t from 'tap'
 import { live } from './faults/simulation.ts'
 
-/** How many run here. The 10,000 of `docs/simulator.md` are run by `npm run simulate:faults`. */
-const seedsInTests = 300
+/** The same each time, so that a change that breaks one is seen with it; and others each day, so that many are seen over time. */
+const seedsAlways = 150
+const seedsOfTheDay = 150
+const dayMs = 86_400_000
+const ofTheDay = 100_000 + (Math.floor(Date.now() / dayMs) % 100_000) * seedsOfTheDay
 /** Seeds in which something was found once. */
-const regressions: readonly number[] = [121, 1030, 1268, 2180]
+const regressions: readonly number[] = [53, 121, 1030, 1268, 2180]
 
-t.test(`${seedsInTests} lives`, async t => {
+const row = (first: number, count: number) => Array.from({ length: count }, (_, n) => first + n)
+
+t.test(`${seedsAlways + seedsOfTheDay} lives`, async t => {
   const seen: Record<string, number> = { completed: 0, failed: 0, cancelled: 0 }
-  const seeds = new Set([...regressions, ...Array.from({ length: seedsInTests }, (_, n) => n + 1)])
+  const seeds = new Set([...regressions, ...row(1, seedsAlways), ...row(ofTheDay, seedsOfTheDay)])
   for (const seed of seeds) {
     const { broken, log, outcomes } = await live(seed)
     for (const outcome of outcomes) seen[outcome] = (seen[outcome] ?? 0) + 1

@@ -58,6 +58,32 @@ t.test('an orphan that cannot be destroyed says why', async t => {
   await lab.close()
 })
 
+t.test('a hypervisor that never answers about an orphan keeps a round from nothing else', async t => {
+  const lab = new Lab()
+  await lab.boot()
+  await strayed(lab, 'web-lost-1')
+  await lab.time.pass(limits.orphanGuardMs)
+  lab.faults.driver = point => (point === 'destroy:half' ? 'hang' : null)
+  const begun = lab.time.now
+  await lab.time.until(lab.scaling.reconcile())
+  t.ok(lab.time.now - begun < 2 * limits.revertMs, 'the round ends')
+  t.match(await lab.scaling.report.diagnoses(), [{ detail: /destroying web-lost-1 took longer than/ }])
+  await lab.close()
+})
+
+t.test('a life that could not be numbered at the start is as soon as the store takes it', async t => {
+  const lab = new Lab()
+  await lab.boot()
+  await strayed(lab, 'web-lost-1')
+  lab.kill()
+  lab.faults.store = (moment, write) => (moment === 'before' && write === 1 ? 'fail' : null)
+  await lab.boot()
+  lab.faults = {}
+  await rounds(lab, 60_000)
+  t.notOk(lab.nodes[0]!.instances.has('web-lost-1'), 'and what a former one made is collected')
+  await lab.close()
+})
+
 t.test('a store that was put back from a copy ends nothing that was made after it', async t => {
   const lab = new Lab()
   await lab.boot()
