@@ -16,6 +16,8 @@ export const turnedAwayMax = 256
 export const clientKeepAliveMs = 65_000
 /** A pooled backend connection with no request on it; shorter than what common servers allow. */
 export const pooledIdleMs = 55_000
+/** So long before a backend closes an idle connection by its own word nothing is sent on it any more: the two would cross. */
+export const pooledMarginMs = 1_000
 export const connectionsPerMemberMax = 1_024
 export const pooledPerMemberMax = 256
 /** Further members asked after the first failed. */

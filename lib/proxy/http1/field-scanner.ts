@@ -25,12 +25,14 @@ export const Field = {
   alias: 11,
   /** W3C trace context: written anew where we take part. */
   trace: 12,
+  /** For the next hop: how long the other end keeps the connection. */
+  keepAlive: 13,
 } as const
 export type FieldKind = (typeof Field)[keyof typeof Field]
 
 const kinds = new Map<string, FieldKind>([
   ['connection', Field.connection],
-  ['keep-alive', Field.hop],
+  ['keep-alive', Field.keepAlive],
   ['proxy-connection', Field.hop],
   ['proxy-authenticate', Field.hop],
   ['proxy-authorization', Field.hop],

@@ -22,6 +22,8 @@ export class ResponseHead {
   version: '1.0' | '1.1' = '1.1'
   /** The backend's connection may carry another exchange. */
   keepAlive = true
+  /** How long the backend says that it keeps its connection idle, milliseconds; infinite where it says nothing. */
+  keepsMs = Number.POSITIVE_INFINITY
   /** What it switches to (lower case), with status 101. */
   upgrade: string | null = null
 
@@ -110,6 +112,7 @@ function readFields(
     } else if (kind === Field.connection)
       connection =
         connection === '' ? scanner.value().toLowerCase() : `${connection},${scanner.value().toLowerCase()}`
+    else if (kind === Field.keepAlive) head.keepsMs = Math.min(head.keepsMs, keptMs(scanner.value()))
     else if (kind === Field.upgrade)
       head.upgrade = `${head.upgrade === null ? '' : `${head.upgrade},`}${scanner.value().toLowerCase()}`
   }
@@ -118,6 +121,19 @@ function readFields(
   if (connection !== '') readConnection(head, connection)
   return frame(head, contentLength, transferEncoding, minor, toHead)
 }
+
+/** Of `Keep-Alive: timeout=5, max=100` the 5 (RFC 2068 §19.7.1, which servers go by): a backend says the same in each answer. */
+function keptMs(value: string): number {
+  if (value !== lastKeepAlive) {
+    const seconds = /(?:^|[,;\s])timeout\s*=\s*(\d{1,9})(?:$|[,;\s])/i.exec(value)?.[1]
+    lastKeepAlive = value
+    lastKeptMs = seconds === undefined ? Number.POSITIVE_INFINITY : Number(seconds) * 1000
+  }
+  return lastKeptMs
+}
+
+let lastKeepAlive = ''
+let lastKeptMs = Number.POSITIVE_INFINITY
 
 /** Of what `Field` knows, an answer's Via, Cookie, Expect and the like mean nothing to a proxy. */
 function passes(kind: number, text: string): boolean {

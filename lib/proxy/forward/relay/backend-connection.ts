@@ -202,7 +202,7 @@ export class BackendConnection implements Timed, ChunkSink, Listed {
     const reusable = whole && this.#head!.keepAlive && !this.#closed
     this.#call = null
     this.used = true
-    if (reusable) this.#pool.giveBack(this)
+    if (reusable) this.#pool.giveBack(this, this.#head!.keepsMs)
     else this.socket.destroy()
     call.done(trailers)
   }

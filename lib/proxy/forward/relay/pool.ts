@@ -4,6 +4,7 @@ import type { Deadlines, Timed } from '../../deadlines.ts'
 import {
   connectionsPerMemberMax,
   pooledIdleMs,
+  pooledMarginMs,
   pooledPerMemberMax,
   waitingPerMemberMax,
 } from '../../limits.ts'
@@ -39,11 +40,14 @@ export class MemberPool {
     this.#waiting.add(waiter)
   }
 
-  giveBack(connection: BackendConnection): void {
+  /** `keepsMs`: how long the backend keeps it, by its own word. */
+  giveBack(connection: BackendConnection, keepsMs: number): void {
+    const idleMs = Math.min(pooledIdleMs, keepsMs - pooledMarginMs)
+    if (idleMs <= 0) return connection.destroy()
     const [next] = this.#waiting
     if (next !== undefined && !this.#forgotten) return next.proceed(call => call.begin(connection))
     if (this.#forgotten || this.#idle.length >= pooledPerMemberMax) return connection.destroy()
-    connection.deadlineMs = this.#deadlines.in(pooledIdleMs)
+    connection.deadlineMs = this.#deadlines.in(idleMs)
     this.#idle.push(connection)
   }
 

@@ -96,7 +96,7 @@ t.test('every byte, in a name and in a value', async t => {
 t.test('fields that a proxy looks at are known in every case, and only by their whole name', async t => {
   const known: Record<string, FieldKind> = {
     connection: Field.connection,
-    'keep-alive': Field.hop,
+    'keep-alive': Field.keepAlive,
     'proxy-connection': Field.hop,
     'proxy-authenticate': Field.hop,
     'proxy-authorization': Field.hop,

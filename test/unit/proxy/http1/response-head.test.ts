@@ -177,6 +177,18 @@ t.test('what passes is the text that came, without what is for one hop', async t
   )
 })
 
+t.test('how long the backend keeps its connection', async t => {
+  const keeps = (...fields: string[]) => accepted(ok, fields).keepsMs
+  t.equal(keeps(), Number.POSITIVE_INFINITY)
+  t.equal(keeps('Keep-Alive: timeout=5'), 5_000)
+  t.equal(keeps('keep-alive: max=100, Timeout = 15'), 15_000)
+  t.equal(keeps('Keep-Alive: timeout=5', 'Keep-Alive: timeout=3'), 3_000)
+  t.equal(keeps('Keep-Alive: timeout=0'), 0)
+  for (const odd of ['max=100', 'timeout=-1', 'timeout=5s', 'xtimeout=5', 'timeout=', 'timeout=1e3', ''])
+    t.equal(keeps(`Keep-Alive: ${odd}`), Number.POSITIVE_INFINITY, odd)
+  t.equal(accepted(ok, ['Keep-Alive: timeout=5', 'X-A: 1']).kept, 'X-A: 1\r\n', 'it is not passed on')
+})
+
 t.test('what it switches to', async t => {
   const upgrade = (...fields: string[]) => accepted('HTTP/1.1 101 Go', fields).upgrade
   t.equal(upgrade('Connection: upgrade', 'Upgrade: WebSocket'), 'websocket')

@@ -186,3 +186,29 @@ t.test(
     client.destroy()
   },
 )
+
+t.test('nothing is sent on a connection that its backend is about to close by its own word', async t => {
+  const clock = new ManualClock()
+  const connections: Socket[] = []
+  const keeping =
+    'HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=3\r\nContent-Length: 2\r\n\r\nok'
+  const answered = async (socket: Socket) => {
+    if (!connections.includes(socket)) connections.push(socket)
+    socket.write(keeping)
+  }
+  const door = await doorTo(t, answered, clock)
+  const client = await rawClient(door.port)
+  const ask = async (times: number) => {
+    client.send(get)
+    await until(() => client.text().split(' 200 ').length - 1 === times, `answer ${times}`)
+  }
+  await ask(1)
+  await clock.advance(1_800)
+  await ask(2)
+  t.equal(connections.length, 1, 'it is used again')
+  t.notMatch(client.text(), /keep-alive/i)
+  await clock.advance(2_400)
+  await until(() => connections[0]!.destroyed || connections[0]!.readableEnded, 'it to be closed by us')
+  await ask(3)
+  t.equal(connections.length, 2)
+})
