@@ -3,12 +3,9 @@
  * nodes are emptied. Each part by itself: what fails in one does not keep the others from their work, and is tried again next time.
  */
 import type { Held } from '../hypervisor/driver.ts'
-<<<<<<< HEAD
 import type { InstanceRecord } from '../store/store.ts'
-=======
 import type { ScalingNumbers } from './numbers.ts'
 import type { Orphan } from './orphans.ts'
->>>>>>> a35d9d7 (Show what recovery leaves alone and why, count what operations come to, and give copies of memory the time they need)
 import type { Quarantine } from './quarantine.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
 import type { World } from './world.ts'

@@ -5,7 +5,7 @@
  */
 import type { Owner, SnapshotReport } from '../hypervisor/driver.ts'
 import type { SnapshotItem } from './facts.ts'
-import { limits } from './limits.ts'
+import { copyMs, limits } from './limits.ts'
 import { requireQuota } from './snapshots.ts'
 import type { World } from './world.ts'
 
@@ -39,8 +39,7 @@ export async function saveLive(world: World, saving: Saving, signal: AbortSignal
 }
 
 /** How long one snapshot may take. */
-export const saveMs = (memoryBytes: number): number =>
-  Math.ceil(limits.snapshotBaseMs + memoryBytes / limits.snapshotBytesPerMs)
+export const saveMs = (memoryBytes: number): number => copyMs(limits.snapshotBaseMs, memoryBytes)
 
 /** Gives what is in flight a moment to leave, so that fewer exchanges are copied half-way. */
 async function quiesce(

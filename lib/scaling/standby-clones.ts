@@ -12,7 +12,7 @@ import type { ClusterConfig, InstanceConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { InstanceRecord } from '../store/store.ts'
 import { within } from './deadline.ts'
-import { limits } from './limits.ts'
+import { copyMs, limits } from './limits.ts'
 import { operationId, resourceName } from './names.ts'
 import type { PoolItem } from './pool.ts'
 import { findPlaces } from './rooms.ts'
@@ -148,8 +148,10 @@ export class StandbyClones {
     )
     const { port, template } = instance
     const { resources = instance.resources } = source
-    const made = await this.#bounded(limits.cloneMs, `cloning ${source.id}`, signal =>
-      driver.clone({ name, owner, port, resources, template, snapshot }, signal),
+    const made = await this.#bounded(
+      copyMs(limits.cloneBaseMs, resources.memoryBytes),
+      `cloning ${source.id}`,
+      signal => driver.clone({ name, owner, port, resources, template, snapshot }, signal),
     )
     const asOfMs = saved.snapshot.createdAtMs
     await this.#bounded(limits.verifyCloneMs, `verifying ${name}`, async signal => {

@@ -2,12 +2,7 @@
  * Saves the live sources (`save-live.ts`), those with company out of new traffic meanwhile. The undo brings them back after a crash.
  */
 import { type AllocateData, doneData, type PrepareIntent, type SnapshotItem } from '../facts.ts'
-<<<<<<< HEAD
 import { open, saveLive, saveMs, wake } from '../save-live.ts'
-=======
-import { copyMs, limits } from '../limits.ts'
-import { requireQuota } from '../snapshots.ts'
->>>>>>> a35d9d7 (Show what recovery leaves alone and why, count what operations come to, and give copies of memory the time they need)
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
@@ -15,14 +10,9 @@ export const prepare: Step = {
   name: 'prepare',
   timeoutMs(ctx) {
     const { snapshots } = doneData<AllocateData>(ctx.journal, 'allocate')
-<<<<<<< HEAD
-    return saveMs(ctx.instance.resources.memoryBytes) * Math.max(1, snapshots.length)
-=======
     // Of those that were resized the memory is their own.
-    const memory = snapshots.map(({ source }) => memoryOf(ctx, source))
-    const each = memory.map(bytes => copyMs(limits.snapshotBaseMs, bytes))
-    return each.reduce((sum, ms) => sum + ms, 0) || limits.snapshotBaseMs
->>>>>>> a35d9d7 (Show what recovery leaves alone and why, count what operations come to, and give copies of memory the time they need)
+    const each = snapshots.map(({ source }) => saveMs(memoryOf(ctx, source)))
+    return each.reduce((sum, ms) => sum + ms, 0) || saveMs(0)
   },
   intend({ world, cluster, journal }): PrepareIntent {
     const { snapshots } = doneData<AllocateData>(journal, 'allocate')
