@@ -19,7 +19,7 @@ import { findPlaces } from './rooms.ts'
 import { saveLive, saveMs } from './save-live.ts'
 import { untilHealthy } from './steps/verify.ts'
 import { destroyAll } from './teardown.ts'
-import type { World } from './world.ts'
+import { ownerOf, type World } from './world.ts'
 
 export class StandbyClones {
   readonly #world: World
@@ -138,16 +138,16 @@ export class StandbyClones {
     { name, node, snapshot }: PoolItem,
   ): Promise<number> {
     const { id: cluster } = config
-    const { reality, clusters, installation } = this.#world
+    const { reality, clusters } = this.#world
     const driver = reality.driver(node)
-    const owner = { installation, cluster, operation: name }
+    const owner = ownerOf(this.#world, cluster, name)
+    const { resources = instance.resources } = source
     const fence = clusters.backends(cluster).some(({ id, state }) => id !== source.id && state === 'ready')
     const saving = { cluster, item: { name: snapshot, node, source: source.id }, owner, fence }
-    const saved = await this.#bounded(saveMs(instance.resources.memoryBytes), `saving ${source.id}`, signal =>
+    const saved = await this.#bounded(saveMs(resources.memoryBytes), `saving ${source.id}`, signal =>
       saveLive(this.#world, saving, signal),
     )
     const { port, template } = instance
-    const { resources = instance.resources } = source
     const made = await this.#bounded(
       copyMs(limits.cloneBaseMs, resources.memoryBytes),
       `cloning ${source.id}`,

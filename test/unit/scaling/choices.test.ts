@@ -8,21 +8,7 @@ import { findOrphans } from '../../../lib/scaling/orphans.ts'
 import { checkBounds, planOf, type Situation } from '../../../lib/scaling/plan.ts'
 import { repairBackoffMs } from '../../../lib/scaling/repairs.ts'
 import { rankSources, silentSources } from '../../../lib/scaling/victims.ts'
-
-const facts = (id: string, over: Partial<InstanceFacts> = {}): InstanceFacts => ({
-  id,
-  node: 'n1',
-  state: 'ready',
-  healthy: true,
-  reality: 'running',
-  in_flight: 0,
-  tunnels: 0,
-  sessions: null,
-  resident_bytes: null,
-  origin: 'cloned',
-  created_at_ms: 1,
-  ...over,
-})
+import { instanceFacts as facts } from '../../support/instance-facts.ts'
 
 t.test('names', async t => {
   const id = operationId(1_700_000_000_000, new Uint8Array([0, 1, 2, 31, 255]))

@@ -4,21 +4,8 @@ import type { InstanceFacts } from '../../../lib/scaling/facts.ts'
 import { type LoadSample, loadReturned, samplesNeeded } from '../../../lib/scaling/load-returned.ts'
 import { planOf, type Situation } from '../../../lib/scaling/plan.ts'
 import { chooseVictims } from '../../../lib/scaling/victims.ts'
+import { instanceFacts as facts } from '../../support/instance-facts.ts'
 
-const facts = (id: string, over: Partial<InstanceFacts> = {}): InstanceFacts => ({
-  id,
-  node: 'n1',
-  state: 'ready',
-  healthy: true,
-  reality: 'running',
-  in_flight: 0,
-  tunnels: 0,
-  sessions: null,
-  resident_bytes: null,
-  origin: 'cloned',
-  created_at_ms: 1,
-  ...over,
-})
 const original = facts('original', { origin: 'created', created_at_ms: 0 })
 const leaving = (all: readonly InstanceFacts[], count: number, protectOriginal = false) =>
   chooseVictims(all, count, protectOriginal).victims.map(({ id }) => id)
