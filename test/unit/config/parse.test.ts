@@ -47,7 +47,7 @@ t.test('the smallest config has a default for all the rest', async t => {
         drain: drainPolicy(),
         health: { ...healthConfig(), slowRatio: 0.5 },
         outlier: null,
-        standby: { scaleToZero: null, warmPool: null },
+        standby: { scaleToZero: null, warmPool: null, clones: null },
         scaling: {
           minInstances: 1,
           maxInstances: 10,
