@@ -23,6 +23,8 @@ import { plainBalance } from './plain-balance.ts'
 import { VirtualTime } from './virtual-time.ts'
 
 const MiB = 1024 ** 2
+/** Between two rounds of reconcile. */
+const roundMs = 30_000
 
 export interface LabOptions {
   /** What each node may hold of snapshots. */
@@ -168,7 +170,7 @@ export class Lab {
       return await this.survive(async () => {
         process.clusters.start(await process.scaling.membership(), process.scaling.lost())
         await process.scaling.recover()
-        await this.settle()
+        await this.#recovered(process.scaling)
       })
     } catch (error) {
       // It could not start, and ends.
@@ -181,6 +183,21 @@ export class Lab {
   async survive(act: () => Promise<unknown>): Promise<boolean> {
     const { crashed } = this.#process!
     return this.time.until(Promise.race([act().then(() => true), crashed.then(() => false)]))
+  }
+
+  /** Until nothing that was unfinished runs any more; rounds of reconcile go on meanwhile, as they do in a process. */
+  async #recovered(scaling: Scaling): Promise<void> {
+    const clock = this.time.connect(() => this.alive)
+    let settled = false
+    const settling = this.settle().finally(() => {
+      settled = true
+    })
+    settling.catch(() => {})
+    for (;;) {
+      await Promise.race([settling, clock.sleep(roundMs)])
+      if (settled) return settling
+      await scaling.reconcile()
+    }
   }
 
   /** Waits until no operation runs. */

@@ -259,6 +259,10 @@ class Simulation {
       await lab.time.until(lab.settle())
       if (round > 1 && (await faultsOf(lab)).length === 0) return
     }
+    // Whoever could not be asked for its health when it was registered is asked again with the next check.
+    await lab.time.pass(lab.config.health.intervalMs * 1.2)
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
   }
 }
 
