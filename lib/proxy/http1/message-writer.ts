@@ -1,10 +1,11 @@
 /**
  * Writes one message after another on a socket: head, body in its framing, trailers. What is small and comes together goes out in
- * one write: a system call costs more than copying some kilobytes.
+ * one write: a system call costs more than copying some kilobytes. Where nothing more is to come it goes out at the end of the turn (`turn-end.ts`).
  */
 import type { Socket } from 'node:net'
 import { writeLent } from '../lent-write.ts'
 import { TextWriter } from './text-writer.ts'
+import { atTurnEnd, type Sender } from './turn-end.ts'
 
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
 
@@ -12,11 +13,12 @@ export type Framing = 'none' | 'length' | 'chunked' | 'close'
 const copyBytesMax = 3 * 1024
 const heldCharsMax = 16 * 1024
 
-export class MessageWriter {
+export class MessageWriter implements Sender {
   readonly #socket: Socket
   readonly #text: TextWriter
   /** Latin1, not sent yet. */
   #held = ''
+  #inLine = false
   #framing: Framing = 'none'
   /** Of the body that were written, without their framing. */
   bodyBytes = 0
@@ -35,6 +37,11 @@ export class MessageWriter {
 
   get full(): boolean {
     return this.#socket.writableNeedDrain
+  }
+
+  /** Something of it has not been handed to the socket. */
+  get holds(): boolean {
+    return this.#held !== ''
   }
 
   /** Takes the head; it goes out with the first bytes, or at the flush. */
@@ -58,7 +65,7 @@ export class MessageWriter {
     if (length <= copyBytesMax) {
       const text = bytes.toString('latin1')
       this.#held += chunked ? `${length.toString(16)}\r\n${text}\r\n` : text
-      if (this.#held.length > heldCharsMax) this.flush()
+      if (this.#held.length > heldCharsMax) this.sendNow()
       return true
     }
     const before = chunked ? `${this.#held}${length.toString(16)}\r\n` : this.#held
@@ -67,7 +74,20 @@ export class MessageWriter {
     return true
   }
 
+  /** No more now: what is held goes out at the end of this turn. */
   flush(): void {
+    if (this.#held === '' || this.#inLine) return
+    this.#inLine = true
+    atTurnEnd(this)
+  }
+
+  turnEnds(): void {
+    this.#inLine = false
+    this.sendNow()
+  }
+
+  /** Before anything else is done to the socket. */
+  sendNow(): void {
     if (this.#held === '') return
     const text = this.#held
     this.#held = ''

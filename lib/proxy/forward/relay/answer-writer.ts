@@ -59,6 +59,7 @@ export class AnswerWriter implements AnswerBody {
   }
 
   interim(text: string): void {
+    this.#writer.sendNow()
     this.#socket.write(text, 'latin1')
   }
 
@@ -70,6 +71,7 @@ export class AnswerWriter implements AnswerBody {
 
   switching(head: AnswerHead, extras: InboundExtras): string {
     this.begun = true
+    this.#writer.sendNow()
     return switchingHead(inboundHeaders(head.fields(), extras))
   }
 
@@ -145,6 +147,18 @@ export class AnswerWriter implements AnswerBody {
 
   onRoom(listener: () => void): void {
     this.#room = listener
+  }
+
+  // The end of the connection: what was said goes out first.
+
+  endConnection(ended: () => void): void {
+    this.#writer.sendNow()
+    this.#socket.end(ended)
+  }
+
+  destroyConnection(): void {
+    this.#writer.sendNow()
+    this.#socket.destroy()
   }
 
   drained(): void {

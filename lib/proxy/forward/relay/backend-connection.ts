@@ -82,6 +82,7 @@ export class BackendConnection implements Timed, ChunkSink, Listed {
   /** Nothing more of ours listens on the socket; what is read from now on goes to `onRest`, which says whether it wants more. */
   release(onRest: (bytes: Buffer) => boolean): void {
     const { socket } = this
+    this.writer.sendNow()
     this.#onRest = onRest
     this.#call = null
     this.#closed = true
@@ -198,7 +199,7 @@ export class BackendConnection implements Timed, ChunkSink, Listed {
 
   /** The connection is given back before the call hears of its end: what follows may want it. */
   #finish(left: number, call: RelayCall, trailers: readonly string[]): void {
-    const whole = left === 0 && call.requestSent && !call.last
+    const whole = left === 0 && call.requestSent && !call.last && !this.writer.holds
     const reusable = whole && this.#head!.keepAlive && !this.#closed
     this.#call = null
     this.used = true

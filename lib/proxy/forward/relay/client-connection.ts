@@ -98,14 +98,14 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   destroy(): void {
-    this.#socket.destroy()
+    this.#answer.destroyConnection()
   }
 
   onDeadline(): void {
     if (this.#state === 'head' && !this.#heads.empty) this.#refuseHead('request_timeout', null)
     else if (this.#state === 'waiting' && this.#answer.begun && this.#halfClosed?.reads())
       this.deadlineMs = this.#listener.deadlines.in(halfClosedSilenceMs)
-    else if (this.#halfClosed !== null || this.#state !== 'head') this.#socket.destroy()
+    else if (this.#halfClosed !== null || this.#state !== 'head') this.#answer.destroyConnection()
     else this.#leave()
   }
 
@@ -189,7 +189,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   }
 
   bodyCut(): void {
-    if (this.#state === 'body') this.#socket.destroy()
+    if (this.#state === 'body') this.#answer.destroyConnection()
   }
 
   // The answer (ClientEnd).
@@ -237,7 +237,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   break(): void {
     // Without a length or chunks the end of the connection is the end of the body; only a reset says otherwise.
     if (this.#answer.endsWithConnection) this.#socket.resetAndDestroy()
-    else this.#socket.destroy()
+    else this.#answer.destroyConnection()
   }
 
   tunnel(member: Member, idleMs: number): Tunnel {
@@ -362,7 +362,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
     this.#state = 'leaving'
     this.#rest = null
     this.deadlineMs = this.#listener.deadlines.in(clientReadIdleMs)
-    this.#socket.end(() => {
+    this.#answer.endConnection(() => {
       this.deadlineMs = this.#listener.deadlines.in(lingerMs)
     })
     this.#socket.resume()
@@ -376,7 +376,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
       const waitMs = this.#answer.begun ? halfClosedSilenceMs : halfClosedMs
       this.deadlineMs = this.#listener.deadlines.in(waitMs)
     } else if (this.#state === 'head') this.#leave()
-    else if (this.#state !== 'leaving') this.#socket.destroy()
+    else if (this.#state !== 'leaving') this.#answer.destroyConnection()
   }
 
   readonly #onClose = () => {

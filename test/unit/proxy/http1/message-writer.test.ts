@@ -23,9 +23,17 @@ class Wire {
   }
 }
 
+/** Does not wait for the end of the turn; that is `turn-end.test.ts`. */
+class PromptWriter extends MessageWriter {
+  override flush(): void {
+    super.flush()
+    this.sendNow()
+  }
+}
+
 function open(framing: Framing, length = 0) {
   const wire = new Wire()
-  const writer = new MessageWriter(wire as unknown as Socket)
+  const writer = new PromptWriter(wire as unknown as Socket)
   writer.begin('HEAD\r\n\r\n', framing, length)
   return { wire, writer }
 }
