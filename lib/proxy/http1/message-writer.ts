@@ -44,6 +44,11 @@ export class MessageWriter implements Sender {
     return this.#held !== ''
   }
 
+  /** Something that was said has not gone out yet. */
+  get waits(): boolean {
+    return this.#held !== '' || this.#text.waiting || this.#socket.writableLength > 0
+  }
+
   /** Takes the head; it goes out with the first bytes, or at the flush. */
   begin(head: string, framing: Framing, length: number): void {
     this.#held += head

@@ -42,6 +42,11 @@ export class TextWriter {
     this.#secure = 'encrypted' in socket
   }
 
+  /** The kernel has not taken all; the stream knows nothing of it. */
+  get waiting(): boolean {
+    return this.#waiting
+  }
+
   /** Latin1, not empty. Errors come as the stream's own: `error` and `close`. To a socket that was ended nothing is written. */
   write(text: string): void {
     if (!this.#direct(text) && this.#socket.writable) this.#socket.write(text, 'latin1')

@@ -41,6 +41,11 @@ export class AnswerWriter implements AnswerBody {
     return this.#writer.full
   }
 
+  /** Something of the answer has not gone out yet. */
+  get waits(): boolean {
+    return this.#writer.waits
+  }
+
   get endsWithConnection(): boolean {
     return this.#framing === 'close'
   }

@@ -103,7 +103,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
 
   onDeadline(): void {
     if (this.#state === 'head' && !this.#heads.empty) this.#refuseHead('request_timeout', null)
-    else if (this.#state === 'waiting' && this.#answer.begun && this.#halfClosed?.reads())
+    else if (this.#state === 'waiting' && this.#answer.begun && this.#halfClosed?.reads(this.#answer.waits))
       this.deadlineMs = this.#listener.deadlines.in(halfClosedSilenceMs)
     else if (this.#halfClosed !== null || this.#state !== 'head') this.#answer.destroyConnection()
     else this.#leave()

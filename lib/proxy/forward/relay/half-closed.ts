@@ -16,8 +16,8 @@ export class HalfClosed {
     this.#gone = taken(socket)
   }
 
-  /** Asked every `halfClosedSilenceMs` while there is an answer. */
-  reads(): boolean {
+  /** Asked every `halfClosedSilenceMs` while there is an answer. `waits`: something of it has not gone out. */
+  reads(waits: boolean): boolean {
     const gone = taken(this.#socket)
     if (gone !== this.#gone) {
       this.#gone = gone
@@ -26,7 +26,7 @@ export class HalfClosed {
     }
     this.#stillMs += halfClosedSilenceMs
     // Where something waits to go out it is the client that is slow, and may be.
-    return this.#socket.writableLength > 0 && this.#stillMs < clientReadIdleMs
+    return waits && this.#stillMs < clientReadIdleMs
   }
 }
 

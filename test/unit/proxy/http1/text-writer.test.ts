@@ -142,6 +142,7 @@ t.test('one that breaks while text waits', async t => {
   const handle = (near as unknown as { _handle: { writeQueueSize: number } })._handle
   while (handle.writeQueueSize === 0) writer.write(text)
   t.equal(near.writableLength, 0, 'it waits past the stream')
+  t.equal(writer.waiting, true)
   const closed = new Promise(resolve => near.once('close', resolve))
   far.resetAndDestroy()
   await closed
