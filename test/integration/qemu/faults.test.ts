@@ -20,31 +20,19 @@ import { systemClock } from '../../../lib/clock.ts'
 import { openNamespaces } from '../../../lib/hypervisor/network/namespace.ts'
 import { namespacePrefix, parsePool, poolDefault } from '../../../lib/hypervisor/network/plan.ts'
 import { askAbilities } from '../../../lib/hypervisor/qemu/abilities.ts'
-import { createQemuDriver } from '../../../lib/hypervisor/qemu/driver.ts'
 import { Qmp } from '../../../lib/hypervisor/qemu/qmp.ts'
-import { silentLog } from '../../../lib/log.ts'
 import { ask, Bench, identity, owner, told } from '../../support/driver-bench.ts'
+import { qemuDriver, qemuResources } from '../../support/qemu-node.ts'
 import { vmImage } from '../../support/vm-image.ts'
 import { until } from '../../support/wait.ts'
 
-const resources = { cpus: 1, memoryBytes: 384 * 2 ** 20, diskBytes: 64 * 2 ** 20 }
+const resources = qemuResources
 const template = await vmImage()
 /** The contract's VMs are copied; these are saved in the background where the kernel lets them. */
 const { background } = await askAbilities('qemu-system-x86_64')
 const method = background ? 'background' : 'copy'
 const options = {
-  makeDriver: (directory: string) =>
-    createQemuDriver(
-      {
-        id: 'local',
-        driver: 'qemu',
-        zone: 'a',
-        capacity: resources,
-        directory,
-        options: { boot_timeout_ms: 600_000 },
-      },
-      { clock: systemClock, log: silentLog },
-    ),
+  makeDriver: qemuDriver,
   template: { ...template, env: { GREETING: "it's me" }, disk: true, snapshot: method },
   resources,
   port: 8080,

@@ -1,8 +1,9 @@
 /** A reload on real threads and sockets: everything that stays keeps its connections, what leaves is seen out, a fault changes nothing. */
 import { once } from 'node:events'
 import { Agent } from 'node:http'
-import { connect, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
+import { askOnce } from '../../support/ask-once.ts'
 import { get } from '../../support/load.ts'
 import { origin } from '../../support/origin.ts'
 import { Echoing, reloadable } from '../../support/reloadable.ts'
@@ -238,15 +239,6 @@ t.test('connections that are just being made are not reset by a listener that ch
   t.equal(door.port(), port)
   t.comment(`${answers} connections during 20 reloads`)
 })
-
-/** All that comes on a connection of its own. */
-async function askOnce(port: number): Promise<string> {
-  const socket = connect(port, '127.0.0.1')
-  socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
-  let got = ''
-  for await (const bytes of socket) got += String(bytes)
-  return got
-}
 
 t.test('a fault, a refusal, a port in use: nothing of it is applied', async t => {
   const a = await origin(t, 'a')

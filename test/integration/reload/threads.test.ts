@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { Agent } from 'node:http'
-import { connect } from 'node:net'
 import t, { type Test } from 'tap'
+import { askOnce } from '../../support/ask-once.ts'
 import { get } from '../../support/load.ts'
 import { origin } from '../../support/origin.ts'
 import { Echoing, type Reloadable, reloadable } from '../../support/reloadable.ts'
@@ -96,14 +96,6 @@ async function opened(port: number): Promise<Echoing> {
 
 /** Longer than anybody may freeze or starve the process. */
 const patienceMs = 120_000
-
-async function askOnce(port: number): Promise<string> {
-  const socket = connect(port, '127.0.0.1')
-  socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
-  let got = ''
-  for await (const bytes of socket) got += String(bytes)
-  return got
-}
 
 t.test('more and fewer under load: no connection is reset, and no WebSocket is closed', async t => {
   const a = await origin(t, 'a')
