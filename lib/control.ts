@@ -20,8 +20,8 @@ import type { Diagnosis, Driver } from './hypervisor/driver.ts'
 import type { Log } from './log.ts'
 import { policyView } from './policy.ts'
 import type { OperationRequest, OperationView } from './scaling/operation.ts'
+import type { SnapshotView } from './scaling/readiness/snapshots.ts'
 import type { Scaling } from './scaling/scaling.ts'
-import type { SnapshotView } from './scaling/snapshots.ts'
 import type { HistoryRecord, MarkRecord, OperationFilter, Store } from './store/store.ts'
 import type {
   CertificateView,

@@ -2,10 +2,10 @@
 import type { BackendView } from './cluster/backend.ts'
 import type { PriceConfig } from './config/config.ts'
 import type { PolicyView } from './policy.ts'
-import type { NodeDrainView } from './scaling/node-drains.ts'
-import type { NodeState, OrphanView } from './scaling/node-facts.ts'
 import type { OperationView } from './scaling/operation.ts'
-import type { ReadyView } from './scaling/ready.ts'
+import type { NodeDrainView } from './scaling/placement/node-drains.ts'
+import type { NodeState, OrphanView } from './scaling/placement/node-facts.ts'
+import type { ReadyView } from './scaling/readiness/ready.ts'
 
 export interface ClusterView {
   readonly cluster_id: string

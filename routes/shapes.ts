@@ -8,7 +8,7 @@ import type { StampedEvent } from '../lib/events.ts'
 import type { Diagnosis } from '../lib/hypervisor/driver.ts'
 import { type PolicyView, protections } from '../lib/policy.ts'
 import type { OperationView } from '../lib/scaling/operation.ts'
-import type { SnapshotView } from '../lib/scaling/snapshots.ts'
+import type { SnapshotView } from '../lib/scaling/readiness/snapshots.ts'
 import { z } from '../lib/schema.ts'
 import type { Json } from '../lib/store/store.ts'
 import type {

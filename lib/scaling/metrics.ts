@@ -3,7 +3,7 @@ import type { BackendView } from '../cluster/backend.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord } from '../store/store.ts'
 import type { InstanceFacts, MetricsData } from './facts.ts'
-import { realityOf } from './reality.ts'
+import { realityOf } from './recovery/reality.ts'
 import { takePicture } from './restore.ts'
 import type { World } from './world.ts'
 

@@ -1,5 +1,5 @@
 /** Everything that `/metrics` tells of scaling, as it is at one moment. @pure */
-import type { Orphan } from './orphans.ts'
+import type { Orphan } from './recovery/orphans.ts'
 import type { Durations, Tallied } from './tally.ts'
 
 export interface ScalingNumbers {

@@ -4,7 +4,13 @@ import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import { errorOf } from './failure.ts'
 import { standing } from './next.ts'
 import { type Phase, type PhaseSpan, pseudoSteps, restoreStep, trace } from './phase.ts'
-import { type BatchData, batchOf, type RollingRequest, type RollingView, rollingView } from './rolling.ts'
+import {
+  type BatchData,
+  batchOf,
+  type RollingRequest,
+  type RollingView,
+  rollingView,
+} from './rolling/rolling.ts'
 
 export type OperationRequest =
   | {

@@ -16,7 +16,7 @@
  * Capitals are ends. A phase never comes back but through `stuck`, and entries that say the same again change nothing.
  */
 import type { JournalEntry, OperationRecord } from '../store/store.ts'
-import { batchOf } from './rolling.ts'
+import { batchOf } from './rolling/rolling.ts'
 
 const forward = [
   'requested',

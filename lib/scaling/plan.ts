@@ -4,7 +4,7 @@ import { TidegateError } from '../errors.ts'
 import type { InstanceFacts, PlanData, Source, Victim } from './facts.ts'
 import { limits } from './limits.ts'
 import { type OperationRequest, replacedBy } from './operation.ts'
-import { chooseVictims, rankSources, silentSources } from './victims.ts'
+import { chooseVictims, rankSources, silentSources } from './placement/victims.ts'
 
 /** What changes how many there are, or which ones. */
 export type MembershipRequest = Exclude<OperationRequest, { type: 'resize' | 'rolling_replace' | 'failover' }>

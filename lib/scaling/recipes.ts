@@ -11,7 +11,8 @@
  */
 import { strict as assert } from 'node:assert'
 import type { OperationRecord } from '../store/store.ts'
-import type { RollingRequest } from './rolling.ts'
+import { straining } from './placement/strain.ts'
+import type { RollingRequest } from './rolling/rolling.ts'
 import type { Recipe, Step } from './step.ts'
 import { allocate } from './steps/allocate.ts'
 import { checkpoint } from './steps/checkpoint.ts'
@@ -35,7 +36,6 @@ import { stop } from './steps/stop.ts'
 import { validate } from './steps/validate.ts'
 import { verify } from './steps/verify.ts'
 import { warmUp } from './steps/warm-up.ts'
-import { straining } from './strain.ts'
 
 const decide: readonly Step[] = [validate, collectMetricsStep, plan]
 const make: readonly Step[] = [prepare, clone, identify, verify]

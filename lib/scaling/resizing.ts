@@ -2,9 +2,9 @@
 import type { Resources } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Resizable } from '../hypervisor/driver.ts'
-import { holds } from './placement.ts'
-import { mustBeMember } from './protection.ts'
-import { freeOf, resourcesOf } from './rooms.ts'
+import { holds } from './placement/placement.ts'
+import { mustBeMember } from './placement/protection.ts'
+import { freeOf, resourcesOf } from './placement/rooms.ts'
 import type { World } from './world.ts'
 
 export interface Resizing {

@@ -13,7 +13,7 @@ import {
 import { servingIds } from './membership-change.ts'
 import type { Difference } from './next.ts'
 import { differencesBetween, type Own, type Picture, pictureOf, type Scene } from './picture.ts'
-import { batchStep, type RollingRequest } from './rolling.ts'
+import { batchStep, type RollingRequest } from './rolling/rolling.ts'
 import { destroyAll } from './teardown.ts'
 import type { World } from './world.ts'
 

@@ -11,7 +11,7 @@ import { TidegateError } from '../errors.ts'
 import type { Owner } from '../hypervisor/driver.ts'
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import type { OperationRequest } from './operation.ts'
-import { templateFor } from './templates.ts'
+import { templateFor } from './rolling/templates.ts'
 import { ownerOf, type World } from './world.ts'
 
 export interface Step {

@@ -2,7 +2,7 @@
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import { type AllocateData, doneData, type PlanData } from './facts.ts'
 import { errorOf } from './failure.ts'
-import { type RollingRequest, rollingView } from './rolling.ts'
+import { type RollingRequest, rollingView } from './rolling/rolling.ts'
 
 /** One history record for an operation that has just ended, as the write that goes with its end. */
 export function summaryOf(record: OperationRecord, journal: readonly JournalEntry[]): readonly Write[] {

@@ -1,7 +1,7 @@
 /** What holds whenever no operation is under way and reconcile has been round, whatever happened before. */
 import type { Test } from 'tap'
 import { next } from '../../lib/scaling/next.ts'
-import { pooled } from '../../lib/scaling/pool.ts'
+import { pooled } from '../../lib/scaling/readiness/pool.ts'
 import { recipeOf } from '../../lib/scaling/recipes.ts'
 import { shapeOf } from '../../lib/scaling/runner.ts'
 import type { Lab } from './scaling-lab.ts'

@@ -1,5 +1,5 @@
 /** `snapshots [--remove ID]`: what the nodes hold, who uses it; removes one that nobody uses. */
-import type { SnapshotView } from '../../scaling/snapshots.ts'
+import type { SnapshotView } from '../../scaling/readiness/snapshots.ts'
 import { AdminClient, segment } from '../client.ts'
 import { type Context, line, printJson } from '../io.ts'
 import { printable, table } from '../table.ts'

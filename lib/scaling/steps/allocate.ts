@@ -6,9 +6,9 @@ import type { Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import { type AllocateData, doneData, type Item, type PlanData, type SnapshotItem } from '../facts.ts'
 import { resourceName } from '../names.ts'
-import type { Placing } from '../placement.ts'
-import { readyFor } from '../pool.ts'
-import { findPlaces } from '../rooms.ts'
+import type { Placing } from '../placement/placement.ts'
+import { findPlaces } from '../placement/rooms.ts'
+import { readyFor } from '../readiness/pool.ts'
 import { type Step, shortMs } from '../step.ts'
 
 export const allocate: Step = {

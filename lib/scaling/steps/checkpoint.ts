@@ -2,10 +2,11 @@
  * The new instances on trial: they serve new clients beside the fenced old ones, which keep theirs and could take all back. As soon
  * as one of the new is ill, or too much fails, or when the time is over and they have not proved themselves, the step fails.
  */
-import { type CheckpointData, type Counted, judge, type Seen } from '../checkpoint.ts'
+
 import { type AllocateData, doneData } from '../facts.ts'
 import { servingIds } from '../membership-change.ts'
 import type { Trial } from '../operation.ts'
+import { type CheckpointData, type Counted, judge, type Seen } from '../rolling/checkpoint.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
 /** Between two looks. */

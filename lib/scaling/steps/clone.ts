@@ -5,9 +5,9 @@
 import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { HeldInstance } from '../../hypervisor/driver.ts'
 import { type AllocateData, type Claim, doneData, type Item, type PlanData } from '../facts.ts'
-import { forgetGolden } from '../golden.ts'
 import { copyMs, limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
+import { forgetGolden } from '../readiness/golden.ts'
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 

@@ -2,9 +2,9 @@
 
 import { TidegateError } from '../../errors.ts'
 import { type Claim, doneData, type PlanData } from '../facts.ts'
-import { removalOf } from '../losses.ts'
 import { ensureDeregistered } from '../membership-change.ts'
-import { mustNotBeProtected } from '../protection.ts'
+import { mustNotBeProtected } from '../placement/protection.ts'
+import { removalOf } from '../recovery/losses.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
 export const deregister: Step = {

@@ -2,9 +2,9 @@
 import { TidegateError } from '../../errors.ts'
 import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type Item } from '../facts.ts'
 import { limits } from '../limits.ts'
-import { lineageOf } from '../lineage.ts'
 import { isGolden } from '../names.ts'
 import { parallel } from '../parallel.ts'
+import { lineageOf } from '../recovery/lineage.ts'
 import type { Step } from '../step.ts'
 import type { World } from '../world.ts'
 

@@ -13,13 +13,13 @@ import {
   type MadeData,
   type PlanData,
 } from '../facts.ts'
-import { goldenInputs, keepsGolden } from '../golden.ts'
 import { copyMs, limits } from '../limits.ts'
 import { goldenName } from '../names.ts'
-import { requireQuota } from '../snapshots.ts'
+import { goldenInputs, keepsGolden } from '../readiness/golden.ts'
+import { requireQuota } from '../readiness/snapshots.ts'
+import { warm } from '../readiness/warm.ts'
 import type { Step, StepContext, StepResult } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
-import { warm } from '../warm.ts'
 
 export const keepGolden: Step = {
   name: 'keep_golden',

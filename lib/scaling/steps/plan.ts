@@ -1,7 +1,7 @@
 /** How many are made, from what, and who leaves. */
 import { doneData, type MetricsData } from '../facts.ts'
-import { goldenFor, goldenInputs } from '../golden.ts'
 import { type MembershipRequest, planOf } from '../plan.ts'
+import { goldenFor, goldenInputs } from '../readiness/golden.ts'
 import { type Step, shortMs } from '../step.ts'
 
 export const plan: Step = {

@@ -2,7 +2,7 @@
  * Saves the live sources (`save-live.ts`), those with company out of new traffic meanwhile. The undo brings them back after a crash.
  */
 import { type AllocateData, doneData, type PrepareIntent, type SnapshotItem } from '../facts.ts'
-import { open, saveLive, saveMs, wake } from '../save-live.ts'
+import { open, saveLive, saveMs, wake } from '../readiness/save-live.ts'
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 

@@ -9,8 +9,8 @@ import {
   type MadeData,
   type PlanData,
 } from '../facts.ts'
-import { goldenInputs } from '../golden.ts'
 import { ensureRegistered } from '../membership-change.ts'
+import { goldenInputs } from '../readiness/golden.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
 export const register: Step = {

@@ -3,11 +3,11 @@
  * template back. These steps begin them and wait; whatever they were broken off in, they look at what is there first.
  */
 import { TidegateError } from '../../errors.ts'
-import type { CheckpointData } from '../checkpoint.ts'
 import { doneData, type GoldenValue, goldenKey } from '../facts.ts'
-import { goldenInputs, wholeSource } from '../golden.ts'
 import { limits } from '../limits.ts'
-import { type BatchData, batchStep, type RollingPlan, type RollingRequest } from '../rolling.ts'
+import { goldenInputs, wholeSource } from '../readiness/golden.ts'
+import type { CheckpointData } from '../rolling/checkpoint.ts'
+import { type BatchData, batchStep, type RollingPlan, type RollingRequest } from '../rolling/rolling.ts'
 import { type Recipe, type Step, type StepContext, shortMs } from '../step.ts'
 import { collectMetricsStep } from './collect-metrics.ts'
 

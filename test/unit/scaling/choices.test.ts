@@ -4,10 +4,10 @@ import type { Held } from '../../../lib/hypervisor/driver.ts'
 import type { InstanceFacts } from '../../../lib/scaling/facts.ts'
 import { backoffMs } from '../../../lib/scaling/limits.ts'
 import { operationId, resourceName } from '../../../lib/scaling/names.ts'
-import { findOrphans } from '../../../lib/scaling/orphans.ts'
+import { rankSources, silentSources } from '../../../lib/scaling/placement/victims.ts'
 import { checkBounds, planOf, type Situation } from '../../../lib/scaling/plan.ts'
-import { repairBackoffMs } from '../../../lib/scaling/repairs.ts'
-import { rankSources, silentSources } from '../../../lib/scaling/victims.ts'
+import { findOrphans } from '../../../lib/scaling/recovery/orphans.ts'
+import { repairBackoffMs } from '../../../lib/scaling/recovery/repairs.ts'
 import { instanceFacts as facts } from '../../support/instance-facts.ts'
 
 t.test('names', async t => {

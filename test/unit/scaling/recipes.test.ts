@@ -1,7 +1,7 @@
 /** Each kind of operation from beginning to end, over fake nodes, when nothing and when something goes wrong. */
 import t from 'tap'
-import { lostMax } from '../../../lib/scaling/losses.ts'
 import type { OperationRequest } from '../../../lib/scaling/operation.ts'
+import { lostMax } from '../../../lib/scaling/recovery/losses.ts'
 import { hung } from '../../support/fake-driver.ts'
 import { healthConfig } from '../../support/health-config.ts'
 import { check } from '../../support/scaling-check.ts'

@@ -1,0 +1,109 @@
+/**
+ * Reconciling: making the store, the table and reality agree, over and over, from what is there and not from what happened.
+ * Bounded: one look at the nodes a round, one operation a cluster. Clusters with an operation under way are left to it.
+ */
+import { toTidegateError } from '../../errors.ts'
+import type { Held } from '../../hypervisor/driver.ts'
+import type { InstanceRecord } from '../../store/store.ts'
+import { within } from '../deadline.ts'
+import { claimedNames } from '../facts.ts'
+import { limits } from '../limits.ts'
+import { ensureDeregistered, ensureRegistered, servingIds } from '../membership-change.ts'
+import { parallel } from '../parallel.ts'
+import { goldenOf, restedOn } from '../readiness/golden.ts'
+import { pooled } from '../readiness/pool.ts'
+import type { World } from '../world.ts'
+import { deadAmong, removeDead, resumePaused } from './membership.ts'
+import { findOrphans, type Orphan } from './orphans.ts'
+import type { HeldBack } from './quarantine.ts'
+
+/** One look at the nodes, and the members that were known before it was taken. */
+export interface Look {
+  readonly known: readonly InstanceRecord[]
+  readonly held: ReadonlyMap<string, Held | null>
+}
+
+export interface Mending {
+  readonly busy: () => boolean
+  /** See `Failovers.begin`. */
+  readonly failOver: (cluster: string, dead: readonly InstanceRecord[]) => Promise<readonly InstanceRecord[]>
+}
+
+/**
+ * One cluster: dead instances leave the store and the table, what was left paused runs, the table says what the store says.
+ * Does nothing as soon as the cluster is busy.
+ */
+export async function mendMembership(
+  world: World,
+  cluster: string,
+  { known, held }: Look,
+  { busy, failOver }: Mending,
+): Promise<void> {
+  if (busy()) return
+  const records = known.filter(record => record.cluster === cluster && world.members.get(record.id))
+  await resumePaused(world, held, new Set(records.map(record => record.id)))
+  if (busy()) return
+  await removeDead(world, await failOver(cluster, deadAmong(records, held)), 'its process is gone')
+  if (busy() || !world.clusters.has(cluster)) return
+  await ensureRegistered(world, cluster, world.members.of(cluster))
+  if (busy()) return
+  const backends = world.clusters.backends(cluster).filter(backend => backend.instance !== null)
+  const strayed = backends.map(backend => backend.id).filter(id => world.members.get(id) === null)
+  await ensureDeregistered(world, cluster, strayed)
+  for (const id of strayed) await world.clusters.waitGone(cluster, id, 0)
+}
+
+/**
+ * Destroys what nobody wants, and tells what is left of it. `held` must have been read before this is called: the claims are read
+ * after it.
+ */
+export async function collectOrphans(
+  world: World,
+  held: ReadonlyMap<string, Held | null>,
+  back: HeldBack,
+): Promise<readonly Orphan[]> {
+  const claimed = new Set([...(await claims(world)), ...restedOn(held)])
+  const { installation, clock, epochs, log, tally } = world
+  const found = findOrphans(held, claimed, {
+    ...{ installation, nowMs: clock.now(), guardMs: limits.orphanGuardMs },
+    known: owner => epochs.knows(owner),
+    heldBack: cluster => back.all ?? back.clusters.get(cluster) ?? null,
+  })
+  const never = new AbortController().signal
+  const left = await parallel(found, limits.parallelMax, never, async orphan => {
+    const { node, name, kind, cluster, why } = orphan
+    if (why !== null) return orphan
+    try {
+      // A hypervisor that is silent about one must not keep a round from all the others.
+      const destroy = () => world.reality.driver(node).destroy(name)
+      await within(clock, limits.revertMs, `destroying ${name}`, [], destroy)
+      log.warn({ node, cluster, name, kind }, 'orphan destroyed')
+      tally.orphans.add({ node, kind })
+      return null
+    } catch (error) {
+      log.error({ node, cluster, name, kind, err: error }, 'orphan cannot be destroyed yet')
+      return { ...orphan, why: `it cannot be destroyed: ${toTidegateError(error).message}` }
+    }
+  })
+  return left.filter(orphan => orphan !== null)
+}
+
+/** Every name that somebody answers for: members, whoever is in a table, unfinished journals, golden snapshots, warm pools. */
+async function claims(world: World): Promise<ReadonlySet<string>> {
+  const claimed = new Set<string>()
+  // Before the journals: who takes one out of a pool names it in its journal in the same transaction.
+  for (const cluster of world.clusters.ids())
+    for (const { name, snapshot } of await pooled(world, cluster)) claimed.add(name).add(snapshot)
+  const unfinished = await world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
+  for (const { id } of unfinished)
+    for (const name of claimedNames(await world.store.journal(id))) claimed.add(name)
+  // After the journals: an operation that ended in between has become a member, or has undone itself.
+  for (const record of (await world.store.membership()).instances) claimed.add(record.id)
+  for (const cluster of world.clusters.ids()) {
+    const golden = await goldenOf(world, cluster)
+    if (golden) claimed.add(golden.snapshot)
+  }
+  // A table that still names it sends clients to its address, which somebody else may get when it is destroyed.
+  for (const cluster of world.clusters.ids()) for (const id of servingIds(world, cluster)) claimed.add(id)
+  return claimed
+}

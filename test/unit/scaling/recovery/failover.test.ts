@@ -1,0 +1,172 @@
+/** Clones that stand by, and what happens when an instance dies that has one: a whole controller over fake nodes. */
+import t from 'tap'
+import { check } from '../../../support/scaling-check.ts'
+import { Lab, type LabOptions } from '../../../support/scaling-lab.ts'
+
+const wait = {
+  idleAfterMs: Number.POSITIVE_INFINITY,
+  maxWaiting: 10,
+  waitTimeoutMs: 10_000,
+  afterFailure: true,
+} as const
+const standby = (count: number) => ({
+  scaleToZero: null,
+  warmPool: null,
+  clones: { count, refresh: '* * * * *', wait },
+})
+const options = (count = 1): LabOptions => ({
+  cluster: { standby: standby(count), affinity: { method: 'cookie', name: 'tidegate', ttlSeconds: 3600 } },
+})
+
+async function started(over: LabOptions = options()) {
+  const lab = new Lab(over)
+  t.equal(await lab.boot(), true)
+  const node = lab.nodes[0]!
+  /** What clients have put there. */
+  const memory = (name: string | undefined) =>
+    node.instances.get(name!)!.memory.filter(text => !text.startsWith('booted'))
+  const look = () => lab.time.until(lab.scaling.readiness.keepReady())
+  const members = () => lab.backends().map(({ id }) => id)
+  const others = () => [...node.instances.keys()].filter(name => !members().includes(name))
+  const table = () => lab.clusters.table().clusters[0]!
+  const die = async (id: string) => {
+    node.kill(id)
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
+  }
+  return { lab, node, memory, look, members, others, table, die }
+}
+
+t.test(
+  'a clone stands by, verified and paused, in nobody’s table; refreshing makes another and then drops it',
+  async t => {
+    const { lab, node, memory, look, members, others, table } = await started()
+    const [primary] = members()
+    node.instances.get(primary!)!.memory.push('first')
+    await look()
+    const [first] = others()
+    t.match(node.instances.get(first!), {
+      state: 'paused',
+      identity: { clonedFrom: { instanceId: primary } },
+    })
+    t.equal(node.snapshots.size, 0, 'its snapshot has served')
+    t.strictSame(members(), [primary])
+    t.strictSame(table().guarded, [lab.backends()[0]!.incarnation])
+    const generation = lab.clusters.generation()
+    await look()
+    t.strictSame(others(), [first], 'nothing is due')
+    node.instances.get(primary!)!.memory.push('second')
+    await lab.time.pass(1_000)
+    lab.scaling.readiness.refresh('web')
+    await look()
+    const [second] = others()
+    t.not(second, first)
+    t.strictSame(memory(second), ['first', 'second'])
+    t.equal(node.instances.has(first!), false)
+    t.equal(lab.clusters.generation(), generation, 'the table says what it said')
+    await check(t, lab)
+    await lab.close()
+  },
+)
+
+t.test(
+  'it takes the place of its dead instance in one generation, with the memory of its refresh',
+  async t => {
+    const { lab, node, memory, look, members, others, table, die } = await started()
+    const [primary] = members()
+    node.instances.get(primary!)!.memory.push('a session')
+    await look()
+    const [clone] = others()
+    node.instances.get(primary!)!.memory.push('later')
+    const generation = lab.clusters.generation()
+    await die(primary!)
+    t.strictSame(members(), [clone])
+    t.equal(lab.clusters.generation(), generation + 1)
+    t.match(node.instances.get(clone!), { state: 'running' })
+    t.strictSame(memory(clone), ['a session'])
+    const [operation] = await lab.scaling.list({ cluster: 'web' })
+    t.match(operation, { type: 'failover', status: 'completed', actor: 'reconcile' })
+    t.match(await lab.store.history('web', 1), [
+      { reason: `${clone} took the place of ${primary}, which died` },
+    ])
+    const record = lab.scaling.instance(clone!)!
+    t.match(record, { origin: 'cloned', lineage: [{ instance: primary, asOfMs: Number }] })
+    t.match(table().lost, [{ id: primary }])
+    t.match(table().members, [{ id: clone, lineage: [{ instance: primary }] }])
+    t.notOk(node.instances.has(primary!), 'what was left of the dead is gone')
+    await look()
+    t.equal(others().length, 1, 'another stands by for it')
+    t.strictSame(table().guarded, [record.incarnation])
+    await check(t, lab)
+    await lab.close()
+  },
+)
+
+t.test(
+  'a restart keeps who stands by, also when the instance died meanwhile; of a half-made one nothing is left',
+  async t => {
+    const { lab, node, memory, look, members, others } = await started()
+    const [primary] = members()
+    node.instances.get(primary!)!.memory.push('a session')
+    await look()
+    const [clone] = others()
+    lab.kill()
+    node.kill(primary!)
+    await lab.boot()
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
+    t.strictSame(members(), [clone])
+    t.strictSame(memory(clone), ['a session'])
+    lab.faults.driver = point => (point === 'clone:half' ? 'crash' : null)
+    await lab.survive(() => lab.scaling.readiness.keepReady())
+    lab.faults = {}
+    if (!lab.alive) await lab.boot()
+    t.equal(node.snapshots.size, 0)
+    await look()
+    t.equal(others().length, 1)
+    await check(t, lab)
+    await lab.close()
+  },
+)
+
+t.test(
+  'the freshest has its turn, the next when it does not serve, and without any the dead leave as ever',
+  async t => {
+    const { lab, node, look, members, others, die } = await started(options(2))
+    const [primary] = members()
+    await look()
+    const [older] = others()
+    await lab.time.pass(1_000)
+    await look()
+    t.equal(others().length, 2)
+    const fresh = others().find(name => name !== older)!
+    node.instances.get(fresh)!.healthy = false
+    await die(primary!)
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
+    t.strictSame(members(), [older])
+    t.notOk(node.instances.has(fresh))
+    await die(older!)
+    t.equal(members().length, 1)
+    t.match(await lab.store.history('web', 2), [{ action: 'scale_out' }, { action: 'remove_dead' }])
+    await check(t, lab)
+    await lab.close()
+  },
+)
+
+t.test('who leaves takes its clones along, and nobody who asks for none has any', async t => {
+  const { lab, look, others } = await started()
+  await lab.scaleTo(2)
+  await look()
+  await look()
+  t.equal(others().length, 2, 'one for each')
+  await lab.scaleTo(1)
+  await look()
+  t.equal(others().length, 1)
+  await check(t, lab)
+  await lab.close()
+  const none = await started({})
+  await none.look()
+  t.strictSame(none.others(), [])
+  await none.lab.close()
+})
