@@ -9,7 +9,11 @@ export interface Job {
   readonly run: () => Promise<void>
 }
 
-/** Starts the jobs; a run that is still going when its time comes again is not started twice. Returns the way to stop them. */
+/**
+ * Starts the jobs; a run that is still going when its time comes again is not started twice. A process that could not run when the time came
+ * (it was stopped, or the machine starved it) runs the job as soon as it can, once, however many times it missed. Returns the
+ * way to stop them.
+ */
 export function startSchedule(jobs: readonly Job[], log: Log): () => Promise<void> {
   const tasks = jobs.map(job =>
     cron.schedule(
@@ -21,11 +25,24 @@ export function startSchedule(jobs: readonly Job[], log: Log): () => Promise<voi
           log.error({ job: job.name, err: error }, 'scheduled job failed')
         }
       },
-      { name: job.name, noOverlap: true },
+      { name: job.name, noOverlap: true, ...late, logger: quiet(log, job.name) },
     ),
   )
   return async () => {
     for (const task of tasks) await task.destroy()
+  }
+}
+
+/** By itself node-cron leaves out a run that would begin two seconds late, and says so on the console for each. */
+const late = { missedExecutionTolerance: Number.MAX_SAFE_INTEGER, suppressMissedWarning: true }
+
+function quiet(log: Log, job: string) {
+  const say = (message: string | Error) => log.debug({ job }, String(message))
+  return {
+    info: say,
+    warn: say,
+    debug: say,
+    error: (what: string | Error) => log.error({ job }, String(what)),
   }
 }
 

@@ -15,3 +15,12 @@ export async function vmImage(): Promise<VmImageTemplate & Record<string, unknow
   }
   return { ...image }
 }
+
+/** The same with another main file, relative to the repository, in a folder of its own. */
+export async function vmImageOf(
+  main: string,
+  out: string,
+): Promise<VmImageTemplate & Record<string, unknown>> {
+  const { kernel, initrd } = buildImage({ main, out })
+  return { kernel, initrd }
+}

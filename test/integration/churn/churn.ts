@@ -6,7 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { silentLog } from '../../../lib/log.ts'
+import { type Log, silentLog } from '../../../lib/log.ts'
 import { type Server, startServer } from '../../../lib/server.ts'
 import { Random } from '../../fuzz/random.ts'
 import { until } from '../../support/wait.ts'
@@ -32,6 +32,8 @@ export interface ChurnOptions {
   readonly sessionMs: readonly [min: number, max: number]
   readonly graceSeconds: number
   readonly say?: (line: string) => void
+  /** Of the Tidegate that is churned. */
+  readonly log?: Log
   /** Ends it early, and in good order. */
   readonly signal?: AbortSignal
 }
@@ -67,7 +69,7 @@ export async function churn(options: ChurnOptions): Promise<ChurnReport> {
   let operator: Operator | null = null
   try {
     const { config } = installation
-    server = await startServer(config, { log: silentLog })
+    server = await startServer(config, { log: options.log ?? silentLog })
     operator = new Operator(server, options.driver, say)
     await operator.serves(1)
     load = await LoadProcess.start(options, server.listeners[0]!.port)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Config } from '../../../lib/config/config.ts'
 import { endInstances, parseDemo } from '../../support/demo-cluster.ts'
-import { vmImage } from '../../support/vm-image.ts'
+import { vmImageOf } from '../../support/vm-image.ts'
 import { until } from '../../support/wait.ts'
 
 export type ChurnDriver = 'process' | 'qemu'
@@ -23,9 +23,11 @@ export interface InstallationOptions {
   readonly graceSeconds: number
   /** Left out: `live`. */
   readonly cloneFrom?: 'live' | 'golden'
+  /** Of the application, relative to the repository. Left out: the demo. */
+  readonly main?: string
 }
 
-const app = join(import.meta.dirname, '../../../examples/app/server.ts')
+const root = join(import.meta.dirname, '../../..')
 
 export async function install(options: InstallationOptions): Promise<Installation> {
   const directory = mkdtempSync(join(tmpdir(), 'tidegate-churn-'))
@@ -39,7 +41,7 @@ export async function install(options: InstallationOptions): Promise<Installatio
 
 async function document(options: InstallationOptions, directory: string) {
   const vm = options.driver === 'qemu'
-  const { maxInstances } = options
+  const { maxInstances, main = 'examples/app/server.ts' } = options
   return {
     listeners: [{ address: '127.0.0.1:0' }],
     threads: 2,
@@ -63,7 +65,9 @@ async function document(options: InstallationOptions, directory: string) {
         instance: {
           ...{ driver: options.driver, port: 8080, clone_from: options.cloneFrom ?? 'live' },
           resources: { cpus: 1, memory: vm ? '384MiB' : '64MiB', disk: '64MiB' },
-          template: vm ? await vmImage() : { command: ['node', app] },
+          template: vm
+            ? await vmImageOf(main, join(directory, 'image'))
+            : { command: ['node', join(root, main)] },
         },
         drain: { grace_period_seconds: options.graceSeconds, sessions: 'keep', tunnels: 'close' },
         health: {

@@ -1,9 +1,10 @@
 /**
  * `npm run churn -- --minutes 30 [--driver process|qemu] [--seed N] [--rate N] [--clients N] [--instances N]`: says what it does, and at the end what
  * clients saw and what is left behind. Fails on a request that failed, a session that was lost, on anything that is left. The actions of a seed are
- * the same each time.
+ * the same each time. What Tidegate warns of goes to standard error.
  */
 import { parseArgs } from 'node:util'
+import { createLog } from '../../../lib/log.ts'
 import { chosenSeed } from '../../fuzz/random.ts'
 import { churn } from './churn.ts'
 
@@ -36,6 +37,7 @@ const report = await churn({
   ...(vm ? { ttlSeconds: 20, graceSeconds: 60 } : { ttlSeconds: 5, graceSeconds: 20 }),
   sessionMs: [500, 6_000],
   signal: ending.signal,
+  log: createLog('warn'),
   say: line => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`),
 })
 const { faults, ...numbers } = report

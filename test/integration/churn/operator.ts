@@ -116,13 +116,27 @@ export class Operator {
       const ended = await control.waitOperation(operation.id, this.#waitMs)
       this.#say(`  ${ended.type} ${ended.status} ${ended.error?.code ?? ''}`)
     }
-    await until(`${victim} leaves`, () => !this.#ids().has(victim), this.#waitMs).catch(async error => {
+    await this.#until(`${victim} leaves`, () => !this.#ids().has(victim)).catch(async error => {
       const nodes = (await control.nodes()).flatMap(node => [node.reason, ...node.instances])
       this.#fault(`${error.message} ${JSON.stringify([control.backends('web'), nodes])}`)
     })
     await this.#idle()
-    await until('somebody serves', () => this.serving().length > 0, this.#waitMs)
+    await this.#until('somebody serves', () => this.serving().length > 0)
     await this.#inherited(before)
+  }
+
+  /** Time in which nothing of this process ran is no time that anything could have happened in. */
+  async #until(what: string, probe: () => boolean): Promise<void> {
+    for (;;) {
+      const fromMs = Date.now()
+      try {
+        await until(what, probe, this.#waitMs)
+        return
+      } catch (error) {
+        if (!this.standstills.within(fromMs, Date.now())) throw error
+        this.#say(`  late: ${(error as Error).message}`)
+      }
+    }
   }
 
   /** Resolves when a step of that name begins. */

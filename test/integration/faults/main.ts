@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults-vm [-- --driver qemu|process] [--recipe replace] [--fault killed|stopped|'disk full']`: every fault at every step of every recipe, a
+ * `npm run test:faults-vm [-- --driver qemu|process] [--recipe replace] [--fault killed|'application killed'|stopped|'disk full']`: every fault at every step of every recipe, a
  * line for each, and at the end what was wrong. On VMs it takes an hour or two.
  */
 import { parseArgs } from 'node:util'

@@ -1,14 +1,17 @@
 /**
- * The same faults at every step of every recipe, done to a whole Tidegate on a real driver under a little load: as a step begins, the machine is killed, it is
- * stopped for a while, or the disk of the snapshots is full. Whatever becomes of the operation, it ends, what is served, stored and held agrees
+ * The same faults at every step of every recipe, done to a whole Tidegate on a real driver under a little load: as a step begins, the machine is killed,
+ * the application in it is, the machine is stopped for a while, or the disk of the snapshots is full. Whatever becomes of the operation, it ends, what is served, stored and held agrees
  * afterwards, nothing is left over, and no request fails that was not on the machine. The controller's own death is in `test/integration/crash`.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { systemClock } from '../../../lib/clock.ts'
 import type { Command } from '../../../lib/command.ts'
 import type { Config } from '../../../lib/config/config.ts'
+import type { Driver } from '../../../lib/hypervisor/driver.ts'
+import { createDriver } from '../../../lib/hypervisor/registry.ts'
 import { silentLog } from '../../../lib/log.ts'
 import { recipes } from '../../../lib/scaling/recipes.ts'
 import { type Server, startServer } from '../../../lib/server.ts'
@@ -56,9 +59,11 @@ const made: Readonly<Record<string, Recipe>> = {
   'scale_out, golden': { type: 'scale_out', from: 1, cloneFrom: 'golden', command: () => scale(2) },
 }
 
-const faults = ['killed', 'stopped', 'disk full'] as const
+const faults = ['killed', 'application killed', 'stopped', 'disk full'] as const
 type Fault = (typeof faults)[number]
 
+/** With a way to be killed. */
+const main = 'test/support/mortal-app.ts'
 const stoppedMs = 8_000
 const waitMs = 900_000
 
@@ -82,7 +87,7 @@ async function onOneInstallation(
   cloneFrom: 'live' | 'golden',
   chosen: readonly (readonly [string, Recipe])[],
 ): Promise<readonly string[]> {
-  const shape = { maxInstances: 3, ttlSeconds: 1, graceSeconds: 1, cloneFrom }
+  const shape = { maxInstances: 3, ttlSeconds: 1, graceSeconds: 1, cloneFrom, main }
   const installation = await install({ driver: options.driver, ...shape })
   let scene: Scene | null = null
   try {
@@ -102,6 +107,7 @@ class Scene {
   readonly wrong: string[] = []
   readonly #server: Server
   readonly #config: Config
+  readonly #nodes: readonly Driver[]
   readonly #say: (line: string) => void
   /** Killed or stopped by us: requests on it may fail. */
   #touched: { readonly id: string; readonly atMs: number } | null = null
@@ -114,6 +120,8 @@ class Scene {
   private constructor(server: Server, config: Config, say: (line: string) => void) {
     this.#server = server
     this.#config = config
+    const deps = { clock: systemClock, log: silentLog }
+    this.#nodes = config.nodes.map(node => createDriver(node, deps))
     this.#say = say
     this.#asked = this.#ask()
   }
@@ -184,15 +192,20 @@ class Scene {
   /** Of the new machine if there is one, else of the first; resolves to what mends it. */
   async #strike(fault: Fault, before: readonly string[]): Promise<() => Promise<void>> {
     if (fault === 'disk full') return this.#fillDisk()
-    const held = (await this.#server.control.nodes()).flatMap(({ instances }) => instances)
-    const whom = held.find(({ id }) => !before.includes(id)) ?? held[0]
+    const held = (await Promise.all(this.#nodes.map(node => node.inspect()))).flatMap(one => one.instances)
+    const whom = held.find(({ name }) => !before.includes(name)) ?? held[0]
     if (!whom?.pid) return async () => {}
-    this.#touched = { id: whom.id, atMs: Date.now() }
+    this.#touched = { id: whom.name, atMs: Date.now() }
+    const { pid, address } = whom
     if (fault === 'killed') {
-      signal(whom.pid, 'SIGKILL')
+      signal(pid, 'SIGKILL')
       return async () => {}
     }
-    const { pid } = whom
+    if (fault === 'application killed') {
+      // It says nothing any more: what it is asked with fails. One that is paused right now hears it when it runs again.
+      if (address) void get(address.port, '/killed', { ...address, method: 'POST' }).catch(() => {})
+      return async () => {}
+    }
     signal(pid, 'SIGSTOP')
     const over = delay(stoppedMs).then(() => signal(pid, 'SIGCONT'))
     return () => over
