@@ -116,7 +116,7 @@ async function document(options: DemoOptions, directory: string) {
           unhealthy_threshold: vm ? 6 : 3,
         },
         // QEMU's own network takes new connections one at a time: a crowd that comes back at once waits in line.
-        ...(vm ? { timeouts: { connect: '15s' } } : {}),
+        ...(vm ? { timeouts: { connect: '30s', header: '120s' } } : {}),
         scaling: {
           min_instances: options.minInstances ?? (options.scaleToZero ? 0 : 1),
           max_instances: options.maxInstances ?? 8,

@@ -1,6 +1,9 @@
 /**
  * Continuous load as clients make it: keep-alive connections with a cookie jar each, and WebSockets that talk all the time.
  * Everything that goes wrong is kept, with what was seen; nothing is retried. Bounded: it stops by itself after `limitMs`.
+ *
+ * It goes by the machine: a client pauses longer where its answers take long, so that those on an emulated one that two others share
+ * are at work half of the time, and do not stand in a line that only grows.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { WebSocket } from 'ws'
@@ -43,8 +46,9 @@ export interface LoadOptions {
   readonly port: number
   readonly connections: number
   readonly webSockets: number
-  /** Each client's pause between an answer and its next request. */
+  /** Each client's pause between an answer and its next request, at least; and so many times what the answer took. */
   readonly pauseMs: number
+  readonly timeoutMs?: number
   readonly limitMs: number
   /** Reopen a WebSocket that was closed with 1001 or 1012, as a good client does. */
   readonly reopen: boolean
@@ -66,6 +70,10 @@ export function tellTunnel(tunnel: TunnelReport): string {
 
 /** Of a time of `performance.now()`. */
 const clockTime = (ms: number) => new Date(performance.timeOrigin + ms).toISOString().slice(11, 23)
+
+/** A client pauses for so many times what its last answer took. */
+const pauseShare = 3
+const pacedBy = (pauseMs: number, tookMs: number) => pause(Math.max(pauseMs, pauseShare * tookMs))
 
 /** Clients that come together at the start. */
 const atOnce = 8
@@ -127,9 +135,11 @@ export class Load {
 
   async #client(client: number, deadline: number, first: () => void): Promise<void> {
     const jar = new Map<string, string>()
+    const { port, pauseMs, timeoutMs = 30_000 } = this.#options
     while (!this.#stopped && performance.now() < deadline) {
+      const askedAtMs = performance.now()
       try {
-        const { status, body } = await get(this.#options.port, '/whoami', { agent: this.#agent, jar })
+        const { status, body } = await get(port, '/whoami', { agent: this.#agent, jar, timeoutMs })
         const instance = status === 200 ? (JSON.parse(body) as { instance_id: string }).instance_id : ''
         this.#answers.push({ client, status, instance, atMs: performance.now() })
         if (status !== 200) this.#fail(client, `status ${status}: ${body.slice(0, 200)}`)
@@ -142,7 +152,7 @@ export class Load {
         )
       }
       first()
-      await pause(this.#options.pauseMs)
+      await pacedBy(pauseMs, performance.now() - askedAtMs)
     }
   }
 
@@ -176,6 +186,7 @@ class Tunnel {
   #reason = ''
   #echoed = 0
   #sent = ''
+  #sentAtMs = performance.now()
 
   constructor(socket: WebSocket, pauseMs: number, ready: () => void) {
     socket.on('upgrade', () => {
@@ -188,7 +199,8 @@ class Tunnel {
         ready()
       } else if (text === this.#sent) this.#echoed++
       else this.#faults.push(`sent ${this.#sent}, got ${text.slice(0, 80)}`)
-      void pause(pauseMs).then(() => {
+      void pacedBy(pauseMs, performance.now() - this.#sentAtMs).then(() => {
+        this.#sentAtMs = performance.now()
         this.#sent = `${this.#echoed} ${'x'.repeat((this.#echoed * 97) % 2_000)}`
         if (socket.readyState === socket.OPEN) socket.send(this.#sent)
       })
