@@ -16,13 +16,21 @@ import type { Log } from '../log.ts'
 import type { BackendView, DrainPolicy, DrainProof, NewBackend } from './backend.ts'
 import type { Board } from './board.ts'
 import type { ClusterMembers } from './compile.ts'
-import { Departed } from './departed.ts'
+import { Departed, nothingLeft } from './departed.ts'
 import { Generations } from './generations.ts'
 import { unknownHealth } from './health.ts'
 import { staticIncarnation } from './incarnation.ts'
 import type { DataPlanePort, SessionSighting } from './ports.ts'
 import { type Probe, type ProbeTarget, probeOnce } from './prober.ts'
-import { type Cluster, leave, type MembershipAccess, type Reconfigured, reconfigure } from './reconfigure.ts'
+import {
+  type Cluster,
+  leave,
+  type MembershipAccess,
+  membersOf,
+  type Reconfigured,
+  reconfigure,
+  undoOf,
+} from './reconfigure.ts'
 import { SessionLedger } from './sessions.ts'
 import { Slots } from './slots.ts'
 import type { Count, Standing } from './standing.ts'
@@ -142,7 +150,7 @@ export class Clusters {
         if (backend.mark) configured?.set({ mark: backend.mark }, `marked ${backend.mark}`)
         continue
       }
-      cluster.tenants = new Map([...cluster.tenants, [backend.id, this.#admitted(cluster, backend)]])
+      cluster.tenants.set(backend.id, this.#admitted(cluster, backend))
     }
     if (initial.length + lost.size > 0) this.#generations.recompile()
     this.#watch.configured()
@@ -174,15 +182,16 @@ export class Clusters {
     return this.#generations.inTurn(async () => {
       const cluster = this.#cluster(clusterId)
       this.#departed.sweep()
-      const { tenants: before, lost, guarded } = cluster
+      const { tenants, lost, guarded } = cluster
+      const undo = undoOf(cluster)
       const gone = removedBy(cluster, change)
       const added = this.#addedBy(cluster, change)
-      const keep = [...before].filter(([id]) => !gone.some(tenant => tenant.spec.id === id))
-      cluster.tenants = new Map([...keep, ...added.map(tenant => [tenant.spec.id, tenant] as const)])
+      for (const { spec } of gone) tenants.delete(spec.id)
+      for (const tenant of added) tenants.set(tenant.spec.id, tenant)
       cluster.lost = change.lost ?? lost
       cluster.guarded = change.guarded ?? guarded
       try {
-        await this.#generations.publishOr(() => Object.assign(cluster, { tenants: before, lost, guarded }))
+        await this.#generations.publishOr(undo)
       } catch (error) {
         for (const tenant of added) this.#letGo(tenant, 'the change was not taken')
         throw error
@@ -314,13 +323,12 @@ export class Clusters {
 
   #fromConfig(config: ClusterConfig): Cluster {
     const cluster: Cluster = { config, policy: config.scaling, tenants: new Map() }
-    const tenants = config.backends.map(({ id, host, port, weight, zone = null }) => {
+    for (const { id, host, port, weight, zone = null } of config.backends) {
       const incarnation = staticIncarnation(config.id, id, host, port)
       // Ready from the start: a restart never begins with an outage.
       const spec = { id, host, port, weight, zone, incarnation, instance: null, verified: true, mark: null }
-      return [id, this.#admitted(cluster, spec)] as const
-    })
-    cluster.tenants = new Map(tenants)
+      cluster.tenants.set(id, this.#admitted(cluster, spec))
+    }
     return cluster
   }
 
@@ -360,10 +368,7 @@ export class Clusters {
   }
 
   #members(): readonly ClusterMembers[] {
-    return [...this.#clusters.values()].map(({ config, tenants, lost, guarded }) => ({
-      ...{ config, lost, guarded },
-      members: [...tenants.values()].map(tenant => tenant.member()),
-    }))
+    return [...this.#clusters.values()].map(membersOf)
   }
 
   #cluster(id: string): Cluster {
@@ -392,9 +397,4 @@ function removedBy({ config, tenants }: Cluster, { remove = [] }: Change): reado
 
 function unknownBackend(cluster: string, id: string): TidegateError {
   return new TidegateError('unknown_backend', `cluster ${cluster} has no backend ${id}`)
-}
-
-function nothingLeft(sessions: number | null): DrainProof {
-  const ended = { deadline_at: null, waited_ms: 0, deadline_reached: false }
-  return { drained: true, in_flight: 0, tunnels: 0, sessions, ...ended }
 }

@@ -8,6 +8,7 @@ import type { AffinityKey, LostMember, TableCluster, TableData, TableMember } fr
 
 export interface ClusterMembers {
   readonly config: ClusterConfig
+  /** Each frozen already: `Tenant.member` gives the same object as long as it says the same. */
   readonly members: readonly TableMember[]
   /** See `TableCluster`. The same object as long as it says the same. */
   readonly lost?: readonly LostMember[] | undefined
@@ -63,11 +64,8 @@ function compileCluster(
   }
   const sameMembers = former !== null && sameItems(former.members, members)
   if (sameMembers && sameSetting(former, setting)) return former
-  assertOneEach(id, members)
-  return Object.freeze({
-    ...setting,
-    members: sameMembers ? former.members : Object.freeze(members.map(frozen)),
-  })
+  if (!sameMembers) assertOneEach(id, members)
+  return Object.freeze({ ...setting, members: sameMembers ? former.members : Object.freeze([...members]) })
 }
 
 const nobody: readonly LostMember[] = Object.freeze([])
@@ -78,13 +76,10 @@ function assertOneEach(cluster: string, members: readonly TableMember[]): void {
   for (const { slot } of members) if (slot > last) last = slot
   const seen = new Uint8Array(last + 1)
   for (const { slot } of members) {
-    assert(seen[slot] === 0, `${cluster}: two members in one slot`)
+    if (seen[slot] !== 0) assert.fail(`${cluster}: two members in one slot`)
     seen[slot] = 1
   }
 }
-
-const frozen = (member: TableMember): TableMember =>
-  Object.isFrozen(member) ? member : Object.freeze({ ...member })
 
 /** Values of a configuration that was not read anew are the same objects. */
 export function sameSetting(a: TableCluster, b: Omit<TableCluster, 'members'>): boolean {
@@ -94,5 +89,7 @@ export function sameSetting(a: TableCluster, b: Omit<TableCluster, 'members'>): 
 }
 
 export function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
-  return a.length === b.length && a.every((item, at) => item === b[at])
+  if (a.length !== b.length) return false
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false
+  return true
 }

@@ -67,3 +67,9 @@ export class Departed {
     this.#gone(tenant)
   }
 }
+
+/** Of one that was forgotten: its proof. `sessions` null: they are not counted. */
+export function nothingLeft(sessions: number | null): DrainProof {
+  const ended = { deadline_at: null, waited_ms: 0, deadline_reached: false }
+  return { drained: true, in_flight: 0, tunnels: 0, sessions, ...ended }
+}

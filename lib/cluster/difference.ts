@@ -24,7 +24,7 @@ export interface ClusterDifference {
   readonly id: string
   /** All but its members; null: the same. */
   readonly setting: Omit<TableCluster, 'members'> | null
-  /** Slots that leave. */
+  /** Slots that leave, in the order of the former table. */
   readonly remove: readonly number[]
   /** At the end, in this order. */
   readonly append: readonly TableMember[]
@@ -81,8 +81,22 @@ function clusterDifference(before: TableCluster, after: TableCluster): ClusterDi
 }
 
 function clusterAfter(before: TableCluster, change: ClusterDifference): TableCluster {
-  const gone = new Set(change.remove)
-  const kept = gone.size === 0 ? before.members : before.members.filter(({ slot }) => !gone.has(slot))
-  const members = change.append.length === 0 ? kept : [...kept, ...change.append]
-  return { ...before, ...change.setting, members }
+  return { ...before, ...change.setting, members: membersAfter(before.members, change) }
+}
+
+/** Those that leave are named in the order of the list: one walk finds them, and whoever is between them is copied in one run. */
+function membersAfter(
+  before: readonly TableMember[],
+  { remove, append }: ClusterDifference,
+): readonly TableMember[] {
+  if (remove.length + append.length === 0) return before
+  const runs: (readonly TableMember[])[] = []
+  let from = 0
+  for (const slot of remove) {
+    let to = from
+    while (before[to]!.slot !== slot) to++
+    if (to > from) runs.push(before.slice(from, to))
+    from = to + 1
+  }
+  return ([] as TableMember[]).concat(...runs, before.slice(from), append)
 }

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Balancer, createBalancer, type Random } from '../cluster/balance/balancer.ts'
 import { createRing, type Ring } from '../cluster/balance/ring.ts'
-import { type Board, slotsMax } from '../cluster/board.ts'
+import type { Board } from '../cluster/board.ts'
 import { sameItems } from '../cluster/compile.ts'
 import { Member } from '../cluster/member.ts'
 import type { AffinityKey, TableCluster, TableMember } from '../cluster/table.ts'
@@ -85,26 +85,37 @@ function membersOf(
   before: RouteCluster | null,
   departed: Member[],
 ): Member[] {
-  const former = before?.members ?? []
   const timed = from.balance === 'peak_ewma'
   const tls = from.tls ?? null
   const sameTls = isDeepStrictEqual(before?.from.tls ?? null, tls)
-  for (let at = 0; at < former.length; at++) placeOfSlot[former[at]!.slot] = at + 1
-  const members = from.members.map(data => {
-    const held = former[placeOfSlot[data.slot]! - 1]
-    if (sameTls && held?.epoch === data.epoch) placeOfSlot[data.slot] = 0
-    if (held && sameTls && held.timed === timed && sameMember(held, data)) return held
-    return new Member(data, around.board, around.thread, timed ? around.now : null, tls)
-  })
-  for (const member of former) {
-    if (placeOfSlot[member.slot] !== 0) departed.push(member)
-    placeOfSlot[member.slot] = 0
+  const sameSetting = before !== null && sameTls && timed === (before.from.balance === 'peak_ewma')
+  const { members, rest } = untouched(from.members, sameSetting ? before : null)
+  const former = new Map((sameSetting ? rest : (before?.members ?? [])).map(member => [member.slot, member]))
+  for (let at = members.length; at < from.members.length; at++) {
+    const data = from.members[at]!
+    const held = former.get(data.slot)
+    if (sameTls && held?.epoch === data.epoch) former.delete(data.slot)
+    const same = held && sameSetting && sameMember(held, data)
+    members.push(same ? held : new Member(data, around.board, around.thread, timed ? around.now : null, tls))
   }
+  departed.push(...former.values())
   return members
 }
 
-/** A member's place in a list by its slot, from 1; 0: not in it. Level again after each use. */
-const placeOfSlot = new Uint16Array(slotsMax)
+/** Those whose place in the table is the former one's object, in their order, until one is not; `rest`: the others of the former. */
+function untouched(
+  listed: readonly TableMember[],
+  before: RouteCluster | null,
+): { readonly members: Member[]; readonly rest: Member[] } {
+  const members: Member[] = []
+  const rest: Member[] = []
+  if (before !== null)
+    for (let at = 0; at < before.members.length; at++) {
+      const same = before.from.members[at] === listed[members.length]
+      ;(same ? members : rest).push(before.members[at]!)
+    }
+  return { members, rest }
+}
 
 function balancerOf(
   { balance, slowStartMs, hashBalanceFactor, preferredZone }: TableCluster,

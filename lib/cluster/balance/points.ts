@@ -30,7 +30,7 @@ const stretchSize = 12
 const stretchSizeMin = 4
 const stretchSizeMax = 40
 /** Stretches in a page: two to the power of this at most. A page is what is copied for a point that comes or goes. */
-const pageBitsMax = 5
+const pageBitsMax = 3
 /** When more than this share of the points come or go, all are sorted anew. */
 const changedShareMax = 1 / 8
 const ownersMax = 2 ** 16

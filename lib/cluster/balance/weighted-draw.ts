@@ -17,7 +17,7 @@ export class WeightedDraw<M extends Candidate> {
   readonly #alias: Int32Array | null
 
   constructor(members: readonly M[], random: Random) {
-    this.members = members.filter(member => member.weight > 0)
+    this.members = leastWeight(members) > 0 ? members : members.filter(member => member.weight > 0)
     this.#random = random
     const equal = this.members.every(member => member.weight === this.members[0]!.weight)
     this.#keep = equal ? null : new Float64Array(this.members.length).fill(1)
@@ -47,16 +47,23 @@ export class WeightedDraw<M extends Candidate> {
   }
 }
 
+function leastWeight(members: readonly Candidate[]): number {
+  let least = Number.POSITIVE_INFINITY
+  for (let at = 0; at < members.length; at++) if (members[at]!.weight < least) least = members[at]!.weight
+  return least
+}
+
 function fillAliasTable(members: readonly Candidate[], keep: Float64Array, alias: Int32Array): void {
+  // Every loop by number: it runs once for ten thousand members, mostly before it is compiled.
   let sum = 0
-  for (const { weight } of members) sum += weight
+  for (let at = 0; at < members.length; at++) sum += members[at]!.weight
   const share = new Float64Array(members.length)
   // Two stacks in one list: those with less than a column's share from the left, those with more from the right.
   const stacks = new Int32Array(members.length)
   let less = 0
   let more = members.length
-  for (const [at, { weight }] of members.entries()) {
-    share[at] = (weight * members.length) / sum
+  for (let at = 0; at < members.length; at++) {
+    share[at] = (members[at]!.weight * members.length) / sum
     stacks[share[at]! < 1 ? less++ : --more] = at
   }
   while (less > 0 && more < members.length) {
