@@ -154,8 +154,9 @@ export class Board {
     const known = Atomics.load(this.#words, at + latencyIndex)
     const ageMs = sinceStamp(nowMs, Atomics.load(this.#words, at + latencyAtIndex), skewMsMax)
     const next = Math.min(latencyMicrosMax, Math.max(1, Math.round(observed(known, ageMs, micros))))
-    Atomics.store(this.#words, at + latencyIndex, next)
-    Atomics.store(this.#words, at + latencyAtIndex, nowMs | 0)
+    // Without an order among threads, which would cost more than all else here: a reader may see one of the two a little late.
+    this.#words[at + latencyIndex] = next
+    this.#words[at + latencyAtIndex] = nowMs | 0
   }
 
   /**
