@@ -4,7 +4,7 @@
  */
 import { strict as assert } from 'node:assert'
 import type { Resources } from '../config/config.ts'
-import type { AncestorRecord, JournalEntry, Json } from '../store/store.ts'
+import type { AncestorRecord, JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import type { Picture } from './picture.ts'
 
 /** What is known of one instance when an operation begins. */
@@ -180,12 +180,37 @@ export function claimedNames(journal: readonly JournalEntry[]): readonly string[
     .flatMap(entry => namesOf(entry.data))
 }
 
+/**
+ * Everybody whom an operation takes from, makes or removes: whoever was asked for, who leaves, whose memory is copied. Null: it has not
+ * chosen yet.
+ */
+export function concernedBy(
+  { request }: Pick<OperationRecord, 'request'>,
+  journal: readonly JournalEntry[],
+): ReadonlySet<string> | null {
+  const chosen = journal.filter(({ kind }) => kind === 'done')
+  const plan = chosen.find(({ step }) => step === 'plan')?.data as Partial<PlanData> | undefined
+  const places = chosen.find(({ step }) => step === 'allocate')?.data as Partial<AllocateData> | undefined
+  if (!plan || ((plan.add ?? 0) > 0 && !places)) return null
+  const victims = (plan.victims ?? []).map(({ id }) => id)
+  const sources = [
+    ...(places?.snapshots ?? []).map(({ source }) => source),
+    ...(places?.items ?? []).flatMap(({ from }) => from?.instance_id ?? []),
+  ]
+  return new Set([...textsOf(request), ...claimedNames(journal), ...victims, ...sources])
+}
+
 /** The instances that were booted from nothing: their identity is `created`, not `cloned`. */
 export function bootedNames(journal: readonly JournalEntry[]): ReadonlySet<string> {
   const { items } = doneData<AllocateData>(journal, 'allocate')
   const made = new Map(doneData<MadeData>(journal, 'clone').instances.map(one => [one.name, one]))
   const booted = items.filter(({ name, snapshot }) => snapshot === null || made.get(name)?.booted === true)
   return new Set(booted.map(item => item.name))
+}
+
+function textsOf(data: Json): readonly string[] {
+  if (typeof data === 'string') return [data]
+  return data !== null && typeof data === 'object' ? Object.values(data).flatMap(textsOf) : []
 }
 
 function namesOf(data: Json): readonly string[] {

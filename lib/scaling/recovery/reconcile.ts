@@ -1,12 +1,12 @@
 /**
  * Reconciling: making the store, the table and reality agree, over and over, from what is there and not from what happened.
- * Bounded: one look at the nodes a round, one operation a cluster. Clusters with an operation under way are left to it.
+ * Bounded: one look at the nodes a round, one operation a cluster. What an operation under way is concerned with is left to it.
  */
 import { toTidegateError } from '../../errors.ts'
 import type { Held } from '../../hypervisor/driver.ts'
 import type { InstanceRecord } from '../../store/store.ts'
 import { within } from '../deadline.ts'
-import { claimedNames } from '../facts.ts'
+import { claimedNames, concernedBy } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { ensureDeregistered, ensureRegistered, servingIds } from '../membership-change.ts'
 import { parallel } from '../parallel.ts'
@@ -31,7 +31,7 @@ export interface Mending {
 
 /**
  * One cluster: dead instances leave the store and the table, what was left paused runs, the table says what the store says.
- * Does nothing as soon as the cluster is busy.
+ * As soon as the cluster is busy the rest is the operation's, but for the dead who are nothing to it.
  */
 export async function mendMembership(
   world: World,
@@ -39,7 +39,7 @@ export async function mendMembership(
   { known, held }: Look,
   { busy, failOver }: Mending,
 ): Promise<void> {
-  if (busy()) return
+  if (busy()) return removeBystanders(world, cluster, { known, held })
   const records = known.filter(record => record.cluster === cluster && world.members.get(record.id))
   await resumePaused(world, held, new Set(records.map(record => record.id)))
   if (busy()) return
@@ -51,6 +51,26 @@ export async function mendMembership(
   const strayed = backends.map(backend => backend.id).filter(id => world.members.get(id) === null)
   await ensureDeregistered(world, cluster, strayed)
   for (const id of strayed) await world.clusters.waitGone(cluster, id, 0)
+}
+
+/**
+ * A drain may go on for an hour, and as long nobody's cookie is to name somebody dead. Whom a clone stands by for waits until a
+ * failover can begin.
+ */
+async function removeBystanders(world: World, cluster: string, { known, held }: Look): Promise<void> {
+  const members = known.filter(({ id }) => world.members.get(id)?.cluster === cluster)
+  const dead = deadAmong(members, held).filter(({ id }) => world.pools.standbyOf(cluster, id) === null)
+  if (dead.length === 0) return
+  const unfinished = await world.store.operations({ cluster, unfinished: true, limit: limits.unfinishedMax })
+  const concerned = await Promise.all(
+    unfinished.map(async record => concernedBy(record, await world.store.journal(record.id))),
+  )
+  const gone = dead.filter(({ id }) => concerned.every(ids => ids !== null && !ids.has(id)))
+  const ids = gone.map(({ id }) => id)
+  await removeDead(world, gone, 'its process is gone')
+  if (!world.clusters.has(cluster)) return
+  await ensureDeregistered(world, cluster, ids)
+  for (const id of ids) await world.clusters.waitGone(cluster, id, 0)
 }
 
 /**

@@ -25,7 +25,11 @@ export interface MatrixOptions {
   /** Left out: all. */
   readonly recipe?: string
   readonly fault?: string
+  /** How many serve at the least: with more than one, who is left can be cloned where otherwise all begins with a boot. */
+  readonly least: number
   readonly say: (line: string) => void
+  /** Ends it before the next, in good order. */
+  readonly signal?: AbortSignal
 }
 
 const scale = (targetCount: number): Command => ({
@@ -35,28 +39,29 @@ const scale = (targetCount: number): Command => ({
 
 interface Recipe {
   readonly type: keyof typeof recipes
-  readonly from: number
   readonly cloneFrom: 'live' | 'golden'
-  readonly command: (id: string) => Command
+  /** How many serve before it, beyond the least. */
+  readonly more?: number
+  readonly command: (id: string, serving: number) => Command
 }
 
 const made: Readonly<Record<string, Recipe>> = {
-  'scale_out, clones': { type: 'scale_out', from: 1, cloneFrom: 'live', command: () => scale(2) },
-  scale_in: { type: 'scale_in', from: 2, cloneFrom: 'live', command: () => scale(1) },
+  'scale_out, clones': { type: 'scale_out', cloneFrom: 'live', command: (_id, count) => scale(count + 1) },
+  scale_in: { type: 'scale_in', cloneFrom: 'live', more: 1, command: (_id, count) => scale(count - 1) },
   replace: {
-    ...{ type: 'replace', from: 1, cloneFrom: 'live' },
+    ...{ type: 'replace', cloneFrom: 'live' },
     command: instanceId => ({ kind: 'replace', cluster: 'web', instanceId }),
   },
   // Of a cluster that clones what lives these are cold boots.
   'replace --all': {
-    ...{ type: 'replace', from: 1, cloneFrom: 'live' },
+    ...{ type: 'replace', cloneFrom: 'live' },
     command: () => ({ kind: 'replace_all', cluster: 'web' }),
   },
   resize: {
-    ...{ type: 'resize', from: 1, cloneFrom: 'live' },
+    ...{ type: 'resize', cloneFrom: 'live' },
     command: instanceId => ({ kind: 'resize', cluster: 'web', instanceId, resources: { cpus: 2 } }),
   },
-  'scale_out, golden': { type: 'scale_out', from: 1, cloneFrom: 'golden', command: () => scale(2) },
+  'scale_out, golden': { type: 'scale_out', cloneFrom: 'golden', command: (_id, count) => scale(count + 1) },
 }
 
 const faults = ['killed', 'application killed', 'stopped', 'disk full'] as const
@@ -87,7 +92,7 @@ async function onOneInstallation(
   cloneFrom: 'live' | 'golden',
   chosen: readonly (readonly [string, Recipe])[],
 ): Promise<readonly string[]> {
-  const shape = { maxInstances: 3, ttlSeconds: 1, graceSeconds: 1, cloneFrom, main }
+  const shape = { maxInstances: options.least + 2, ttlSeconds: 1, graceSeconds: 1, cloneFrom, main }
   const installation = await install({ driver: options.driver, ...shape })
   let scene: Scene | null = null
   try {
@@ -95,7 +100,8 @@ async function onOneInstallation(
     for (const [name, recipe] of chosen)
       for (const { name: step } of recipes[recipe.type].steps)
         for (const fault of faults)
-          if ((options.fault ?? fault) === fault) await scene.one(name, recipe, step, fault)
+          if ((options.fault ?? fault) === fault && !options.signal?.aborted)
+            await scene.one(name, { ...recipe, from: options.least + (recipe.more ?? 0) }, step, fault)
     return scene.wrong
   } finally {
     await scene?.close()
@@ -139,7 +145,12 @@ class Scene {
     await this.#server.close({ graceMs: 0 })
   }
 
-  async one(name: string, recipe: Recipe, step: string, fault: Fault): Promise<void> {
+  async one(
+    name: string,
+    recipe: Recipe & { readonly from: number },
+    step: string,
+    fault: Fault,
+  ): Promise<void> {
     const { control } = this.#server
     const where = `${name}, ${step}: ${fault}`
     await this.#bringTo(recipe.from)
@@ -150,7 +161,7 @@ class Scene {
     const done = this.#as(step, async () => {
       mend = await this.#strike(fault, before)
     })
-    const operation = await this.#operate(recipe.command(before[0]!))
+    const operation = await this.#operate(recipe.command(before[0]!, recipe.from))
     done.stop()
     await done.struck
     await mend()

@@ -2,6 +2,7 @@
 import t from 'tap'
 import { copyMs, limits } from '../../../../lib/scaling/limits.ts'
 import { createMemoryStore } from '../../../../lib/store/memory.ts'
+import { faultsOf } from '../../../support/scaling-check.ts'
 import { clusterConfig, Lab } from '../../../support/scaling-lab.ts'
 
 const config = { id: 'n1', driver: 'process', zone: 'a', directory: '/', options: {} } as const
@@ -131,6 +132,58 @@ t.test('a node that cannot be asked is unknown, since when, and loses nothing', 
   await rounds(lab, 10_000)
   t.strictSame(await lab.scaling.report.diagnoses(), [])
   t.match(lab.scaling.report.numbers().nodes, [{ node: 'n1', unknownMs: null }])
+  await lab.close()
+})
+
+t.test('who dies while an operation goes on leaves meanwhile, unless he is of its concern', async t => {
+  const lab = new Lab()
+  await lab.boot()
+  await lab.scaleTo(4)
+  lab.faults.driver = point => (point === 'clone:before' ? 'hang' : null)
+  const asked = { type: 'scale_out', target_count: 5, immediate: false, drain_connections: true } as const
+  const { id } = await lab.time.until(lab.scaling.start('web', asked, 'test'))
+  await lab.time.pass(5_000)
+  const view = await lab.scaling.view(id)
+  t.match(view.steps.at(-1), { step: 'clone' })
+  const { snapshots } = view.steps.find(({ step }) => step === 'allocate')!.data as {
+    readonly snapshots: readonly { readonly source: string }[]
+  }
+  const [source] = snapshots.map(row => row.source)
+  const [bystander] = lab.backends().flatMap(one => (one.id === source ? [] : one.id))
+  const ids = () => lab.backends().map(one => one.id)
+  for (const name of [source!, bystander!]) lab.nodes[0]!.instances.get(name)!.state = 'stopped'
+  await lab.time.until(lab.scaling.reconcile())
+  t.equal(lab.scaling.running('web'), id, 'the operation goes on')
+  t.notOk(ids().includes(bystander!), 'he is out of the table, and out of the store')
+  t.ok(ids().includes(source!), 'who is being cloned is left to the operation')
+  t.equal(lab.scaling.count('web'), 3)
+  lab.faults = {}
+  await lab.time.until(lab.settle())
+  await rounds(lab, 10_000)
+  t.notOk(ids().includes(source!), 'until it has ended')
+  t.strictSame(await faultsOf(lab), [])
+  await lab.close()
+})
+
+t.test('nobody leaves by scale-in when who was to stay dies during the drain', async t => {
+  const lab = new Lab()
+  await lab.boot()
+  await lab.scaleTo(2)
+  const { members } = lab.clusters.table().clusters[0]!
+  for (const { slot } of members) lab.board.add(0, slot, 'inFlight', 1)
+  const asked = { type: 'scale_in', target_count: 1, immediate: false, drain_connections: true } as const
+  const { id } = await lab.time.until(lab.scaling.start('web', asked, 'test'))
+  await lab.time.pass(500)
+  t.match((await lab.scaling.view(id)).steps.at(-1), { step: 'drain' })
+  const [staying] = lab.backends().flatMap(one => (one.state === 'ready' ? [one.id] : []))
+  lab.nodes[0]!.instances.get(staying!)!.state = 'stopped'
+  await lab.time.until(lab.scaling.reconcile())
+  for (const { slot } of members) lab.board.add(0, slot, 'inFlight', -1)
+  await lab.time.until(lab.settle())
+  const { status, error } = await lab.scaling.view(id)
+  t.match({ status, error }, { status: 'failed', error: { message: /others have died meanwhile/ } })
+  t.match(lab.backends(), [{ state: 'ready' }], 'who was to leave stays, and serves')
+  t.notMatch(lab.backends(), [{ id: staying! }])
   await lab.close()
 })
 
