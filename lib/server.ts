@@ -46,6 +46,11 @@ export interface Server {
   readonly listeners: readonly ListenerConfig[]
   readonly admin: ListenerConfig
   readonly control: Control
+  /**
+   * Resolves when what a former process left is finished or undone, and reality and the store were compared once. It serves before
+   * that. Never rejects: what could not be recovered is logged, and tried again with every reconcile.
+   */
+  readonly recovered: Promise<void>
   /** Takes in a new configuration, all of it or nothing; without one, reads the source again. */
   reload(config?: Config): Promise<ReloadView>
   /** Stops accepting, finishes what is in flight within the grace period, leaves the instances running. Idempotent. */
@@ -114,7 +119,7 @@ async function compose(
   const policies = new Policies({ clusters, store, audit: new Audit(ground) })
   await policies.restore(config)
   clusters.start(await scaling.membership(), scaling.lost())
-  const { marks } = await store.membership()
+  const marks = await store.marks()
   restoreMarks(marks, clusters)
 
   // Proxy.
@@ -142,7 +147,7 @@ async function compose(
   // What works by itself from here on.
   const stopSchedule = keepHouse({ scaling, clusters, store, clock, reload, tls }, log)
   undo.push(stopSchedule)
-  const recovery = scaling.recover().catch((error: unknown) => log.error({ err: error }, 'recovery failed'))
+  const recovered = scaling.recover().catch((error: unknown) => log.error({ err: error }, 'recovery failed'))
 
   const close = async (graceMs: number | undefined) => {
     closing.abort()
@@ -150,7 +155,7 @@ async function compose(
     // All at once: whatever one of them waits for, the grace period of the traffic runs from now.
     const traffic = plane.stop(graceMs ?? shutdown.graceMs, shutdown)
     await Promise.all([stopSchedule(), admin.close(), traffic, scaling.close()])
-    await recovery
+    await recovered
     reload.close()
     control.close()
     clusters.close()
@@ -163,7 +168,7 @@ async function compose(
       return plane.listeners()
     },
     admin: admin.address,
-    control,
+    ...{ control, recovered },
     reload: given => control.reload('embedding', given),
     close: ({ graceMs } = {}) => {
       closed ??= close(graceMs)

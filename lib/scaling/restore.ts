@@ -126,7 +126,7 @@ async function sceneOf(
 ): Promise<Scene> {
   const { installation, members, promises, store, clusters } = world
   const golden = (await store.value(goldenKey(cluster))) as GoldenValue | null
-  const marked = new Set((await store.membership()).marks.map(({ backend }) => backend))
+  const marked = new Set((await store.marks()).map(({ backend }) => backend))
   const serving = servingIds(world, cluster)
   const door = (id: string) => {
     if (!serving.has(id)) return 'absent'

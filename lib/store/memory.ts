@@ -70,6 +70,9 @@ export function createMemoryStore(retention: Retention = defaultRetention): Stor
         marks: [...marks.values()],
       }
     },
+    async marks() {
+      return [...open().marks.values()]
+    },
     async history(cluster, limit) {
       return open()
         .history.filter(record => cluster === null || record.cluster === cluster)

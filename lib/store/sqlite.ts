@@ -124,14 +124,17 @@ class SqliteStore implements Store {
 
   async membership() {
     const sound = (row: Row) => flawOfRow(row) === null
-    const marks = this.#all('SELECT * FROM mark ORDER BY cluster, backend')
     return {
       instances: this.#all(instances).filter(sound).map(toInstance),
       backends: this.#all(backends).filter(sound).map(toBackend),
-      marks: marks.flatMap((row): MarkRecord[] =>
-        sound(row) ? [toMark(row)] : [leftOfMark(row) ?? []].flat(),
-      ),
+      marks: await this.marks(),
     }
+  }
+
+  async marks() {
+    return this.#all('SELECT * FROM mark ORDER BY cluster, backend').flatMap((row): MarkRecord[] =>
+      flawOfRow(row) === null ? [toMark(row)] : [leftOfMark(row) ?? []].flat(),
+    )
   }
 
   async history(cluster: string | null, limit: number) {

@@ -166,6 +166,8 @@ export interface Store {
     readonly backends: readonly BackendRecord[]
     readonly marks: readonly MarkRecord[]
   }>
+  /** Of `membership` the marks alone: they are few, and instances many. */
+  marks(): Promise<readonly MarkRecord[]>
   /** Newest first; null: of everything. */
   history(cluster: string | null, limit: number): Promise<readonly HistoryRecord[]>
   /** Null also where it has a flaw. */

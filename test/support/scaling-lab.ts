@@ -344,6 +344,7 @@ export class Lab {
       operation: guard(id => store.operation(id)),
       journal: guard(id => store.journal(id)),
       membership: guard(() => store.membership()),
+      marks: guard(() => store.marks()),
       history: guard((cluster, limit) => store.history(cluster, limit)),
       value: guard(key => store.value(key)),
       flaws: guard(() => store.flaws()),

@@ -180,6 +180,7 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
         { cluster: 'web', backend: 'd', mark: 'drain', drain },
       ],
     })
+    t.strictSame(await store.marks(), (await store.membership()).marks, 'the marks alone are the same')
   })
 
   await t.test('history: a cluster its own, newest first, bounded', async t => {
