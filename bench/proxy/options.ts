@@ -30,7 +30,7 @@ export const usage = `npm run bench:proxy -- [options]        (about 20 minutes 
   --subjects haproxy    Tidegate beside only these            (default: all that are installed)
   --rounds 5            measured rounds of each subject, interleaved
   --seconds 3           length of a round
-  --warmup 2            seconds of load before the first round
+  --warmup 4            seconds of load before the first round, for each event loop of Node (others: 1 s)
   --connections 64      keep-alive connections of the client
   --rate 3000           requests per second of the row at a fixed rate
   --tunnels 1000        WebSocket tunnels
@@ -46,7 +46,7 @@ export function parseOptions(args: readonly string[], rows: readonly string[]): 
     options: {
       rounds: { type: 'string', default: '5' },
       seconds: { type: 'string', default: '3' },
-      warmup: { type: 'string', default: '2' },
+      warmup: { type: 'string', default: '4' },
       connections: { type: 'string', default: '64' },
       rate: { type: 'string', default: '3000' },
       tunnels: { type: 'string', default: '1000' },

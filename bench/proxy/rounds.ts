@@ -87,6 +87,9 @@ async function open(bench: Bench, lane: Lane, method: Method, live: Live[]): Pro
   return null
 }
 
+/** For what is compiled already: its connections to the origin, and the caches. */
+const nativeWarmupSeconds = 1
+
 async function takeRounds(bench: Bench, live: readonly Live[], method: Method): Promise<void> {
   if (live.length === 0) return
   const { rounds, seconds, warmupSeconds } = bench.settings
@@ -99,7 +102,9 @@ async function takeRounds(bench: Bench, live: readonly Live[], method: Method): 
   }
   if (warmupSeconds > 0) {
     for (const one of live) {
-      await attempt(one, async () => void (await method.measure(one.running, warmupSeconds)))
+      const { eventLoops } = one.lane.subject
+      const lasting = eventLoops === 0 ? nativeWarmupSeconds : warmupSeconds * eventLoops
+      await attempt(one, async () => void (await method.measure(one.running, lasting)))
     }
   }
   for (let round = 0; round < rounds; round++) {

@@ -17,6 +17,7 @@ measures beside: HAProxy, nginx and Caddy from Debian, the Node proxies from npm
 
 - **Ratios, not times.** A figure compares two proxies that ran in turns in the same run; it is the median of the ratios round by
   round. The absolute numbers belong to the machine below and to nobody else's.
+- **Warm.** Each event loop of Node gets its own share of load before it is measured: it compiles its code while it runs.
 - **CPU first.** What counts is user and kernel time of the proxy's process, divided by the requests that its clients counted.
   Requests per second say less: on two cores the client and the origin are often the slower side (\`busy\` is the share of its
   core that the proxy used).

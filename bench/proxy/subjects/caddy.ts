@@ -7,6 +7,7 @@ import { type Order, ownDirectory, type Subject } from './subject.ts'
 export const caddy: Subject = {
   name: 'caddy',
   howToGet: 'npm run setup -- bench (apt-get install caddy)',
+  eventLoops: 0,
   version: () => {
     const version = /^v?(\d[\d.]*)/m.exec(ask('caddy', 'version'))?.[1]
     return version ? `Caddy ${version}` : null

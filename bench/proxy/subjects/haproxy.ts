@@ -7,6 +7,7 @@ import { type Order, ownDirectory, type Subject } from './subject.ts'
 export const haproxy: Subject = {
   name: 'haproxy',
   howToGet: 'npm run setup -- bench (apt-get install haproxy)',
+  eventLoops: 0,
   version: () => {
     const version = /version ([\d.]+)/.exec(ask('haproxy', '-v'))?.[1]
     return version ? `HAProxy ${version}` : null

@@ -8,6 +8,7 @@ import { type Order, ownDirectory, type Subject } from './subject.ts'
 export const nginx: Subject = {
   name: 'nginx',
   howToGet: 'npm run setup -- bench (apt-get install nginx-light)',
+  eventLoops: 0,
   version: () => {
     const version = /nginx\/([\d.]+)/.exec(ask('nginx', '-v'))?.[1]
     return version ? `nginx ${version}` : null

@@ -10,6 +10,7 @@ function peer(name: string, packageName: string): Subject {
   return {
     name,
     howToGet: 'npm run setup -- bench (npm ci in bench/peers)',
+    eventLoops: 1,
     version: () => {
       const manifest = join(directory, 'node_modules', packageName, 'package.json')
       if (!existsSync(manifest)) return null

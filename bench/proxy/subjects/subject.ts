@@ -28,6 +28,8 @@ export interface Subject {
   version(): string | null
   /** The command that installs it. */
   readonly howToGet: string
+  /** Of Node. Each compiles its code anew while it runs, so each needs load of its own before it is at its best. */
+  readonly eventLoops: number
   start(order: Order): Promise<Running>
 }
 

@@ -25,6 +25,7 @@ export interface TidegateOptions {
 export const tidegate = (options: TidegateOptions = {}, name = 'tidegate'): Subject => ({
   name,
   howToGet: 'npm ci',
+  eventLoops: Math.max(1, options.threads ?? 1),
   version: () => `Tidegate ${JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version}`,
   start: order => serve(order, options),
 })
