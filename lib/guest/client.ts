@@ -8,9 +8,19 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Clock } from '../clock.ts'
 import { TidegateError } from '../errors.ts'
+import {
+  AnswerError,
+  identifyAnswer,
+  limitsAnswer,
+  pingAnswer,
+  readAnswer,
+  readFailure,
+  resizeAnswer,
+  takeBackAnswer,
+  words,
+} from './answers.ts'
 import type { GuestIdentity, GuestResources } from './hooks.ts'
 import type {
-  GuestFailureCode,
   IdentifyAnswer,
   IdentifyRequest,
   LimitsAnswer,
@@ -20,15 +30,7 @@ import type {
   ResizeRequest,
   StateShape,
 } from './protocol.ts'
-import {
-  guestFailures,
-  guestLimits,
-  guestPaths,
-  guestProtocolVersion,
-  isStateShape,
-  pausedHeader,
-  stateHeader,
-} from './protocol.ts'
+import { guestLimits, guestPaths, isStateShape, pausedHeader, stateHeader } from './protocol.ts'
 
 export type GuestAddress = { readonly socketPath: string } | { readonly host: string; readonly port: number }
 
@@ -55,12 +57,6 @@ export interface StateReport {
   readonly pausedMs: number
 }
 
-/** The guest answered with a failure. Kept apart from silence: an agent that says no is alive. */
-interface GuestAnswerFailure {
-  readonly code: GuestFailureCode | null
-  readonly message: string
-}
-
 export class GuestClient {
   readonly #address: GuestAddress
   readonly #token: string
@@ -72,13 +68,11 @@ export class GuestClient {
     this.#clock = clock
   }
 
-  async ping(options: CallOptions): Promise<PingAnswer> {
-    const answer = await this.#call(options, 'GET', guestPaths.ping, async (outgoing, response) => {
+  ping(options: CallOptions): Promise<PingAnswer> {
+    return this.#call(options, 'GET', guestPaths.ping, async (outgoing, response) => {
       outgoing.end()
-      return readJson(await response)
+      return readAnswer(await response, 'ping', pingAnswer)
     })
-    if (!isPing(answer)) throw unreachable(this.#where(), 'its ping is not understood')
-    return answer
   }
 
   /**
@@ -89,7 +83,7 @@ export class GuestClient {
     return this.#call(options, 'POST', guestPaths.handOver, async (outgoing, response) => {
       outgoing.end()
       const head = await response
-      if (head.statusCode !== 200) throw await failure(head)
+      if (head.statusCode !== 200) throw await readFailure(head)
       const shape = head.headers[stateHeader]
       const pausedMs = Number(head.headers[pausedHeader])
       if (!isStateShape(shape) || !(pausedMs >= 0)) throw new Error('its state comes without a proper head')
@@ -111,9 +105,7 @@ export class GuestClient {
       outgoing.setHeader(stateHeader, shape)
       // When the state cannot be read, this breaks the request and with it the wait for the response.
       pipeline(state, outgoing).catch(() => {})
-      const answer = await readJson(await response)
-      const bytes = isObject(answer) ? answer.bytes : undefined
-      if (typeof bytes !== 'number') throw new Error('its answer to take_back is not understood')
+      const { bytes } = await readAnswer(await response, 'take_back', takeBackAnswer)
       return bytes
     })
   }
@@ -133,37 +125,32 @@ export class GuestClient {
     }
     const answer = await this.#call(options, 'POST', guestPaths.identify, async (outgoing, response) => {
       outgoing.end(JSON.stringify(body))
-      return readJson(await response)
+      return readAnswer(await response, 'identify', identifyAnswer)
     })
-    if (!isIdentifyAnswer(answer)) throw unreachable(this.#where(), 'its acknowledgement is not understood')
     if (answer.instance_id !== identity.instanceId || answer.incarnation !== identity.incarnation) {
       throw new TidegateError('identity_refused', `${this.#where()} acknowledged another identity`, {
-        details: { asked: identity.instanceId, acknowledged: answer.instance_id },
+        details: { asked: identity.instanceId, acknowledged: words(answer.instance_id) },
       })
     }
     return answer
   }
 
   /** Has the guest use `cpus` processors and all memory, of which there is to be so much; tells what it has then. */
-  async resize(cpus: number, memoryBytesMin: number, options: CallOptions): Promise<ResizeAnswer> {
+  resize(cpus: number, memoryBytesMin: number, options: CallOptions): Promise<ResizeAnswer> {
     const body: ResizeRequest = { cpus, memory_bytes_min: memoryBytesMin }
-    const answer = await this.#call(options, 'POST', guestPaths.resize, async (outgoing, response) => {
+    return this.#call(options, 'POST', guestPaths.resize, async (outgoing, response) => {
       outgoing.end(JSON.stringify(body))
-      return readJson(await response)
+      return readAnswer(await response, 'resize', resizeAnswer)
     })
-    if (!isResizeAnswer(answer)) throw unreachable(this.#where(), 'its answer to resize is not understood')
-    return answer
   }
 
   /** Tells the application what it may use. */
-  async limits({ cpus, memoryBytes, diskBytes }: Limits, options: CallOptions): Promise<LimitsAnswer> {
+  limits({ cpus, memoryBytes, diskBytes }: Limits, options: CallOptions): Promise<LimitsAnswer> {
     const body: LimitsRequest = { cpus, memory_bytes: memoryBytes, disk_bytes: diskBytes }
-    const answer = await this.#call(options, 'POST', guestPaths.limits, async (outgoing, response) => {
+    return this.#call(options, 'POST', guestPaths.limits, async (outgoing, response) => {
       outgoing.end(JSON.stringify(body))
-      return readJson(await response)
+      return readAnswer(await response, 'limits', limitsAnswer)
     })
-    if (!isLimitsAnswer(answer)) throw unreachable(this.#where(), 'its answer to limits is not understood')
-    return answer
   }
 
   async #call<T>(
@@ -212,27 +199,19 @@ export class GuestClient {
     if (error instanceof Unchanged) return error.cause
     if (error instanceof TidegateError) return error
     if (error instanceof AnswerError) {
-      const { code, message } = error.failure
+      const { code, message } = error
       if (code === 'identity_refused') return new TidegateError('identity_refused', message)
       return new TidegateError('guest_unreachable', `${this.#where()} said no: ${message}`, {
         details: { guest_code: code },
       })
     }
-    return unreachable(this.#where(), error instanceof Error ? error.message : String(error), error)
+    return unreachable(this.#where(), words(error instanceof Error ? error.message : String(error)), error)
   }
 
   #where(): string {
     return 'socketPath' in this.#address
       ? `the guest agent on ${this.#address.socketPath}`
       : `the guest agent on ${this.#address.host}:${this.#address.port}`
-  }
-}
-
-class AnswerError extends Error {
-  readonly failure: GuestAnswerFailure
-  constructor(failure: GuestAnswerFailure) {
-    super(failure.message)
-    this.failure = failure
   }
 }
 
@@ -254,57 +233,6 @@ function responseOf(outgoing: ClientRequest): Promise<IncomingMessage> {
   response.catch(() => {})
   return response
 }
-
-async function readJson(response: IncomingMessage): Promise<unknown> {
-  if (response.statusCode !== 200) throw await failure(response)
-  return JSON.parse(await readText(response))
-}
-
-async function failure(response: IncomingMessage): Promise<AnswerError> {
-  let body: unknown = null
-  try {
-    body = JSON.parse(await readText(response))
-  } catch {
-    // The status alone then.
-  }
-  const error = isObject(body) && isObject(body.error) ? body.error : {}
-  const code = typeof error.code === 'string' && Object.hasOwn(guestFailures, error.code) ? error.code : null
-  const message = typeof error.message === 'string' ? error.message : `status ${response.statusCode}`
-  return new AnswerError({ code: code as GuestFailureCode | null, message })
-}
-
-async function readText(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > guestLimits.jsonBodyBytesMax) throw new Error('its answer is too large')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null
-
-function isPing(value: unknown): value is PingAnswer {
-  return isObject(value) && value.protocol === guestProtocolVersion && isObject(value.hooks)
-}
-
-function isIdentifyAnswer(value: unknown): value is IdentifyAnswer {
-  if (!isObject(value) || !Array.isArray(value.warnings)) return false
-  const { instance_id, incarnation, application } = value
-  const names = typeof instance_id === 'string' && typeof incarnation === 'string'
-  return names && (application === 'acknowledged' || application === 'no_hook')
-}
-
-function isResizeAnswer(value: unknown): value is ResizeAnswer {
-  if (!isObject(value) || !Array.isArray(value.warnings)) return false
-  return typeof value.cpus === 'number' && typeof value.memory_bytes === 'number'
-}
-
-const isLimitsAnswer = (value: unknown): value is LimitsAnswer =>
-  isObject(value) && typeof value.application === 'string' && Array.isArray(value.warnings)
 
 const unreachable = (where: string, why: string, cause?: unknown) =>
   new TidegateError(

@@ -14,6 +14,8 @@ import type { IdentifyAnswer, IdentifyRequest } from './protocol.ts'
 import { guestLimits } from './protocol.ts'
 import { Refusal, withinHookTime } from './state.ts'
 
+const rehearsals = 4
+
 export interface IdentifierOptions {
   readonly vm: boolean
   readonly clock: Clock
@@ -54,7 +56,7 @@ export class Identifier {
     // The host did not hear the first answer and asks again: the hook has run.
     if (known?.instance_id === request.instance_id && known.incarnation === request.incarnation) return known
     this.forget()
-    const warnings = this.#options.vm ? mendVm(request, receivedAtMs, this.#options.clock) : []
+    const warnings = this.#options.vm ? this.#mend(request, receivedAtMs) : []
     for (const warning of warnings) process.emitWarning(`tidegate guest agent: ${warning}`)
     const identity: GuestIdentity = {
       instanceId: request.instance_id,
@@ -72,6 +74,16 @@ export class Identifier {
       warnings,
     }
     return this.#answer
+  }
+
+  /** A machine that was booted does it more than once: its clones find the code for it loaded, compiled and used to its data. */
+  #mend(request: IdentifyRequest, receivedAtMs: number): readonly string[] {
+    const times = request.reason === 'created' ? rehearsals : 1
+    let warnings: readonly string[] = []
+    for (let i = 0; i < times; i++) {
+      warnings = mendVm(parseRequest(JSON.stringify(request)), receivedAtMs, this.#options.clock)
+    }
+    return warnings
   }
 }
 

@@ -95,10 +95,21 @@ export async function verifyFiles(
   for (const file of files) await verifyFile(join(path, file), checksums[file] ?? null, name, signal)
 }
 
+/** Between the program and the processor in the name of what a snapshot was made by. */
+export const cpuMark = ' on '
+
 /** Throws `snapshot_unusable`: another version, or another CPU, may load it and go wrong later. */
 export function requireMaker(snapshot: string, made: string | null, here: string): void {
   if (made === here) return
-  throw unusable(snapshot, 'version', `it is of ${made ?? 'an older Tidegate'}, and here is ${here}`)
+  const [program, cpu] = made?.split(cpuMark) ?? []
+  const [programHere, cpuHere] = here.split(cpuMark)
+  throw program === programHere && cpu !== undefined
+    ? unusable(
+        snapshot,
+        'cpu',
+        `it was saved on the processor ${cpu}, and here is ${cpuHere}; a guest counts its time by the real processor's clock, under emulation too`,
+      )
+    : unusable(snapshot, 'version', `it is of ${made ?? 'an older Tidegate'}, and here is ${here}`)
 }
 
 /** A snapshot that nothing may be started from. `why` is for machines, `message` for people. */

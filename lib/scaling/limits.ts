@@ -40,6 +40,9 @@ export const limits = {
   /** One request that warms an instance before it is saved; more of its answer is not read. */
   warmRequestMs: 10_000,
   warmAnswerBytesMax: 1024 * 1024,
+  /** Health checks of an instance before it is saved, and of a clone that is to stand ready. */
+  rehearsalsBeforeSave: 5,
+  rehearsalsInPool: 2,
   /** A source is out of new traffic this long, at most, before it is paused with what it still has in flight. */
   quiesceMs: 500,
   quiescePollMs: 10,

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { answerLane } from './answer-lane.ts'
 import { answersToControlLane } from './answers-to-control-lane.ts'
 import { entranceLane } from './entrance-lane.ts'
+import { guestLane } from './guest-lane.ts'
 import { chosenSeed } from './random.ts'
 import { requestLane } from './request-lane.ts'
 import { run } from './run.ts'
@@ -20,6 +21,7 @@ const lanes = [
   ['tunnels', tunnelLane],
   ['spoilt TLS connections', tlsLane],
   ['answers to control', answersToControlLane],
+  ["answers of a guest's agent", guestLane],
 ] as const
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' } } })

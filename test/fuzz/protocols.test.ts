@@ -5,13 +5,14 @@
 import t from 'tap'
 import { answersToControlLane } from './answers-to-control-lane.ts'
 import { entranceLane } from './entrance-lane.ts'
+import { guestLane } from './guest-lane.ts'
 import { chosenSeed } from './random.ts'
 import { run } from './run.ts'
 import { tlsLane } from './tls-lane.ts'
 import { tunnelLane } from './tunnel-lane.ts'
 
 const seed = chosenSeed()
-const lanes = { entranceLane, tunnelLane, tlsLane, answersToControlLane }
+const lanes = { entranceLane, tunnelLane, tlsLane, answersToControlLane, guestLane }
 
 for (const [name, lane] of Object.entries(lanes))
   t.test(`${name}, seed ${seed}`, async t => {

@@ -1,20 +1,16 @@
 /**
- * A VM's state out of QEMU into a file, and back. QEMU calls both a migration and reads and writes through a shell
- * command, in its own working directory.
+ * A VM's state out of QEMU into a file, and back. QEMU calls both a migration. It sends the state to a socket (`state-file.ts`),
+ * because a command to write it would be a fork of QEMU, for which the VM stands still, and reads it through a command.
  *
  * `background`: the memory too, as it is when this begins: QEMU stops the VM for a moment, lets it run on, and writes each
  * page before the guest may change it. `devices`: everything but the memory, which is in a shared file. `full`: the memory too, sent while the VM runs; it is
- * stopped for the last part only. QEMU reports a completed migration before the writing command has ended, so the file's
- * final name is given by that command and waited for.
+ * stopped for the last part only.
  */
-import { existsSync } from 'node:fs'
-import { lstat, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
-import { freeBytes } from '../vm/disk.ts'
 import { files } from './command-line.ts'
 import type { Command, Qmp, QmpEvent, QmpLimits } from './qmp.ts'
+import { receiveState } from './state-file.ts'
 
 export type StateKind = 'devices' | 'full' | 'background'
 
@@ -34,9 +30,7 @@ const downtimeMs = 100
 const impatientAfterMs = 8_000
 const impatientDowntimeMs = 2_000
 const fileTimeoutMs = 10_000
-const filePollMs = 2
 const ends: readonly string[] = ['completed', 'failed', 'cancelled']
-const failedMark = `${files.state}.failed`
 
 /** Writes the VM's state to `state` in its directory. With `devices` the VM must be stopped; it is stopped at the end. */
 export async function saveState(
@@ -48,26 +42,25 @@ export async function saveState(
   options: SaveOptions = {},
 ): Promise<void> {
   const quick = { ...limits, timeoutMs: commandTimeoutMs }
-  for (const name of [files.state, failedMark]) await rm(join(directory, name), { force: true })
   const { atRest, first = [] } = options
-  await setCapabilities(qmp, kind, quick, atRest !== undefined)
-  await setPace(qmp, downtimeMs, quick)
-  const part = `${files.state}.part`
-  const command = `umask 077; cat > ${part} && mv ${part} ${files.state} || ln -s ${part} ${failedMark}`
-  const commands = [...first, { name: 'migrate', args: { uri: `exec:${command}` } }]
-  await qmp.executeAll(commands, quick)
-  const hurry = clock.after(impatientAfterMs, () => {
-    setPace(qmp, impatientDowntimeMs, quick).catch(() => {})
-  })
+  const file = await receiveState(directory, clock)
+  let hurry = () => {}
   try {
+    await setCapabilities(qmp, kind, quick, atRest !== undefined)
+    await setPace(qmp, downtimeMs, quick)
+    await qmp.executeAll([...first, { name: 'migrate', args: { uri: file.uri } }], quick)
+    hurry = clock.after(impatientAfterMs, () => {
+      setPace(qmp, impatientDowntimeMs, quick).catch(() => {})
+    })
     if (atRest !== undefined) await switchOver(qmp, atRest, limits)
     await completed(qmp, 'saving', limits)
-    await written(directory, clock)
+    await file.written({ timeoutMs: fileTimeoutMs })
   } catch (error) {
     await qmp.execute('migrate_cancel', {}, { timeoutMs: commandTimeoutMs }).catch(() => {})
-    throw await spaceExplained(error, directory)
+    throw (await file.failure()) ?? error
   } finally {
     hurry()
+    await file.close()
     // Left on, it would be how the VM is saved by whoever does not say otherwise.
     if (kind === 'background') await setCapabilities(qmp, 'full', quick).catch(() => {})
   }
@@ -114,36 +107,4 @@ async function completed(qmp: Qmp, what: string, limits: QmpLimits): Promise<voi
   )
   if (ended.data.status === 'completed') return
   throw new TidegateError('snapshot_failed', `QEMU could not finish ${what} the state (${ended.data.status})`)
-}
-
-async function written(directory: string, clock: Clock): Promise<void> {
-  const deadline = clock.monotonic() + fileTimeoutMs
-  while (!existsSync(join(directory, files.state))) {
-    if (await failed(directory)) throw new TidegateError('snapshot_failed', 'the state could not be written')
-    if (clock.monotonic() > deadline) {
-      throw new TidegateError('step_timeout', `the state was not written within ${fileTimeoutMs} ms`)
-    }
-    await clock.sleep(filePollMs)
-  }
-}
-
-/** A broken pipe is all that QEMU sees; the file system knows more. */
-async function spaceExplained(error: unknown, directory: string): Promise<unknown> {
-  if (!(error instanceof TidegateError) || error.code !== 'snapshot_failed') return error
-  return (await failed(directory)) && (await freeBytes(directory)) < 1024 * 1024
-    ? new TidegateError(
-        'disk_full',
-        'no space left for the state; free some or give the node a larger disk',
-        {
-          cause: error,
-        },
-      )
-    : error
-}
-
-async function failed(directory: string): Promise<boolean> {
-  return lstat(join(directory, failedMark)).then(
-    () => true,
-    () => false,
-  )
 }

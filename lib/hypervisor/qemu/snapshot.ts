@@ -40,6 +40,7 @@ export interface SaveRequest {
 
 const connectTimeoutMs = 5_000
 const commandTimeoutMs = 10_000
+const startTimeoutMs = 30_000
 const streamTimeoutMs = 120_000
 const statesMax = 50
 const statePollMs = 10
@@ -224,7 +225,9 @@ async function rebase(request: SaveRequest, clock: Clock): Promise<void> {
   const started = async (found: ProcessKey) => {
     key = found
   }
-  const start = { binary, directory: target, args, timeoutMs: commandTimeoutMs, signal, started }
+  // It has time, and the source, which serves again, has not.
+  const enter = ['nice', '-n', '10']
+  const start = { enter, binary, directory: target, args, timeoutMs: startTimeoutMs, signal, started }
   const qmp = await startVm(start, clock)
   const limits = { timeoutMs: streamTimeoutMs, signal }
   try {

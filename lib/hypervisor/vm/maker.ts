@@ -4,12 +4,13 @@
  */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { cpuMark } from '../checksums.ts'
 
 let hostCpu: Promise<string> | null = null
 
 export async function makerOf(version: string): Promise<string> {
   hostCpu ??= cpuName()
-  return `${version} on ${await hostCpu}`
+  return `${version}${cpuMark}${await hostCpu}`
 }
 
 /** The model, and a short name for its features. */

@@ -18,7 +18,7 @@ import { goldenInputs, goldenSource, keepsGolden } from './golden.ts'
 import type { PoolItem } from './pool.ts'
 import { requireQuota } from './snapshots.ts'
 import { StandbyClones } from './standby-clones.ts'
-import { warm } from './warm.ts'
+import { rehearse, warm } from './warm.ts'
 
 export class Standby {
   readonly #world: World
@@ -126,9 +126,14 @@ export class Standby {
       try {
         const { port, resources, template } = instance
         const spec = { name, owner: this.#owner(cluster, id), port, resources, template }
-        await this.#bounded(copyMs(limits.cloneBaseMs, resources.memoryBytes), `cloning ${name}`, signal =>
+        const cloneMs = copyMs(limits.cloneBaseMs, resources.memoryBytes)
+        const made = await this.#bounded(cloneMs, `cloning ${name}`, signal =>
           driver.clone({ ...spec, snapshot: golden.snapshot! }, signal),
         )
+        await this.#bounded(limits.verifyCloneMs, `warming ${name}`, signal => {
+          const target = this.#world.clusters.target(cluster, addressOf(made))
+          return rehearse(this.#world, target, config.health, limits.rehearsalsInPool, signal)
+        })
         if (config.standby.warmPool?.state === 'paused' && driver.can.pause) await driver.pause(name)
         await pools.put(this.#world, cluster, { ...item, state: 'kept' })
         log.info({ cluster, instance: name }, 'a warm instance stands ready')
@@ -168,6 +173,7 @@ export class Standby {
         while (!(await this.#world.probe(target, config.health, signal)).ok)
           await clock.sleep(limits.verifyPollMs, signal)
         await warm(this.#world, target, instance.warmRequests, signal)
+        await rehearse(this.#world, target, config.health, limits.rehearsalsBeforeSave, signal)
       })
       const saveMs = copyMs(limits.snapshotBaseMs, resources.memoryBytes)
       const saved = await this.#bounded(saveMs, `saving ${name}`, signal =>

@@ -1,13 +1,14 @@
 /**
  * Warms an instance that is to be saved: asks it what the configuration lists, one after another, as its first client would. What
- * code it loads, compiles and caches for that is then in every clone.
+ * code it loads, compiles and caches for that is then in every clone. Its health check, which changes nothing, is asked more than
+ * once: an interpreter makes its notes at the first few runs of a function, and they should be in the memory that is cloned.
  */
 import { request } from 'node:http'
 import { request as requestTls } from 'node:https'
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type { ProbeTarget } from '../../cluster/prober.ts'
-import type { WarmRequest } from '../../config/config.ts'
+import type { HealthConfig, WarmRequest } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import { limits } from '../limits.ts'
 import type { World } from '../world.ts'
@@ -35,6 +36,20 @@ export async function warm(
     } finally {
       cancel()
     }
+  }
+}
+
+/** Asks the health check so many times, whatever it says: that it is asked is the use of it. Throws the signal's reason only. */
+export async function rehearse(
+  { probe }: Pick<World, 'probe'>,
+  target: ProbeTarget,
+  health: HealthConfig,
+  times: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    await probe(target, health, signal)
+    signal.throwIfAborted()
   }
 }
 

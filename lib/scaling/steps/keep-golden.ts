@@ -17,15 +17,16 @@ import { copyMs, limits } from '../limits.ts'
 import { goldenName } from '../names.ts'
 import { goldenInputs, keepsGolden } from '../readiness/golden.ts'
 import { requireQuota } from '../readiness/snapshots.ts'
-import { warm } from '../readiness/warm.ts'
+import { rehearse, warm } from '../readiness/warm.ts'
 import type { Step, StepContext, StepResult } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
 export const keepGolden: Step = {
   name: 'keep_golden',
-  timeoutMs: ({ instance }) =>
+  timeoutMs: ({ instance, config }) =>
     copyMs(limits.snapshotBaseMs, instance.resources.memoryBytes) +
-    instance.warmRequests.length * limits.warmRequestMs,
+    instance.warmRequests.length * limits.warmRequestMs +
+    limits.rehearsalsBeforeSave * config.health.timeoutMs,
   intend(ctx): Claim {
     return { names: goldenWanted(ctx) ? [goldenName(ctx.cluster, ctx.operation.id)] : [] }
   },
@@ -62,7 +63,9 @@ async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promis
   const { world, cluster, instance, owner, journal } = ctx
   const first = doneData<MadeData>(journal, 'clone').instances[0]!
   const inputs = await goldenInputs(instance)
-  await warm(world, world.clusters.target(cluster, first.address), instance.warmRequests, signal)
+  const target = world.clusters.target(cluster, first.address)
+  await warm(world, target, instance.warmRequests, signal)
+  await rehearse(world, target, ctx.config.health, limits.rehearsalsBeforeSave, signal)
   await requireQuota(world, first.node)
   const driver = world.reality.driver(first.node)
   const { snapshot, pausedMs } = await driver.snapshot(

@@ -10,7 +10,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { checksum, rememberWritten, verifyFile } from '../../../lib/hypervisor/checksums.ts'
+import { checksum, rememberWritten, requireMaker, verifyFile } from '../../../lib/hypervisor/checksums.ts'
 
 const dir = t.testdir()
 let files = 0
@@ -76,4 +76,13 @@ t.test('without a checksum only its writer may use it', async t => {
 t.test('an aborted reading ends with the reason', async t => {
   const reason = new Error('enough')
   await t.rejects(checksum(file('x'), AbortSignal.abort(reason)), reason)
+})
+
+t.test('another program and another processor are told apart', async t => {
+  const here = 'QEMU 7.2.22 on Xeon (aa)'
+  requireMaker('s', here, here)
+  const refused = (made: string | null) => () => requireMaker('s', made, here)
+  t.throws(refused('QEMU 7.2.22 on Epyc (bb)'), { details: { why: 'cpu' }, message: /on the processor Epyc/ })
+  t.throws(refused('QEMU 9.0.0 on Xeon (aa)'), { details: { why: 'version' }, message: /QEMU 9\.0\.0/ })
+  t.throws(refused(null), { details: { why: 'version' }, message: /an older Tidegate/ })
 })

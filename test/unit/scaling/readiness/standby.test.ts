@@ -177,3 +177,16 @@ t.test('no room for a warm one: it is tried again after a pause', async t => {
 })
 
 const grow = { type: 'scale_out', immediate: false, drain_connections: true } as const
+
+t.test('a warm instance is asked its health check before it is paused', async t => {
+  const { lab, node, look, states } = await started()
+  const asked: string[] = []
+  lab.watch.onWell = (_, incarnation) => {
+    if (incarnation === null) asked.push(states().join(' '))
+  }
+  await look()
+  t.ok(asked.includes('running running'), 'while it ran')
+  t.strictSame(states(), ['paused', 'running'])
+  t.equal(node.instances.size, 2)
+  await lab.close()
+})
