@@ -182,6 +182,7 @@ export class Control {
     return {
       cluster_id: id,
       instances: scaling.count(id),
+      wanted: scaling.repairs.wanted(id),
       scaling_status: scalingStatus(last?.status, scaling.stuck(id).length > 0),
       health_status: healthStatus(backends),
       panic: clusters.standing(id).panic,
@@ -285,6 +286,7 @@ export class Control {
     const now = scaling.count(cluster)
     const running = scaling.running(cluster)
     if (targetCount === now && running === null) {
+      await this.#settleFor(cluster, now, actor)
       return {
         result: 'unchanged',
         cluster: await this.status(cluster),
@@ -309,6 +311,15 @@ export class Control {
       },
       actor,
     )
+  }
+
+  /** So many are there, and somebody has just said that they are enough: nobody is made for those who died. */
+  async #settleFor(cluster: string, count: number, actor: Actor): Promise<void> {
+    const { scaling, audit } = this.#deps
+    const from = scaling.repairs.wanted(cluster)
+    const reason = `Settled for ${count} instances where ${from} were wanted`
+    const line = audit.line(actor, { cluster, action: 'scale', from, to: count, reason })
+    if (from !== count) await scaling.repairs.settleFor(cluster, count, line)
   }
 
   async #cancel(id: string, actor: Actor): Promise<CommandResult> {

@@ -40,6 +40,17 @@ export type TidegateEvent =
       readonly operation_id: string
       readonly differences: readonly unknown[]
     }
+  /** Repairs in a row did not last: they failed, or who they made died soon. */
+  | {
+      readonly type: 'repairs_in_vain'
+      readonly cluster: string
+      readonly in_a_row: number
+      readonly wanted: number
+      /** Before the next. */
+      readonly pause_ms: number
+      /** Why the last failed; null: it went well, and its instances died. */
+      readonly error: { readonly code: string; readonly message: string } | null
+    }
   | {
       readonly type: 'backend_state'
       readonly cluster: string

@@ -228,7 +228,8 @@ function createControl(
     scaling: () => scaling.report.numbers(),
     clusters: () =>
       clusters.ids().map(id => ({
-        ...{ id, instances: scaling.count(id), warm: scaling.readiness.warm(id) },
+        ...{ id, instances: scaling.count(id), wanted: scaling.repairs.wanted(id) },
+        warm: scaling.readiness.warm(id),
         backends: clusters.backends(id),
       })),
   })

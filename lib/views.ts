@@ -33,6 +33,8 @@ export interface PolicyAnswer extends PolicyView {
 export interface ClusterStatus extends ReadyView {
   readonly cluster_id: string
   readonly instances: number
+  /** How many it is brought back to when some die. */
+  readonly wanted: number
   readonly scaling_status: 'stable' | 'scaling' | 'failed'
   readonly health_status: 'healthy' | 'degraded' | 'unhealthy'
   /** So few backends are well that health is ignored. */

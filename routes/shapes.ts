@@ -62,6 +62,7 @@ export const clusterShape: z.ZodType<ClusterView> = z.strictObject({
 export const statusShape: z.ZodType<ClusterStatus> = z.strictObject({
   cluster_id: z.string(),
   instances: count,
+  wanted: count.meta({ description: 'How many it is brought back to when some die.' }),
   scaling_status: z.enum(['stable', 'scaling', 'failed']),
   health_status: z.enum(['healthy', 'degraded', 'unhealthy']),
   panic: z.boolean().meta({ description: 'So few backends are well that health is ignored.' }),

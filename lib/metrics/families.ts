@@ -21,6 +21,7 @@ export interface Snapshot {
   readonly clusters: readonly {
     readonly id: string
     readonly instances: number
+    readonly wanted: number
     /** Of its warm pool; left out: it has none. */
     readonly warm?: { readonly ready: number; readonly making: number } | null
     readonly backends: readonly BackendView[]
@@ -115,6 +116,12 @@ const perCluster: readonly Family[] = [
   rowFamily('tidegate_tunnels_opened_total', 'Upgraded connections that were opened.', 'tunnelsOpened'),
   family('tidegate_instances', 'Instances of the cluster.', 'gauge', ({ clusters }) =>
     clusters.map(({ id, instances }) => ({ labels: { cluster: id }, value: instances })),
+  ),
+  family(
+    'tidegate_instances_wanted',
+    'How many it is brought back to when some die.',
+    'gauge',
+    ({ clusters }) => clusters.map(({ id, wanted }) => ({ labels: { cluster: id }, value: wanted })),
   ),
   family(
     'tidegate_warm_pool_instances',

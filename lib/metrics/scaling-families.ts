@@ -32,6 +32,11 @@ export const scalingFamilies: readonly Family[] = [
     'Operations that stand still until something is mended or acknowledged.',
     ({ stuck }) => stuck,
   ),
+  perCluster(
+    'tidegate_repairs_in_a_row',
+    'Repairs in a row that did not last; 0: the last one has.',
+    ({ repairs }) => repairs,
+  ),
   gauge('tidegate_orphans', 'What carries our tag and nobody claims, by whether it may be destroyed.', n =>
     n.orphans.map(({ node, kind, kept }) => ({ labels: { node, kind, kept: String(kept) }, value: 1 })),
   ),

@@ -53,9 +53,13 @@ export const limits = {
   stopGraceMs: 5_000,
   /** What is held but claimed by nobody is left alone until it is this old. */
   orphanGuardMs: 30_000,
-  /** Reconcile, after it failed to bring a cluster up to its minimum. */
+  /** Reconcile, after it failed to bring a cluster up to as many as are wanted, or that did not last. */
   repairBackoffBaseMs: 5_000,
   repairBackoffMaxMs: 300_000,
+  /** A repair has lasted when nobody had to be made again for so long, or for twice the pause before the next where that is more. */
+  repairProvenMs: 60_000,
+  /** So many repairs in a row that did not last are an alarm. */
+  repairsAlarm: 5,
   /** Unfinished operations read at start. One a cluster at a time makes this generous. */
   unfinishedMax: 10_000,
 } as const

@@ -9,6 +9,12 @@ export class Members {
     for (const record of records) this.#records.set(record.id, record)
   }
 
+  /** One cluster's, as the store has them. */
+  reload(cluster: string, records: readonly InstanceRecord[]): void {
+    for (const { id } of this.of(cluster)) this.#records.delete(id)
+    for (const record of records) if (record.cluster === cluster) this.#records.set(record.id, record)
+  }
+
   /** After the store has taken the batch, never before. */
   committed(batch: readonly Write[]): void {
     for (const write of batch) {

@@ -10,7 +10,12 @@ export interface ScalingNumbers {
   readonly rollbacks: readonly Tallied<number>[]
   readonly stucks: readonly Tallied<number>[]
   readonly orphansDestroyed: readonly Tallied<number>[]
-  readonly clusters: readonly { readonly cluster: string; readonly running: number; readonly stuck: number }[]
+  readonly clusters: readonly {
+    readonly cluster: string
+    readonly running: number
+    readonly stuck: number
+    readonly repairs: number
+  }[]
   /** `kept`: it is not destroyed as long as something else does not change. */
   readonly orphans: readonly (Pick<Orphan, 'node' | 'kind'> & { readonly kept: boolean })[]
   /** `unknownMs` null: it answered when it was last asked. */

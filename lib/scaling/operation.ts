@@ -20,6 +20,8 @@ export type OperationRequest =
       readonly immediate: boolean
       /** False: leaving instances are cut without a drain. */
       readonly drain_connections: boolean
+      /** It makes up for those who died: how many are wanted is not changed by it. */
+      readonly repair?: true
     }
   | {
       readonly type: 'replace'

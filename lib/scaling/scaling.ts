@@ -1,7 +1,7 @@
 /**
  * Scaling: the door to operations. It keeps one operation a cluster, hands each to a runner, and after a restart takes every
  * unfinished one from where its journal stands. What an operation consists of is in `recipes.ts`; when one is wanted is not
- * known here, but for the repair of a cluster below its minimum.
+ * known here, but for the repair of a cluster in which somebody died.
  */
 import type { LostMember } from '../cluster/table.ts'
 import type { RollingWish } from '../command.ts'
@@ -38,16 +38,16 @@ import { planRolling } from './rolling/rolling-plan.ts'
 import { Run } from './runner.ts'
 import { UnderWay } from './under-way.ts'
 import { waitForEnd } from './waiting.ts'
-import { createWorld, type ScalingDeps, type World } from './world.ts'
+import { createWorld, reread, type ScalingDeps, type World } from './world.ts'
 
 export class Scaling {
   readonly readiness: Readiness
   readonly report: RecoveryReport
+  readonly repairs: Repairs
   readonly #world: World
   readonly #active = new UnderWay()
   /** Clusters in which an operation is being admitted right now. */
   readonly #admitting = new Set<string>()
-  readonly #repairs: Repairs
   readonly #standing: Standing
   readonly #quarantine: Quarantine
   readonly #drains: NodeDrains
@@ -72,7 +72,7 @@ export class Scaling {
       look: () => this.reconcile(),
       open: () => this.#recovered && !this.#closed,
     })
-    this.#repairs = new Repairs(this.#world, (cluster, target) => this.#repair(cluster, target))
+    this.repairs = new Repairs(this.#world, (...asked) => this.#begin(...asked))
     const failovers = new Failovers(this.#world, {
       busy: cluster => this.#closed || this.#busy(cluster),
       begin: (cluster, request, actor) => this.#begin(cluster, request, actor),
@@ -86,13 +86,12 @@ export class Scaling {
       cancel: id => this.cancel(id),
     })
     this.#reconciler = new Reconciler({
-      ...{ world: this.#world, quarantine: this.#quarantine },
+      ...{ world: this.#world, quarantine: this.#quarantine, repairs: this.repairs },
       busy: cluster => this.#busy(cluster),
       closed: () => this.#closed,
       failOver: (cluster, dead) => failovers.begin(cluster, dead),
       takeUp: () => this.#takeUp(),
       tryAgain: held => this.#tryAgain(held),
-      bringToMinimum: cluster => this.#repairs.bringToMinimum(cluster),
       emptyNodes: () => this.#drains.advance(),
     })
     this.report = new RecoveryReport({
@@ -100,6 +99,7 @@ export class Scaling {
         world: this.#world,
         quarantine: this.#quarantine,
         reconciler: this.#reconciler,
+        repairs: this.repairs,
         drains: this.#drains,
       },
       running: cluster => this.running(cluster) !== null,
@@ -109,9 +109,10 @@ export class Scaling {
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
   async membership(): Promise<readonly InitialBackend[]> {
-    const { nodeMarks, templates, losses, store, clusters } = this.#world
+    const { nodeMarks, templates, losses, wanted, store, clusters } = this.#world
     const ids = clusters.ids()
-    await Promise.all([nodeMarks.load(store), templates.load(store, ids), losses.load(store, ids)])
+    await nodeMarks.load(store)
+    for (const kept of [templates, losses, wanted]) await kept.load(store, ids)
     for (const id of ids) await this.#world.pools.load(this.#world, id)
     const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.
@@ -125,7 +126,7 @@ export class Scaling {
   }
 
   /**
-   * Finishes or undoes what a former process left, collects what it left lying, and brings clusters up to their minimum.
+   * Finishes or undoes what a former process left, collects what it left lying, and makes up for who died.
    * Paused sources are resumed before anything else. Resolves when the unfinished operations have ended.
    */
   async recover(): Promise<void> {
@@ -355,6 +356,7 @@ export class Scaling {
     for (const record of standing) {
       if (this.#admitting.has(record.cluster) || this.#known(record)) continue
       const run = await this.#revive(record)
+      if (run) await reread(this.#world, record.cluster)
       if (run) void this.#drive(run, () => run.noteRestart())
     }
   }
@@ -371,12 +373,6 @@ export class Scaling {
 
   #busy(cluster: string): boolean {
     return this.#active.ordinary(cluster) !== null || this.#admitting.has(cluster)
-  }
-
-  async #repair(cluster: string, target: number): Promise<{ readonly well: Promise<boolean> }> {
-    const request = { target_count: target, immediate: true, drain_connections: true } as const
-    const { ended } = await this.#begin(cluster, { type: 'scale_out', ...request }, 'reconcile')
-    return { well: ended.then(fault => fault === null) }
   }
 
   /** An operation of our own. */

@@ -15,6 +15,7 @@ import { Pools } from './readiness/pool.ts'
 import { Epochs } from './recovery/epochs.ts'
 import { Losses } from './recovery/losses.ts'
 import { Reality, type ScalingNode } from './recovery/reality.ts'
+import { Wanted } from './recovery/wanted.ts'
 import { type Hands, Parts } from './rolling/parts.ts'
 import { Templates } from './rolling/templates.ts'
 import { Tally } from './tally.ts'
@@ -48,6 +49,7 @@ export interface World {
   readonly pools: Pools
   readonly templates: Templates
   readonly losses: Losses
+  readonly wanted: Wanted
   readonly parts: Parts
   readonly store: Store
   readonly clock: Clock
@@ -74,6 +76,7 @@ export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps, hand
     epochs: new Epochs(),
     tally: new Tally(),
     losses: new Losses(),
+    wanted: new Wanted(),
     probe: probe ?? probeOnce,
     random: random ?? randomBytes,
   }
@@ -92,10 +95,18 @@ export async function commit(world: World, batch: readonly Write[]): Promise<voi
 }
 
 /** What the store has taken is what the memory beside it says from now on. */
-export function remember({ members, templates, losses }: World, batch: readonly Write[]): void {
+export function remember({ members, templates, losses, wanted }: World, batch: readonly Write[]): void {
   members.committed(batch)
   templates.committed(batch)
   losses.committed(batch)
+  wanted.committed(batch)
+}
+
+/** What the store has of a cluster: a write whose answer was lost may have been taken. */
+export async function reread(world: World, cluster: string): Promise<void> {
+  const { store, members, templates, losses, wanted } = world
+  members.reload(cluster, (await store.membership()).instances)
+  for (const kept of [templates, losses, wanted]) await kept.load(store, [cluster])
 }
 
 export function newBackend(

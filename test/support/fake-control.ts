@@ -74,6 +74,7 @@ export const aBackend = (over: Partial<BackendView> = {}): BackendView => ({
 export const aStatus = (over: Partial<ClusterStatus> = {}): ClusterStatus => ({
   cluster_id: 'web',
   instances: 2,
+  wanted: 2,
   scaling_status: 'stable',
   health_status: 'healthy',
   panic: false,

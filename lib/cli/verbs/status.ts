@@ -71,7 +71,7 @@ function statusLines(rows: readonly Row[], nowMs: number): string[] {
       status.panic ? `${status.health_status} (panic)` : status.health_status,
       status.scaling_status,
       cluster.scaling
-        ? `${status.instances} (${cluster.scaling.min_instances}–${cluster.scaling.max_instances})`
+        ? `${instancesText(status)} (${cluster.scaling.min_instances}–${cluster.scaling.max_instances})`
         : '-',
       cluster.backends,
       cluster.routes.map(({ host, path }) => `${host}${path}`).join(' '),
@@ -89,6 +89,10 @@ function statusLines(rows: readonly Row[], nowMs: number): string[] {
   }
   return lines
 }
+
+/** Fewer than are wanted: some have died and are being made again. */
+const instancesText = ({ instances, wanted }: ClusterStatus): string =>
+  instances < wanted ? `${instances} of ${wanted}` : `${instances}`
 
 const backendTable = (backends: Row['backends']): string[] =>
   table(

@@ -16,6 +16,7 @@ import { commit, newBackend, type World } from '../world.ts'
 import { removalOf } from './losses.ts'
 import type { Quarantine } from './quarantine.ts'
 import { realityOf } from './reality.ts'
+import { wantedBeforeDeath } from './wanted.ts'
 
 export interface InitialBackend {
   readonly cluster: string
@@ -77,9 +78,10 @@ export async function removeDead(world: World, dead: readonly InstanceRecord[], 
   const clusters = [...new Set(dead.map(record => record.cluster))]
   for (const cluster of clusters) {
     const gone = dead.filter(record => record.cluster === cluster)
-    const from = world.members.of(cluster).length
+    const there = world.members.of(cluster)
+    const from = there.length
     const ids = gone.map(({ id }) => id)
-    const removals = removalOf(world, cluster, ids)
+    const removals = [...removalOf(world, cluster, ids), ...wantedBeforeDeath(world, cluster, there)]
     const reason = `Removed ${gone.map(record => record.id).join(', ')}: ${why}`
     const at = { atMs: world.clock.now(), actor: 'reconcile', from, to: from - gone.length }
     const what = { action: 'remove_dead', outcome: 'done' } as const

@@ -1,5 +1,5 @@
 /**
- * One round of reconcile after another: what stands still goes on, members are mended, orphans go, clusters come up to their minimum,
+ * One round of reconcile after another: what stands still goes on, members are mended, orphans go, clusters come up to as many as are wanted,
  * nodes are emptied. Each part by itself: what fails in one does not keep the others from their work, and is tried again next time.
  */
 import type { Held } from '../../hypervisor/driver.ts'
@@ -9,10 +9,12 @@ import type { World } from '../world.ts'
 import type { Orphan } from './orphans.ts'
 import type { Quarantine } from './quarantine.ts'
 import { collectOrphans, mendMembership } from './reconcile.ts'
+import type { Repairs } from './repairs.ts'
 
 export interface ReconcilerDeps {
   readonly world: World
   readonly quarantine: Quarantine
+  readonly repairs: Repairs
   readonly busy: (cluster: string) => boolean
   readonly closed: () => boolean
   /** Takes up unfinished operations that nobody works on. */
@@ -21,7 +23,6 @@ export interface ReconcilerDeps {
   readonly tryAgain: (held: ReadonlyMap<string, Held | null>) => void
   /** Has clones take the places of the dead; resolves to those whose place nobody takes. */
   readonly failOver: (cluster: string, dead: readonly InstanceRecord[]) => Promise<readonly InstanceRecord[]>
-  readonly bringToMinimum: (cluster: string) => Promise<void>
   readonly emptyNodes: () => Promise<void>
 }
 
@@ -63,9 +64,10 @@ export class Reconciler {
       rollbacks: tally.rollbacks.rows(),
       stucks: tally.stuck.rows(),
       orphansDestroyed: tally.orphans.rows(),
-      clusters: clusters
-        .ids()
-        .map(cluster => ({ cluster, running: running(cluster) ? 1 : 0, stuck: stuck(cluster) })),
+      clusters: clusters.ids().map(cluster => ({
+        ...{ cluster, running: running(cluster) ? 1 : 0, stuck: stuck(cluster) },
+        repairs: this.#deps.repairs.of(cluster)?.inARow ?? 0,
+      })),
       orphans: this.#orphans.map(({ node, kind, collectAtMs }) => ({
         node,
         kind,
@@ -104,7 +106,7 @@ export class Reconciler {
       this.#orphans = await collectOrphans(world, held, await quarantine.heldBack())
     })
     for (const cluster of clusters.ids())
-      if (!busy(cluster) && !closed()) await this.#deps.bringToMinimum(cluster)
+      if (!busy(cluster) && !closed()) await this.#deps.repairs.bringUp(cluster)
     await this.#deps.emptyNodes()
   }
 

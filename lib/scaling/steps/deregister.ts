@@ -5,6 +5,7 @@ import { type Claim, doneData, type PlanData } from '../facts.ts'
 import { ensureDeregistered } from '../membership-change.ts'
 import { mustNotBeProtected } from '../placement/protection.ts'
 import { removalOf } from '../recovery/losses.ts'
+import { wantedBy } from '../recovery/wanted.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
 export const deregister: Step = {
@@ -22,7 +23,7 @@ export const deregister: Step = {
     }
     return {
       data: { removed: names },
-      writes: removalOf(world, cluster, names),
+      writes: [...removalOf(world, cluster, names), ...wantedBy(ctx)],
       publish: () => ensureDeregistered(world, cluster, names),
     }
   },

@@ -11,6 +11,7 @@ import {
 } from '../facts.ts'
 import { ensureRegistered } from '../membership-change.ts'
 import { goldenInputs } from '../readiness/golden.ts'
+import { wantedBy } from '../recovery/wanted.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 
 export const register: Step = {
@@ -21,7 +22,7 @@ export const register: Step = {
     const members = records.map((record): Write => ({ put: 'instance', record }))
     return {
       data: { instances: records.map(({ id, incarnation }) => ({ id, incarnation })) },
-      writes: [...members, ...(await templatesKept(ctx))],
+      writes: [...members, ...(await templatesKept(ctx)), ...wantedBy(ctx)],
       publish: () => ensureRegistered(ctx.world, ctx.cluster, records),
     }
   },

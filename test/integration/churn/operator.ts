@@ -120,13 +120,16 @@ export class Operator {
       const nodes = (await control.nodes()).flatMap(node => [node.reason, ...node.instances])
       this.#fault(`${error.message} ${JSON.stringify([control.backends('web'), nodes])}`)
     })
+    await this.#until('as many as are wanted serve', async () => {
+      const { wanted } = await control.status('web')
+      return this.serving().length === wanted
+    })
     await this.#idle()
-    await this.#until('somebody serves', () => this.serving().length > 0)
     await this.#inherited(before)
   }
 
   /** Time in which nothing of this process ran is no time that anything could have happened in. */
-  async #until(what: string, probe: () => boolean): Promise<void> {
+  async #until(what: string, probe: () => boolean | Promise<boolean>): Promise<void> {
     for (;;) {
       const fromMs = Date.now()
       try {

@@ -144,9 +144,15 @@ t.test('instances outlive the controller; one that died meanwhile is made good',
   })
 
   const third = await controller(t, where)
-  t.strictSame(third.ids(), [survivor])
-  t.match(await third.store.history('web', 1), [{ reason: /not running when Tidegate started/ }])
-  t.match(await third.scale(2), { status: 'completed' })
+  await until(
+    'another is made',
+    () => third.scaling.count('web') === 2 && third.scaling.running('web') === null,
+  )
+  t.ok(third.ids().includes(survivor))
+  t.match(await third.store.history('web', 2), [
+    { actor: 'reconcile', reason: /^Scaled up from 1 to 2/ },
+    { reason: /not running when Tidegate started/ },
+  ])
   for (const id of third.ids()) t.match(await third.ask(id, '/sessions/anna'), { value: 'a basket' })
   await third.close()
 })

@@ -38,9 +38,10 @@ function observed(threads = 2) {
     {
       id: 'web',
       instances: 2,
+      wanted: 3,
       backends: [aBackend(), aBackend({ id: 'b', state: 'draining', sessions: null })],
     },
-    { id: 'api', instances: 0, backends: [] },
+    { id: 'api', instances: 0, wanted: 0, backends: [] },
   ]
   const certificates = () => [{ use: 'listeners[0].tls', file: '/c.crt', endsAtMs: 1_800_000_000_000 }]
   const metrics = new Metrics({ version: '9.9.9', observation, clusters, certificates, generation: () => 17 })
@@ -87,6 +88,7 @@ t.test('the numbers of all threads, of clusters and of backends', async t => {
     'tidegate_backend_in_flight{cluster="web",backend="a"}': 2,
     'tidegate_backend_sessions{cluster="web",backend="a"}': 7,
     'tidegate_instances{cluster="web"}': 2,
+    'tidegate_instances_wanted{cluster="web"}': 3,
     'tidegate_generation{}': 17,
     'tidegate_build_info{version="9.9.9"}': 1,
   }

@@ -300,7 +300,7 @@ t.test(
     await lab.boot()
     t.strictSame(lost(), [clone], 'a restart knows it still')
     await lab.scaleTo(1)
-    t.equal(lost().length, 2, 'and who was drained and left')
+    t.equal(lost().length, 3, 'and who were drained and left')
     await lab.time.pass(ttlSeconds * 1000 + 1)
     await lab.scaleTo(2)
     await lab.scaleTo(1)

@@ -262,7 +262,10 @@ t.test('a damaged record of an instance is mended by what its node holds', async
     (await lab.store.membership()).instances.find(({ id }) => id === first!.id),
     first,
   )
-  t.match(await lab.store.history('web', 1), [{ action: 'mend', reason: /checksum/ }])
+  t.match(await lab.store.history('web', 2), [
+    { action: 'scale_out', from: 1, to: 2, actor: 'reconcile' },
+    { action: 'mend', reason: /checksum/ },
+  ])
   for (let round = 0; round < rounds; round++) {
     await lab.time.pass(roundMs)
     await lab.time.until(lab.scaling.reconcile())

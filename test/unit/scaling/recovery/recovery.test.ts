@@ -239,6 +239,6 @@ t.test('operations and their phases are counted', async t => {
     ['requested', 'preparing', 'verifying', 'rolling_back'].every(phase => seen.includes(phase)),
     seen.join(),
   )
-  t.strictSame(clusters, [{ cluster: 'web', running: 0, stuck: 0 }])
+  t.strictSame(clusters, [{ cluster: 'web', running: 0, stuck: 0, repairs: 0 }])
   await lab.close()
 })
