@@ -42,6 +42,8 @@ const server = createServer((request, response) => {
     return json(response, status, { error: error instanceof Error ? error.message : String(error) })
   })
 })
+// Longer than anybody in front keeps a connection that is idle: by itself Node closes it after five seconds, unread requests and all.
+server.keepAliveTimeout = 120_000
 const closeWebSockets = serveWebSockets(server, () => me)
 server.listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? '0.0.0.0')
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)

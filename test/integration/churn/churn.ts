@@ -101,7 +101,8 @@ export async function churn(options: ChurnOptions): Promise<ChurnReport> {
     const { killings } = operator
     const standstills = operator.standstills.stop()
     const graceMs = options.graceSeconds * 1_000
-    const { faults, ...excused } = judge(seen, { killings, standstills, graceMs })
+    const { faults, late, ...excused } = judge(seen, { killings, standstills, graceMs })
+    for (const what of late) say(`  in a standstill: ${what}`)
     const left = await quiet(server, config)
     const operations = await operator.operations()
     await server.close({ graceMs: 0 })
@@ -139,12 +140,14 @@ class LoadProcess {
   readonly #child: ChildProcess
   readonly #report = Promise.withResolvers<LoadReport>()
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, say: (line: string) => void) {
     this.#child = child
     this.#report.promise.catch(() => {})
     child.on('message', (message: FromLoad) => {
-      if (message.type === 'progress') this.progress = message
-      else this.#report.resolve(message.report)
+      if (message.type === 'progress') {
+        this.progress = message
+        for (const what of message.fresh) say(`  failed on ${what}`)
+      } else this.#report.resolve(message.report)
     })
     child.once('exit', code => this.#report.reject(new Error(`the load ended with ${code}`)))
   }
@@ -158,7 +161,7 @@ class LoadProcess {
       pauseMs: rate === null ? 0 : (clients * 1_000) / rate,
     }
     const child = fork(join(import.meta.dirname, 'load.ts'), [JSON.stringify(settings)])
-    const load = new LoadProcess(child)
+    const load = new LoadProcess(child, options.say ?? (() => {}))
     await Promise.race([until('load', () => load.progress.requests > 0), load.#report.promise])
     return load
   }

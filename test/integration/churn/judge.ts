@@ -20,6 +20,8 @@ export interface Excused {
 
 export interface Verdict {
   readonly faults: readonly string[]
+  /** What clients saw in a standstill, in words: it is not counted, and should be looked at all the same. */
+  readonly late: readonly string[]
   readonly byKilling: Excused
   readonly byStandstill: Excused
 }
@@ -58,9 +60,7 @@ export function judge(report: LoadReport, circumstances: Circumstances): Verdict
   const moves = sort(report.moves, onKilled, inStandstill(graceMs + afterMs))
   const broken = sort(report.tunnels.broken, onKilled, inStandstill(afterMs))
   const faults = [
-    ...failures.left.map(
-      ({ atMs, instance, what }) => `${time(atMs)} failed on ${instance || 'nobody'}: ${what}`,
-    ),
+    ...failures.left.map(told),
     ...report.lost.map(({ atMs, instance, what }) => `${time(atMs)} lost on ${instance}: ${what}`),
     ...moves.left.map(
       ({ atMs, instance, to }) => `${time(atMs)} moved from ${instance}, which lived, to ${to}`,
@@ -71,17 +71,25 @@ export function judge(report: LoadReport, circumstances: Circumstances): Verdict
   ]
   if (report.repeated > 0 && killings.length === 0) faults.push(`${report.repeated} requests were seen twice`)
   const excused = (by: 'first' | 'second'): Excused => ({
-    requests: failures[by],
-    sessions: moves[by],
-    webSockets: broken[by],
+    requests: failures[by].length,
+    sessions: moves[by].length,
+    webSockets: broken[by].length,
   })
-  return { faults, byKilling: excused('first'), byStandstill: excused('second') }
+  return {
+    faults,
+    late: failures.second.map(told),
+    byKilling: excused('first'),
+    byStandstill: excused('second'),
+  }
 }
 
 function sort<T>(all: readonly T[], first: (one: T) => boolean, second: (one: T) => boolean) {
   const unkilled = all.filter(one => !first(one))
-  const left = unkilled.filter(one => !second(one))
-  return { left, first: all.length - unkilled.length, second: unkilled.length - left.length }
+  const [left, later] = [unkilled.filter(one => !second(one)), unkilled.filter(second)]
+  return { left, first: all.filter(first), second: later }
 }
+
+const told = ({ atMs, instance, what }: Seen & { readonly what: string }): string =>
+  `${time(atMs)} failed on ${instance || 'nobody'}: ${what}`
 
 const time = (ms: number) => new Date(ms).toISOString().slice(11, 23)

@@ -17,7 +17,13 @@ export interface LoadOptions extends Settings {
 }
 
 export type FromLoad =
-  | { readonly type: 'progress'; readonly requests: number; readonly failures: number }
+  /** `fresh`: the failures since it was told last, in words. */
+  | {
+      readonly type: 'progress'
+      readonly requests: number
+      readonly failures: number
+      readonly fresh: readonly string[]
+    }
   | { readonly type: 'report'; readonly report: LoadReport }
 export type ToLoad = { readonly type: 'stop' } | { readonly type: 'pace'; readonly pauseMs: number }
 
@@ -38,9 +44,12 @@ const running = [
   ...Array.from({ length: options.webSockets }, (_, i) => webSockets.run(own(), i < options.staying)),
 ]
 const say = (message: FromLoad) => process.send?.(message)
+let told = 0
 const telling = setInterval(() => {
   const { requests, failures } = clients.tally
-  say({ type: 'progress', requests, failures: failures.length })
+  const fresh = failures.slice(told).map(({ instance, what }) => `${instance || 'nobody'}: ${what.trim()}`)
+  told = failures.length
+  say({ type: 'progress', requests, failures: told, fresh })
 }, 1_000)
 
 const orphaned = () => process.exit(1)

@@ -3,8 +3,6 @@
  * the application in it is, the machine is stopped for a while, or the disk of the snapshots is full. Whatever becomes of the operation, it ends, what is served, stored and held agrees
  * afterwards, nothing is left over, and no request fails that was not on the machine. The controller's own death is in `test/integration/crash`.
  */
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { systemClock } from '../../../lib/clock.ts'
@@ -19,6 +17,7 @@ import { get } from '../../support/load.ts'
 import { until } from '../../support/wait.ts'
 import { type ChurnDriver, install } from '../churn/installation.ts'
 import { leftovers } from '../churn/leftovers.ts'
+import { SmallDisk } from './small-disk.ts'
 
 export interface MatrixOptions {
   readonly driver: ChurnDriver
@@ -94,9 +93,13 @@ async function onOneInstallation(
 ): Promise<readonly string[]> {
   const shape = { maxInstances: options.least + 2, ttlSeconds: 1, graceSeconds: 1, cloneFrom, main }
   const installation = await install({ driver: options.driver, ...shape })
+  const disks =
+    (options.fault ?? 'disk full') === 'disk full'
+      ? installation.config.nodes.map(({ directory }) => new SmallDisk(join(directory, 'snapshots')))
+      : []
   let scene: Scene | null = null
   try {
-    scene = await Scene.open(installation.config, options.say)
+    scene = await Scene.open(installation.config, disks, options.say)
     for (const [name, recipe] of chosen)
       for (const { name: step } of recipes[recipe.type].steps)
         for (const fault of faults)
@@ -105,6 +108,7 @@ async function onOneInstallation(
     return scene.wrong
   } finally {
     await scene?.close()
+    for (const disk of disks) disk.remove()
     await installation.remove()
   }
 }
@@ -113,6 +117,7 @@ class Scene {
   readonly wrong: string[] = []
   readonly #server: Server
   readonly #config: Config
+  readonly #disks: readonly SmallDisk[]
   readonly #nodes: readonly Driver[]
   readonly #say: (line: string) => void
   /** Killed or stopped by us: requests on it may fail. */
@@ -123,20 +128,30 @@ class Scene {
   #resting = false
   readonly #asked: Promise<void>
 
-  private constructor(server: Server, config: Config, say: (line: string) => void) {
+  private constructor(
+    server: Server,
+    config: Config,
+    disks: readonly SmallDisk[],
+    say: (line: string) => void,
+  ) {
     this.#server = server
     this.#config = config
+    this.#disks = disks
     const deps = { clock: systemClock, log: silentLog }
     this.#nodes = config.nodes.map(node => createDriver(node, deps))
     this.#say = say
     this.#asked = this.#ask()
   }
 
-  static async open(config: Config, say: (line: string) => void): Promise<Scene> {
+  static async open(
+    config: Config,
+    disks: readonly SmallDisk[],
+    say: (line: string) => void,
+  ): Promise<Scene> {
     const server = await startServer(config, { log: silentLog })
     const serves = () => server.control.backends('web').some(({ state }) => state === 'ready')
     await until('the first instance serves', serves, waitMs)
-    return new Scene(server, config, say)
+    return new Scene(server, config, disks, say)
   }
 
   async close(): Promise<void> {
@@ -202,7 +217,7 @@ class Scene {
 
   /** Of the new machine if there is one, else of the first; resolves to what mends it. */
   async #strike(fault: Fault, before: readonly string[]): Promise<() => Promise<void>> {
-    if (fault === 'disk full') return this.#fillDisk()
+    if (fault === 'disk full') return this.#fillDisks()
     const held = (await Promise.all(this.#nodes.map(node => node.inspect()))).flatMap(one => one.instances)
     const whom = held.find(({ name }) => !before.includes(name)) ?? held[0]
     if (!whom?.pid) return async () => {}
@@ -222,16 +237,11 @@ class Scene {
     return () => over
   }
 
-  /** As long as nothing is in the folder: a disk that is mounted over a snapshot would hide it. */
-  async #fillDisk(): Promise<() => Promise<void>> {
-    const folder = join(this.#config.nodes[0]!.directory, 'snapshots')
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
-    if (readdirSync(folder).length > 0) return async () => {}
-    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4k,mode=0700', 'tmpfs', folder])
-    if (mount.status !== 0) throw new Error(`no small disk can be mounted (root can): ${mount.stderr}`)
+  /** Nothing more can be written where snapshots are; who runs does not need to. */
+  async #fillDisks(): Promise<() => Promise<void>> {
+    for (const disk of this.#disks) disk.fill()
     return async () => {
-      const gone = () => spawnSync('umount', [folder]).status === 0
-      await until('the small disk to be free', gone, 30_000)
+      for (const disk of this.#disks) disk.empty()
     }
   }
 
