@@ -3,14 +3,19 @@
  * the kernel reseed (`examples/vm/mender.ts` has it and the form of its records). Starting a program for each takes a guest
  * under emulation half a second, of which a clone would spend three before it may serve.
  *
+ * An image may do without: its clock is then set by `date`, and its kernel left to reseed by itself (VM generation id).
+ *
  * It is asked through two named pipes, `<place>.in` and `<place>.out`, and waited for with the event loop standing still: in
  * between nothing of the application may run.
  */
+import { spawnSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import type { Clock } from '../clock.ts'
 import { guestEnv } from './protocol.ts'
 
 const answerTimeoutMs = 3_000
+/** A program that is started in an emulated guest takes most of a second. */
+const dateTimeoutMs = 10_000
 const pollMs = 1
 const recordBytes = 536
 /** After the time: `struct rand_pool_info` of random(4). */
@@ -27,13 +32,25 @@ export function reseedKernel(entropy: Uint8Array, clock: Clock, env = process.en
   return ask(record, clock, env)
 }
 
-/** Sets the wall clock. Returns as `reseedKernel`. */
-export function setWallClock(ms: number, clock: Clock, env = process.env): string | null {
+/** Sets the wall clock; in an image without a mender by `date`, to the second. Returns as `reseedKernel`. */
+export function setWallClock(ms: number, clock: Clock, env = process.env, date = 'date'): string | null {
+  if (!env[guestEnv.mender]) return setByProgram(ms, date)
   const record = Buffer.alloc(recordBytes)
   const seconds = Math.floor(ms / 1000)
   record.writeBigInt64LE(BigInt(seconds), 0)
   record.writeBigInt64LE(BigInt(Math.floor((ms - seconds * 1000) * 1e6)), 8)
   return ask(record, clock, env)
+}
+
+/** `@seconds` is understood by both GNU and busybox `date`. A fraction of a second is not, by the latter. */
+function setByProgram(ms: number, date: string): string | null {
+  const run = spawnSync(date, ['-s', `@${Math.round(ms / 1000)}`], {
+    timeout: dateTimeoutMs,
+    encoding: 'utf8',
+  })
+  if (!run.error && run.status === 0) return null
+  const why = run.error?.message ?? (run.stderr.trim() || `it ended with ${run.status ?? run.signal}`)
+  return `the image has no mender (it sets no ${guestEnv.mender}), and its \`date\` does not set the clock: ${why}`
 }
 
 function ask(record: Buffer, clock: Clock, env: NodeJS.ProcessEnv): string | null {

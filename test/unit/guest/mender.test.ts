@@ -1,7 +1,16 @@
 /** The agent and the image's mender, over real pipes. It is never told a time that it could set: this machine's clock is ours. */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -59,4 +68,18 @@ t.test('an image without one, or with one that is silent', async t => {
   let nowMs = 0
   const clock = { ...systemClock, monotonic: () => (nowMs += 1_000) }
   t.match(setWallClock(0, clock, { TIDEGATE_MENDER: place }), /did not answer within 3000 ms/)
+})
+
+t.test('an image without one has its clock set by its `date`, or says what is missing', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'date-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const date = join(folder, 'date')
+  const program = (text: string) => writeFileSync(date, `#!/bin/sh\n${text}\n`, { mode: 0o755 })
+  program(`echo "$@" > ${folder}/asked`)
+  t.equal(setWallClock(1_700_000_000_600, systemClock, {}, date), null)
+  t.equal(readFileSync(join(folder, 'asked'), 'utf8'), '-s @1700000001\n')
+  program('echo "cannot set date: Operation not permitted" >&2; exit 1')
+  const refused = setWallClock(0, systemClock, {}, date)
+  t.match(refused, /no mender \(it sets no TIDEGATE_MENDER\).*`date` does not set the clock: .*not permitted/)
+  t.match(setWallClock(0, systemClock, {}, join(folder, 'none')), /ENOENT/)
 })
