@@ -45,13 +45,14 @@ export function startWorld(world: Installation): Promise<Server> {
   })
 }
 
-/** All instances of all clusters; resolves when they serve. */
+/** All instances of all clusters, a few clusters at once; resolves when they serve. */
 export async function fill({ control }: Server, size: Size): Promise<void> {
-  await Promise.all(
-    clusterIds(size).map(async cluster => {
-      await ended(control, await operate(control, cluster, size.instances))
-    }),
-  )
+  const waiting = [...clusterIds(size)]
+  const work = async () => {
+    for (let id = waiting.pop(); id !== undefined; id = waiting.pop())
+      await ended(control, await operate(control, id, size.instances))
+  }
+  await Promise.all([work(), work(), work()])
 }
 
 export async function operate(

@@ -1,12 +1,14 @@
 /**
  * Hypervisor nodes that exist only in memory, outlive the process that uses them, and fail on request at every stage of every
- * act: before it, half-way, after it. Each act leaves between its stages what a real one would leave.
+ * act: before it, half-way, after it. Each act leaves between its stages what a real one would leave. Where nothing fails it keeps
+ * to what every driver keeps to: `test/contract/driver/fake.test.ts`.
  */
 import type { Clock } from '../../lib/clock.ts'
 import type { Resources } from '../../lib/config/config.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import type {
   CloneSpec,
+  Diagnosis,
   Driver,
   Held,
   HeldInstance,
@@ -15,6 +17,7 @@ import type {
   InstanceSpec,
   Owner,
 } from '../../lib/hypervisor/driver.ts'
+import { nobody } from '../../lib/hypervisor/ownership.ts'
 
 /**
  * `fail` throws and cleans up as a driver should · `abandon` throws and cleans up nothing · `hang` waits until it is told
@@ -56,6 +59,12 @@ interface FakeSnapshot extends HeldSnapshot {
   memory: string[]
 }
 
+/** What is known of one that does not run. */
+const dead = { state: 'stopped', pid: null, residentBytes: null } as const
+const namePattern = /^[a-z0-9-]{1,63}$/
+/** What a template may say: nothing of it means anything here. */
+const templateKeys: readonly string[] = ['command', 'cwd', 'env', 'release']
+
 const hangMs = 3_600_000
 const deafMs = 45_000
 const againMs = 700
@@ -65,6 +74,8 @@ export class FakeNode {
   readonly id: string
   readonly instances = new Map<string, FakeInstance>()
   readonly snapshots = new Map<string, FakeSnapshot>()
+  /** Names of what is there and cannot be read. */
+  readonly unreadable = { instances: new Set<string>(), snapshots: new Set<string>() }
   /** Called when something with an owner's tag begins to be there. */
   onMade: (name: string, owner: Owner) => void = () => {}
   /** Called before an instance stops or goes. */
@@ -83,7 +94,7 @@ export class FakeNode {
   /** Somebody kills it from outside. */
   kill(name: string): void {
     const instance = this.instances.get(name)
-    if (instance) instance.state = 'stopped'
+    if (instance) Object.assign(instance, dead)
   }
 
   nextPort(): number {
@@ -110,6 +121,22 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
     if (fault === 'full') throw new TidegateError('disk_full', `${name}: no space left on device`)
     if (fault && fault !== 'deaf') throw Object.assign(failure(point, name), { abandon: fault === 'abandon' })
   }
+  const named = (name: string): string => {
+    if (!namePattern.test(name)) throw new TidegateError('invalid_request', `name ${JSON.stringify(name)}`)
+    for (const names of Object.values(node.unreadable))
+      if (names.has(name)) throw new TidegateError('hypervisor_unreachable', `${name} cannot be read`)
+    return name
+  }
+  const known = (name: string): FakeInstance => {
+    const instance = node.instances.get(named(name))
+    if (!instance) throw new TidegateError('unknown_instance', `there is no ${name}`)
+    return instance
+  }
+  const alive = (name: string): FakeInstance => {
+    const instance = known(name)
+    if (instance.state === 'stopped') throw failure('not running', name)
+    return instance
+  }
   const put = (spec: InstanceSpec, memory: readonly string[]): FakeInstance => {
     if (node.instances.has(spec.name)) throw failure('exists already', spec.name)
     const instance: FakeInstance = {
@@ -119,7 +146,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       address: null,
       createdAtMs: clock.now(),
       pid: null,
-      residentBytes: 1_000_000,
+      residentBytes: null,
       memory: [...memory],
       snapshot: null,
       identity: null,
@@ -132,12 +159,18 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
     return instance
   }
   const launch = async (act: string, spec: InstanceSpec, memory: readonly string[], signal: AbortSignal) => {
+    named(spec.name)
+    const bad = faultsOf(spec.template).find(({ ok }) => !ok)
+    if (bad) throw new TidegateError('template_invalid', bad.detail)
     await stage(`${act}:before`, spec.name, signal)
     const instance = put(spec, memory)
     try {
       await stage(`${act}:tagged`, spec.name, signal)
       const pid = node.nextPort()
-      Object.assign(instance, { state: 'running', address: { host: '127.0.0.1', port: pid }, pid })
+      Object.assign(instance, {
+        ...{ state: 'running', address: { host: '127.0.0.1', port: pid }, pid },
+        residentBytes: 1_000_000,
+      })
       await stage(`${act}:running`, spec.name, signal)
     } catch (error) {
       if (!(error as { abandon?: boolean }).abandon) node.instances.delete(spec.name)
@@ -147,12 +180,12 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
   }
   const end = (instance: FakeInstance) => {
     if (instance.state !== 'stopped') node.onEnd(instance.name)
-    instance.state = 'stopped'
+    Object.assign(instance, dead)
   }
   return sentTwice(process, {
     kind: 'process',
     can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true, sized: false },
-    check: async () => [],
+    check: async template => (template ? faultsOf(template) : []),
     create: (spec, signal) => launch('create', spec, [`booted ${spec.name}`], signal),
     async clone(spec: CloneSpec, signal) {
       const snapshot = node.snapshots.get(spec.snapshot)
@@ -168,9 +201,10 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
     },
     async snapshot({ name, owner, source }, signal) {
       await stage('snapshot:before', source, signal)
-      if (node.snapshots.has(name)) throw failure('exists already', name)
-      const instance = node.instances.get(source)
-      if (instance?.state !== 'running') throw failure('source is not running', source)
+      if (node.snapshots.has(named(name))) throw failure('exists already', name)
+      const instance = known(source)
+      if (instance.state !== 'running')
+        throw new TidegateError('snapshot_failed', `${source} is ${instance.state}`)
       const snapshot: FakeSnapshot = {
         name,
         owner,
@@ -185,10 +219,15 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       const resume = () => {
         if (instance.state === 'paused') instance.state = 'running'
       }
+      const there = () => {
+        if (instance.state === 'stopped') throw new TidegateError('snapshot_failed', `${source} has died`)
+      }
       try {
         await stage('snapshot:tagged', source, signal)
+        there()
         instance.state = 'paused'
         await stage('snapshot:paused', source, signal)
+        there()
         snapshot.memory = [...instance.memory]
         snapshot.complete = true
         await stage('snapshot:written', source, signal)
@@ -204,41 +243,41 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
     },
     async identify(name, identity, signal) {
       await stage('identify:before', name, signal)
-      const instance = node.instances.get(name)
-      if (instance?.state !== 'running') throw failure('not running', name)
+      const instance = alive(name)
+      if (instance.state !== 'running') throw failure('not running', name)
       instance.identity = identity
       await stage('identify:told', name, signal)
       return { instanceId: name, incarnation: identity.incarnation, application: 'acknowledged' }
     },
     async resize(name, resources, signal) {
       await stage('resize:before', name, signal)
-      const instance = node.instances.get(name)
-      if (instance?.state !== 'running') throw failure('not running', name)
+      const instance = alive(name)
+      if (instance.state !== 'running') throw failure('not running', name)
       instance.resources = resources
       await stage('resize:done', name, signal)
       return { instance: { ...instance }, resources, application: 'acknowledged' }
     },
     async pause(name) {
       await stage('pause:before', name)
-      const instance = node.instances.get(name)
-      if (instance?.state === 'running') instance.state = 'paused'
+      const instance = alive(name)
+      if (instance.state === 'running') instance.state = 'paused'
       await stage('pause:after', name)
     },
     async resume(name) {
       await stage('resume:before', name)
-      const instance = node.instances.get(name)
-      if (instance?.state === 'paused') instance.state = 'running'
+      const instance = alive(name)
+      if (instance.state === 'paused') instance.state = 'running'
       await stage('resume:after', name)
     },
     async stop(name, _graceMs) {
       await stage('stop:before', name)
-      const instance = node.instances.get(name)
+      const instance = node.instances.get(named(name))
       if (instance) end(instance)
       await stage('stop:after', name)
     },
     async destroy(name) {
       await stage('destroy:before', name)
-      const instance = node.instances.get(name)
+      const instance = node.instances.get(named(name))
       if (instance) end(instance)
       await stage('destroy:half', name)
       node.instances.delete(name)
@@ -246,12 +285,33 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       await stage('destroy:after', name)
     },
     async inspect(): Promise<Held> {
-      await stage('inspect:before', node.id)
+      await stage('inspect:before', node.id).catch((error: unknown) => {
+        throw new TidegateError('hypervisor_unreachable', `${node.id} cannot be asked`, { cause: error })
+      })
       return {
-        instances: [...node.instances.values()].map(instance => ({ ...instance })),
-        snapshots: [...node.snapshots.values()].map(snapshot => ({ ...snapshot })),
+        instances: [
+          ...[...node.instances.values()].map(instance => ({ ...instance })),
+          ...[...node.unreadable.instances].map(name => ({ ...stranger(name), state: 'unknown' as const })),
+        ],
+        snapshots: [
+          ...[...node.snapshots.values()].map(snapshot => ({ ...snapshot })),
+          ...[...node.unreadable.snapshots].map(name => ({ ...stranger(name), complete: false })),
+        ],
       }
     },
+  })
+}
+
+const stranger = (name: string) => ({
+  ...{ name, owner: nobody, address: null, createdAtMs: 0, pid: null, residentBytes: null },
+  ...{ source: '', bytes: 0 },
+})
+
+function faultsOf(template: InstanceSpec['template']): readonly Diagnosis[] {
+  return Object.keys(template).map(key => {
+    const ok = templateKeys.includes(key)
+    const fix = `leave out \`${key}\``
+    return { name: 'template', ok, detail: ok ? `\`${key}\` is there` : `no \`${key}\` is known`, fix }
   })
 }
 

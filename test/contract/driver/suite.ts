@@ -2,13 +2,10 @@
  * What every driver must do, said once and run for each by the tests beside this file, on the demo application.
  * What only one kind of hypervisor has (a hook that hangs, a socket of QEMU's) is in that driver's own tests.
  */
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { TidegateError } from '../../../lib/errors.ts'
 import type { HeldInstance } from '../../../lib/hypervisor/driver.ts'
-import { ask, Bench, type BenchOptions, identity, owner, told } from '../../support/driver-bench.ts'
-import { fullDisk } from '../../support/full-disk.ts'
+import { Bench, type BenchOptions, identity, owner } from '../../support/driver-bench.ts'
 import { until } from '../../support/wait.ts'
 
 /** Enough sessions that taking and giving back the state is not over in an instant. */
@@ -31,8 +28,8 @@ export function driverContract(name: string, options: BenchOptions): void {
 /** A boot is dear: whatever leaves its source as it was shares one, in this order. The last part ends it. */
 async function oneSource(t: Test, bench: Bench): Promise<void> {
   const source = await bench.running('web-op1-1')
-  await ask(source, '/sessions/kept', 'in memory')
-  for (let i = 0; i < bulkSessions; i++) await ask(source, `/sessions/bulk${i}`, bulkValue)
+  await bench.ask(source, '/sessions/kept', 'in memory')
+  for (let i = 0; i < bulkSessions; i++) await bench.ask(source, `/sessions/bulk${i}`, bulkValue)
   let made: readonly HeldInstance[] = []
   await t.test('a snapshot that fails leaves the source running and nothing else', t =>
     failedSnapshots(t, bench, source),
@@ -43,7 +40,8 @@ async function oneSource(t: Test, bench: Bench): Promise<void> {
   await t.test('an aborted clone leaves nothing', t => abortedClone(t, bench, source))
   await t.test('a source killed in the middle of a snapshot', t => killedSource(t, bench, source))
   await t.test('clones outlive their source, and are as good a source as any', async t => {
-    for (const clone of made) t.match(await told(clone, '/sessions/kept'), { value: 'in memory' }, clone.name)
+    for (const clone of made)
+      t.match(await bench.told(clone, '/sessions/kept'), { value: 'in memory' }, clone.name)
     await secondGeneration(t, bench, made[0]!)
     for (const { name } of made) await bench.driver.destroy(name)
     await nothingLeft(t, bench)
@@ -87,11 +85,10 @@ async function refusals(t: Test, bench: Bench): Promise<void> {
 }
 
 async function unreadable(t: Test, bench: Bench): Promise<void> {
-  const { driver, directory } = bench
+  const { driver, ground } = bench
   for (const kind of ['instances', 'snapshots'] as const) {
     for (const [name, record] of Object.entries(strangers)) {
-      mkdirSync(join(directory, kind, name), { recursive: true })
-      if (record !== null) writeFileSync(join(directory, kind, name, 'owner.json'), record)
+      ground.plant(kind, name, record)
     }
   }
   const before = [bench.files('instances'), bench.files('snapshots')]
@@ -109,8 +106,11 @@ async function unreadable(t: Test, bench: Bench): Promise<void> {
   for (const snapshot of held.snapshots) t.equal(snapshot.complete, false, `${snapshot.name} is not complete`)
   t.same([bench.files('instances'), bench.files('snapshots')], before, 'nothing was removed')
 
-  const blocked = bench.options.makeDriver(join(directory, 'instances', 'torn', 'owner.json'))
-  await t.rejects(blocked.inspect(), { code: 'hypervisor_unreachable' }, 'a directory that cannot be read')
+  await t.rejects(
+    ground.unreachable().inspect(),
+    { code: 'hypervisor_unreachable' },
+    'a node that cannot be asked',
+  )
 }
 
 /** Records as a crash, another version or another program may leave them. */
@@ -127,14 +127,14 @@ async function life(t: Test, bench: Bench): Promise<void> {
   const created = await driver.create(bench.spec(name), bench.signal())
   t.match(created, { name, owner, state: 'running' })
   t.ok(created.address && created.pid && created.residentBytes, 'address, process and memory are known')
-  t.ok(recordedBeforeStarted(directory, created), 'the record was there before the process')
-  privateFiles(t, bench)
+  t.ok(bench.ground.recordedFirst(created), 'the record was there before the process')
+  t.same(bench.ground.exposed(), [], 'no file that others may read')
   await bench.answers(created)
 
   const ack = await driver.identify(name, identity(name, 'created'), bench.signal())
   t.same(ack, { instanceId: name, incarnation: `inc-${name}`, application: 'acknowledged' })
   t.same(await driver.identify(name, identity(name, 'created'), bench.signal()), ack, 'said again: the same')
-  t.match(await told(created, '/whoami'), { instance_id: name, incarnation: `inc-${name}` })
+  t.match(await bench.told(created, '/whoami'), { instance_id: name, incarnation: `inc-${name}` })
 
   const again = bench.options.makeDriver(directory)
   const [held, ...others] = (await again.inspect()).instances
@@ -165,12 +165,12 @@ async function pausing(t: Test, bench: Bench, instance: HeldInstance): Promise<v
     await t.rejects(driver.pause(name), { code: 'pause_unsupported' })
     return
   }
-  await ask(instance, '/sessions/before', 'the pause')
+  await bench.ask(instance, '/sessions/before', 'the pause')
   await driver.pause(name)
   await driver.pause(name)
   t.match(await bench.held(name), { state: 'paused', pid: instance.pid }, 'paused, and said again: the same')
   let answered = false
-  const asked = told(instance, '/sessions/before').finally(() => {
+  const asked = bench.told(instance, '/sessions/before').finally(() => {
     answered = true
   })
   const request = { name: 'web-op1-s', owner, source: name }
@@ -203,7 +203,7 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   const { driver, options } = bench
   const { name } = instance
   const { cpus, memoryBytes, diskBytes } = options.resources
-  const before = await told(instance, '/whoami')
+  const before = await bench.told(instance, '/whoami')
   const huge = { cpus, memoryBytes: memoryBytes * 64, diskBytes }
   const refused = driver.resize(name, huge, bench.signal())
   await t.rejects(refused, { code: 'resize_unsupported' }, 'more than it was made for')
@@ -212,7 +212,7 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   t.same(resources, wanted)
   t.equal(application, 'acknowledged')
   t.match(same, { name, state: 'running', pid: instance.pid }, 'the same one, never stopped')
-  const after = await told(instance, '/whoami')
+  const after = await bench.told(instance, '/whoami')
   t.equal(after.cpus, cpus + 1, 'the guest has another processor')
   const heard = ({ limits }: Record<string, unknown>) => limits as Record<string, number>
   t.match(
@@ -222,7 +222,7 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   )
   t.ok(Number(after.memory_bytes) - Number(before.memory_bytes) > 2 ** 26, 'and more memory')
   t.same((await driver.resize(name, wanted, bench.signal())).resources, wanted, 'said again: the same')
-  await ask(instance, '/sessions/grown', 'in memory')
+  await bench.ask(instance, '/sessions/grown', 'in memory')
   const request = { name: 'web-op1-g', owner, source: name }
   await driver.snapshot(request, bench.signal())
   const asNow = { ...bench.cloneSpec('web-op1-8', request.name), resources: wanted }
@@ -231,19 +231,23 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   await driver.destroy((await driver.clone(asNow, bench.signal())).name)
   const clone = await driver.clone(bench.cloneSpec('web-op1-8', request.name), bench.signal())
   await bench.answers(clone)
-  t.match(await told(clone, '/whoami'), { cpus: cpus + 1, memory_bytes: after.memory_bytes }, 'as its clone')
+  t.match(
+    await bench.told(clone, '/whoami'),
+    { cpus: cpus + 1, memory_bytes: after.memory_bytes },
+    'as its clone',
+  )
   for (const gone of [clone.name, request.name]) await driver.destroy(gone)
   await driver.resize(name, options.resources, bench.signal())
-  const again = await told(instance, '/whoami')
+  const again = await bench.told(instance, '/whoami')
   t.match(again, { cpus, memory_bytes: before.memory_bytes }, 'and what it had before')
   t.match(heard(again), { cpus, memoryBytes }, 'as its application knows')
 }
 
 async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<readonly HeldInstance[]> {
   const { driver } = bench
-  const before = await told(source, '/random')
+  const before = await bench.told(source, '/random')
   if (bench.options.disk) {
-    const { body } = await ask(source, '/files/kept', 'on disk')
+    const { body } = await bench.ask(source, '/files/kept', 'on disk')
     t.match(JSON.parse(body), { directory: '/data' }, 'where the disk is, and not in memory')
   }
 
@@ -251,9 +255,9 @@ async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<read
   const report = await driver.snapshot(request, bench.signal())
   t.match(report.snapshot, { ...request, complete: true })
   t.ok(report.snapshot.bytes > 0 && report.pausedMs >= 0, 'size and pause are reported')
-  privateFiles(t, bench)
-  await ask(source, '/sessions/later', 'after the snapshot')
-  if (bench.options.disk) await ask(source, '/files/later', 'after the snapshot')
+  t.same(bench.ground.exposed(), [], 'no file that others may read')
+  await bench.ask(source, '/sessions/later', 'after the snapshot')
+  if (bench.options.disk) await bench.ask(source, '/files/later', 'after the snapshot')
   await t.rejects(driver.snapshot(request, bench.signal()), TidegateError, 'the name is taken')
   t.equal((await driver.inspect()).snapshots[0]?.complete, true, 'and the snapshot unharmed')
 
@@ -269,16 +273,16 @@ async function clones(t: Test, bench: Bench, source: HeldInstance): Promise<read
 
   for (const clone of made) {
     t.match(
-      await told(clone, '/sessions/kept'),
+      await bench.told(clone, '/sessions/kept'),
       { value: 'in memory' },
       `${clone.name} has the state at once`,
     )
-    t.equal((await ask(clone, '/sessions/later')).status, 404, 'of the moment of the snapshot')
+    t.equal((await bench.ask(clone, '/sessions/later')).status, 404, 'of the moment of the snapshot')
     const ack = await driver.identify(clone.name, identity(clone.name, 'cloned'), bench.signal())
     t.match(ack, { instanceId: clone.name, application: 'acknowledged' })
   }
-  await identitiesDiffer(t, [source, ...made], before)
-  if (bench.options.disk) await disksDiffer(t, source, made)
+  await identitiesDiffer(t, bench, [source, ...made], before)
+  if (bench.options.disk) await disksDiffer(t, bench, source, made)
   return made
 }
 
@@ -300,41 +304,49 @@ async function otherSizes(t: Test, bench: Bench, snapshot: string): Promise<void
 }
 
 /** Each has what was written just before the snapshot, and from then on writes for itself alone. */
-async function disksDiffer(t: Test, source: HeldInstance, made: readonly HeldInstance[]): Promise<void> {
+async function disksDiffer(
+  t: Test,
+  bench: Bench,
+  source: HeldInstance,
+  made: readonly HeldInstance[],
+): Promise<void> {
   for (const clone of made) {
-    t.match(await told(clone, '/files/kept'), { value: 'on disk' }, `${clone.name} has the file`)
-    t.equal((await ask(clone, '/files/later')).status, 404, 'of the moment of the snapshot')
-    await ask(clone, '/files/own', clone.name)
+    t.match(await bench.told(clone, '/files/kept'), { value: 'on disk' }, `${clone.name} has the file`)
+    t.equal((await bench.ask(clone, '/files/later')).status, 404, 'of the moment of the snapshot')
+    await bench.ask(clone, '/files/own', clone.name)
   }
-  for (const clone of made) t.match(await told(clone, '/files/own'), { value: clone.name }, 'and its own')
-  t.equal((await ask(source, '/files/own')).status, 404, 'that the source does not see')
+  for (const clone of made)
+    t.match(await bench.told(clone, '/files/own'), { value: clone.name }, 'and its own')
+  t.equal((await bench.ask(source, '/files/own')).status, 404, 'that the source does not see')
 }
 
 /** A clone is as good a source as any. */
 async function secondGeneration(t: Test, bench: Bench, parent: HeldInstance): Promise<void> {
-  await ask(parent, '/sessions/second', 'generation')
+  await bench.ask(parent, '/sessions/second', 'generation')
   const request = { name: 'web-op2-s', owner, source: parent.name }
   await bench.driver.snapshot(request, bench.signal())
   const child = await bench.driver.clone(bench.cloneSpec('web-op2-1', request.name), bench.signal())
   await bench.answers(child)
-  t.match(await told(child, '/sessions/kept'), { value: 'in memory' }, 'a clone of a clone')
-  t.match(await told(child, '/sessions/second'), { value: 'generation' })
-  if (bench.options.disk) t.match(await told(child, '/files/own'), { value: parent.name }, 'and its disk')
+  t.match(await bench.told(child, '/sessions/kept'), { value: 'in memory' }, 'a clone of a clone')
+  t.match(await bench.told(child, '/sessions/second'), { value: 'generation' })
+  if (bench.options.disk)
+    t.match(await bench.told(child, '/files/own'), { value: parent.name }, 'and its disk')
   await bench.driver.identify(child.name, identity(child.name, 'cloned'), bench.signal())
-  await identitiesDiffer(t, [parent, child], await told(parent, '/random'))
+  await identitiesDiffer(t, bench, [parent, child], await bench.told(parent, '/random'))
   for (const name of [request.name, child.name]) await bench.driver.destroy(name)
 }
 
 async function identitiesDiffer(
   t: Test,
+  bench: Bench,
   instances: readonly HeldInstance[],
   before: Record<string, unknown>,
 ): Promise<void> {
   const drawn = [before]
   for (const instance of instances) {
     const expected = { instance_id: instance.name, incarnation: `inc-${instance.name}` }
-    t.match(await told(instance, '/whoami'), expected, `${instance.name} knows who it is`)
-    drawn.push(await told(instance, '/random'))
+    t.match(await bench.told(instance, '/whoami'), expected, `${instance.name} knows who it is`)
+    drawn.push(await bench.told(instance, '/random'))
   }
   for (const key of ['bytes', 'uuid', 'int']) {
     t.equal(new Set(drawn.map(random => random[key])).size, drawn.length, `no two drew the same ${key}`)
@@ -342,7 +354,7 @@ async function identitiesDiffer(
 }
 
 async function failedSnapshots(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
-  const { driver, directory } = bench
+  const { driver } = bench
   const request = { name: 'web-op1-s', owner, source: source.name }
 
   const early = AbortSignal.abort(new Error('early'))
@@ -357,7 +369,7 @@ async function failedSnapshots(t: Test, bench: Bench, source: HeldInstance): Pro
   await t.rejects(aborted, { message: 'midway' }, 'aborted in the middle')
   await stillServes(t, bench, source)
 
-  await fullDisk(t, join(directory, 'snapshots'), async () => {
+  await bench.ground.full(t, async () => {
     await t.rejects(
       driver.snapshot(request, bench.signal()),
       { code: 'disk_full' },
@@ -371,7 +383,7 @@ async function failedSnapshots(t: Test, bench: Bench, source: HeldInstance): Pro
 }
 
 async function stillServes(t: Test, bench: Bench, source: HeldInstance): Promise<void> {
-  t.match(await told(source, '/count'), { count: bulkSessions + 1 }, 'the source serves on')
+  t.match(await bench.told(source, '/count'), { count: bulkSessions + 1 }, 'the source serves on')
   t.equal((await bench.held(source.name))?.state, 'running', 'and is running')
   t.same(bench.files('snapshots'), [], 'nothing is left of the snapshot')
 }
@@ -381,7 +393,7 @@ async function killedSource(t: Test, bench: Bench, source: HeldInstance): Promis
   const taken = driver.snapshot({ name: 'web-op1-s', owner, source: source.name }, bench.signal())
   taken.catch(() => {})
   await until('the snapshot is begun', () => bench.files('snapshots').includes('web-op1-s'))
-  process.kill(source.pid!, 'SIGKILL')
+  bench.ground.kill(source)
   await t.rejects(taken, TidegateError, 'the snapshot fails')
   t.same(bench.files('snapshots'), [], 'and leaves nothing')
   await until('it is said to be dead', async () => (await bench.held(source.name))?.state === 'stopped')
@@ -432,27 +444,5 @@ async function abortedClone(t: Test, bench: Bench, source: HeldInstance): Promis
 async function nothingLeft(t: Test, bench: Bench): Promise<void> {
   t.same([...bench.files('instances'), ...bench.files('snapshots')], [], 'no file is left')
   await until('no process is left', () => bench.processes().length === 0)
-  await until('no socket is left', () => bench.sockets().length === 0)
-}
-
-/** Directories 0700, and no file that others may read. */
-function privateFiles(t: Test, bench: Bench): void {
-  for (const kind of ['instances', 'snapshots'] as const) {
-    for (const file of bench.files(kind)) {
-      const path = join(bench.directory, kind, file)
-      const stats = statSync(path)
-      if (stats.isDirectory()) t.equal(stats.mode & 0o777, 0o700, `${kind}/${file} is 0700`)
-      else t.equal(stats.mode & 0o077, 0, `${kind}/${file} is ours alone`)
-    }
-  }
-}
-
-/** By the birth of the directory that carries the record, and the start of the process in clock ticks of 10 ms. */
-function recordedBeforeStarted(directory: string, instance: HeldInstance): boolean {
-  const born = statSync(join(directory, 'instances', instance.name)).birthtimeMs
-  const stat = readFileSync(`/proc/${instance.pid}/stat`, 'utf8')
-  const ticks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19])
-  const uptimeMs = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000
-  const startedMs = Date.now() - (uptimeMs - ticks * 10)
-  return born <= startedMs + 20
+  await until('no socket is left', () => bench.ground.sockets().length === 0)
 }
