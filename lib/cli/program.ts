@@ -121,7 +121,7 @@ function addScaling(program: Command, io: Io): void {
     .option('--rolling', 'all batch by batch, and back where a batch does not do well', false)
     .option('--batch <n>', 'with --rolling: instances at once, as 2 or 25%', batchArgument)
     .option('--pause <duration>', 'with --rolling: how long a batch serves before the next', durationArgument)
-    .option('--max-failure-ratio <share>', 'with --rolling: of its exchanges, 0 to 1', Number)
+    .option('--max-failure-ratio <share>', 'with --rolling: of its exchanges, 0 to 1', shareArgument)
     .option('--no-wait', 'start it and return')
     .action((cluster: string, instance: string | undefined, options, command: Command) =>
       replace(contextOf(command, io), cluster, instance, options),
@@ -134,7 +134,7 @@ function addResizing(program: Command, io: Io): void {
     .argument('<cluster>')
     .argument('<instance>')
     .description('give a running instance other CPUs, memory or disk')
-    .option('--cpus <n>', 'as 2', Number)
+    .option('--cpus <n>', 'as 2', countArgument(1, 1_024))
     .option('--memory <size>', 'as 512MiB')
     .option('--disk <size>', 'as 2GiB')
     .option('--no-wait', 'start it and return')
@@ -163,8 +163,8 @@ function addPolicy(program: Command, io: Io): void {
     command.option(`${flag} <n>`, `${key}, ${min} to ${max}`, countArgument(min, max))
   }
   command
-    .option('--target-cpu <share>', `target_cpu_utilization, ${cpu.min} to ${cpu.max}`, Number)
-    .option('--rolling-max-failures <share>', 'rolling_max_failure_ratio, 0 to 1', Number)
+    .option('--target-cpu <share>', `target_cpu_utilization, ${cpu.min} to ${cpu.max}`, shareArgument)
+    .option('--rolling-max-failures <share>', 'rolling_max_failure_ratio, 0 to 1', shareArgument)
     .addOption(new Option('--protect <whom>', 'whom a scale-in leaves alone').choices(protections))
     .option('--reset', "back to the file's", false)
     .action((cluster: string, options: Record<string, unknown>, command: Command) => {
@@ -311,6 +311,12 @@ function batchArgument(text: string): number | string {
   if (/^-?\d{1,3}%$/.test(text)) return text
   if (/^-?\d{1,9}$/.test(text)) return Number(text)
   throw new InvalidArgumentError('Write a number, as 2, or a share, as 25%.')
+}
+
+/** Whether it is within its bounds the server says, which knows them. */
+function shareArgument(text: string): number {
+  if (/^-?\d{0,9}(\.\d{1,9})?$/.test(text) && /\d/.test(text)) return Number(text)
+  throw new InvalidArgumentError('Write a number, as 0.05.')
 }
 
 function durationArgument(text: string): number {

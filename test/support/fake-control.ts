@@ -216,7 +216,7 @@ export class FakeControl implements ControlPort {
   }
 
   async nodes(): Promise<readonly NodeView[]> {
-    return [aNode()]
+    return [this.onNode()]
   }
   async node(id: string): Promise<NodeView> {
     if (id !== 'local') throw new TidegateError('unknown_node', `There is no node \`${id}\`.`)

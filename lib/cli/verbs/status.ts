@@ -1,6 +1,6 @@
-/** `status [CLUSTER]`: clusters, how they stand, and their backends. */
+/** `status [CLUSTER]`: clusters, how they stand, and their backends; of all of them also what somebody should look at. */
 import type { BackendView } from '../../cluster/backend.ts'
-import type { CertificateView, ClusterStatus, ClusterView } from '../../views.ts'
+import type { CertificateView, ClusterStatus, ClusterView, NodeView } from '../../views.ts'
 import { AdminClient, segment } from '../client.ts'
 import { type Context, line, printJson } from '../io.ts'
 import { formatDuration, printable, table } from '../table.ts'
@@ -20,14 +20,62 @@ export async function status(context: Context, only: string | undefined): Promis
   const rows = await Promise.all(clusters.map(cluster => rowOf(client, cluster)))
   const nowMs = context.io.clock.now()
   const ending = only === undefined ? await endingSoon(client, nowMs) : []
+  const { unknown, orphans } = only === undefined ? await lookAtNodes(client) : { unknown: [], orphans: [] }
   if (context.json)
     return printJson(context.io, {
       clusters: rows.map(one => ({ ...one.cluster, status: one.status, backends: one.backends })),
-      ...(only === undefined ? { certificates_ending: ending } : {}),
+      ...(only === undefined ? { certificates_ending: ending, nodes_unknown: unknown, orphans } : {}),
     })
   for (const text of statusLines(rows, nowMs)) line(context.io.stdout, text)
-  for (const text of certificateLines(ending, nowMs)) line(context.io.stdout, text)
+  const more = [
+    ...nodeLines(unknown, nowMs),
+    ...orphanLines(orphans, nowMs),
+    ...certificateLines(ending, nowMs),
+  ]
+  for (const text of more) line(context.io.stdout, text)
 }
+
+type UnknownNode = Pick<NodeView, 'node_id' | 'unknown_since' | 'reason'>
+type Orphan = NodeView['orphans'][number] & Pick<NodeView, 'node_id'>
+
+/** Nodes that cannot be asked, and what is on the others although nobody wants it. */
+async function lookAtNodes(client: AdminClient) {
+  const { nodes } = await client.get<{ nodes: NodeView[] }>('/api/v1/nodes')
+  const unknown = nodes.filter(({ unknown_since: since }) => since !== null)
+  return {
+    unknown: unknown.map(
+      ({ node_id, unknown_since, reason }): UnknownNode => ({ node_id, unknown_since, reason }),
+    ),
+    orphans: nodes.flatMap(({ node_id, orphans }) => orphans.map((one): Orphan => ({ node_id, ...one }))),
+  }
+}
+
+function nodeLines(unknown: readonly UnknownNode[], nowMs: number): readonly string[] {
+  if (unknown.length === 0) return []
+  const rows = unknown.map(({ node_id: id, unknown_since: since, reason }) => [
+    ...[id, formatDuration(Math.max(0, nowMs - Date.parse(since!)))],
+    printable(reason ?? '-').slice(0, 100),
+  ])
+  return section(
+    'nodes that cannot be asked (what is on them is taken to be there):',
+    ['NODE', 'FOR', 'WHY'],
+    rows,
+  )
+}
+
+function orphanLines(orphans: readonly Orphan[], nowMs: number): readonly string[] {
+  if (orphans.length === 0) return []
+  const rows = orphans.map(({ id, kind, node_id: node, cluster, collect_at: at, why }) => {
+    const when = at === null ? 'not yet' : `in ${formatDuration(Math.max(0, Date.parse(at) - nowMs))}`
+    return [id, kind, node, cluster, when, printable(why ?? '-').slice(0, 100)]
+  })
+  return section('orphans:', ['NAME', 'KIND', 'NODE', 'CLUSTER', 'DESTROYED', 'WHY NOT YET'], rows)
+}
+
+const section = (title: string, head: readonly string[], rows: readonly (readonly string[])[]) => [
+  ...['', title],
+  ...table(head, rows).map(text => `  ${text}`),
+]
 
 /** So long before its end a certificate is worth a line. */
 const dayMs = 24 * 3_600_000
@@ -38,20 +86,14 @@ async function endingSoon(client: AdminClient, nowMs: number): Promise<readonly 
   return certificates.filter(({ not_after: end }) => Date.parse(end) - nowMs < soonMs)
 }
 
-function certificateLines(ending: readonly CertificateView[], nowMs: number): string[] {
+function certificateLines(ending: readonly CertificateView[], nowMs: number): readonly string[] {
   if (ending.length === 0) return []
-  return [
-    '',
-    'certificates that end soon:',
-    ...table(
-      ['NAMES', 'ENDS', 'FILE', 'USED FOR'],
-      ending.map(({ names, not_after: end, file, used_for: use }) => {
-        const left = Date.parse(end) - nowMs
-        const when = left <= 0 ? 'ended' : `in ${Math.floor(left / dayMs)} days`
-        return [printable(names.join(' ')).slice(0, 60), `${end.slice(0, 10)} (${when})`, file, use]
-      }),
-    ).map(text => `  ${text}`),
-  ]
+  const rows = ending.map(({ names, not_after: end, file, used_for: use }) => {
+    const left = Date.parse(end) - nowMs
+    const when = left <= 0 ? 'ended' : `in ${Math.floor(left / dayMs)} days`
+    return [printable(names.join(' ')).slice(0, 60), `${end.slice(0, 10)} (${when})`, file, use]
+  })
+  return section('certificates that end soon:', ['NAMES', 'ENDS', 'FILE', 'USED FOR'], rows)
 }
 
 async function rowOf(client: AdminClient, cluster: ClusterView): Promise<Row> {

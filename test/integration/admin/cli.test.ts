@@ -3,9 +3,10 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { TidegateError } from '../../../lib/errors.ts'
+import type { NodeView } from '../../../lib/views.ts'
 import { startAdmin } from '../../support/admin.ts'
 import { cli, startCli } from '../../support/cli.ts'
-import { anOperation, aProof, aStatus, completed } from '../../support/fake-control.ts'
+import { aNode, anOperation, aProof, aStatus, completed } from '../../support/fake-control.ts'
 import { until } from '../../support/wait.ts'
 
 t.test('status prints clusters and backends; --json one document', async t => {
@@ -21,6 +22,81 @@ t.test('status prints clusters and backends; --json one document', async t => {
   })
   const unknown = await cli(['status', 'nope', '--admin', url])
   t.match(unknown, { code: 1, out: '', err: 'tidegate: There is no cluster `nope`.\n' })
+})
+
+t.test('status shows nodes that cannot be asked, and orphans', async t => {
+  const { url, control } = await startAdmin(t)
+  const well = await cli(['status', '--admin', url])
+  t.notMatch(well.out, /orphans|cannot be asked/)
+  const orphan = {
+    id: 'web-op9-1',
+    kind: 'instance',
+    cluster: 'web',
+    operation: 'op9',
+    created_at: '2026-01-02T00:00:00.000Z',
+  } as const
+  const later = {
+    ...orphan,
+    id: 'web-op9-s',
+    kind: 'snapshot',
+    collect_at: null,
+    why: 'it cannot be read',
+  } as const
+  const orphans: NodeView['orphans'] = [
+    { ...orphan, collect_at: '2026-01-02T00:00:30.000Z', why: 'it is younger than 30 s' },
+    later,
+  ]
+  const away = { reachable: false, unknown_since: '2026-01-01T00:00:00.000Z', reason: 'no answer\u001b[2J' }
+  control.onNode = () => aNode({ ...away, orphans })
+  const { code, out } = await cli(['status', '--admin', url])
+  t.equal(code, 0)
+  t.match(out, /nodes that cannot be asked.*:\n {2}NODE +FOR +WHY\n {2}local +.+ no answer/)
+  t.notMatch(out, /\u001b/, 'what a node says does not move the cursor')
+  t.match(out, /orphans:\n.*DESTROYED.*\n {2}web-op9-1 +instance +local +web +in .+ it is younger/)
+  t.match(out, /web-op9-s +snapshot +local +web +not yet +it cannot be read/)
+  const all = (await cli(['status', '--json', '--admin', url])).json()
+  t.match(all.orphans, [
+    { node_id: 'local', id: 'web-op9-1' },
+    { node_id: 'local', ...later },
+  ])
+  t.match(all.nodes_unknown, [{ node_id: 'local', unknown_since: away.unknown_since }])
+  t.notOk(
+    'orphans' in (await cli(['status', 'web', '--json', '--admin', url])).json(),
+    'of one cluster: that cluster',
+  )
+})
+
+t.test('replace --rolling takes what a batch is from its options', async t => {
+  const { url, control } = await startAdmin(t)
+  const wishes: [string[], object][] = [
+    [[], {}],
+    [['--batch', '2', '--pause', '90s'], { batch_size: 2, pause_seconds: 90 }],
+    [['--batch', '25%', '--max-failure-ratio', '0.05'], { batch_size: '25%', max_failure_ratio: 0.05 }],
+  ]
+  for (const [flags, wish] of wishes) {
+    const { code, out } = await cli(['replace', 'web', '--rolling', '--no-wait', ...flags, '--admin', url])
+    t.match({ code, out }, { code: 0, out: /Follow it: tidegate operations op1 --follow/ })
+    t.strictSame(control.asked.at(-1)?.command, { kind: 'replace_rolling', cluster: 'web', wish })
+  }
+  const asked = control.asked.length
+  const refused: [string[], RegExp][] = [
+    [[], /name an instance, or write --all or --rolling/],
+    [['web-1', '--rolling'], /name an instance, or write --all or --rolling/],
+    [['--all', '--rolling'], /name an instance, or write --all or --rolling/],
+    [['--all', '--batch', '2'], /go with --rolling/],
+    [['web-1', '--pause', '30s'], /go with --rolling/],
+    [['--rolling', '--pause', '30'], /no unit; write `30s`/],
+    [['--rolling', '--batch', 'half'], /half/],
+    [['--rolling', '--max-failure-ratio', 'few'], /Write a number, as 0\.05/],
+    [['--rolling', '--max-failure-ratio', ''], /Write a number, as 0\.05/],
+  ]
+  for (const [flags, said] of refused)
+    t.match(
+      await cli(['replace', 'web', ...flags, '--admin', url]),
+      { code: 2, out: '', err: said },
+      flags.join(' '),
+    )
+  t.equal(control.asked.length, asked, 'nothing was asked')
 })
 
 t.test('scale follows the operation to its end', async t => {
