@@ -116,25 +116,32 @@ export async function breakOff(world: Installation, { control }: Server): Promis
 export interface Recovered {
   /** Ready to be picked, of all clusters. */
   readonly serving: number
-  /** What the nodes hold. */
-  readonly held: number
   readonly paused: number
-  readonly snapshots: number
-  /** Operations that have not ended, and those that this life brought to their end. */
+  /** Instances and snapshots that nobody answers for: they do not serve, and no operation under way has them. */
+  readonly strays: number
+  /** Operations of before that have not ended. */
   readonly unfinished: number
+  /** Operations that this life has undone. */
   readonly undone: number
 }
 
 export async function look({ control }: Server, { nodes, size }: Installation): Promise<Recovered> {
   const clusters = clusterIds(size)
-  const instances = nodes.flatMap(node => [...node.instances.values()])
+  const backends = clusters.flatMap(id => control.backends(id))
   const operations = (await Promise.all(clusters.map(cluster => control.operations({ cluster })))).flat()
+  const running = operations.filter(({ status }) => status === 'running')
+  // The dead are made up for: that is work of this life.
+  const own = running.filter(({ actor }) => actor === 'reconcile')
+  const answered = new Set(backends.map(({ id }) => id))
+  const names = nodes.flatMap(({ instances, snapshots }) => [...instances.keys(), ...snapshots.keys()])
+  const strays = names.filter(name => !answered.has(name) && !own.some(({ id }) => name.includes(id)))
+  const instances = nodes.flatMap(node => [...node.instances.values()])
   return {
-    serving: clusters.flatMap(id => control.backends(id)).filter(({ state }) => state === 'ready').length,
-    held: instances.length,
-    paused: instances.filter(({ state }) => state === 'paused').length,
-    snapshots: nodes.flatMap(node => [...node.snapshots.keys()]).length,
-    unfinished: operations.filter(({ status }) => status === 'running').length,
+    serving: backends.filter(({ state }) => state === 'ready').length,
+    // A source is while it is saved.
+    paused: own.length > 0 ? 0 : instances.filter(({ state }) => state === 'paused').length,
+    strays: strays.length,
+    unfinished: running.length - own.length,
     undone: operations.filter(({ error }) => error?.code === 'operation_interrupted').length,
   }
 }
