@@ -80,3 +80,10 @@ t.test('links between documents lead somewhere', async t => {
     }
   }
 })
+
+t.test('the tests that docs/pitfalls.md names are there', async t => {
+  const page = readFileSync(join(root, 'docs/pitfalls.md'), 'utf8')
+  const named = [...page.matchAll(/`(test\/[^`]+\.ts)` “(.+?)”(?=;| \|)/g)]
+  t.ok(named.length > 30, 'it names many')
+  for (const [, file, title] of named) t.ok(readFileSync(join(root, file!), 'utf8').includes(title!), title!)
+})
