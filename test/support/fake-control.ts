@@ -6,7 +6,7 @@ import type { BackendView, DrainProof } from '../../lib/cluster/backend.ts'
 import type { Command } from '../../lib/command.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import { Events } from '../../lib/events.ts'
-import { policyDefaults } from '../../lib/policy.ts'
+import { type PolicyView, policyDefaults } from '../../lib/policy.ts'
 import type { OperationView } from '../../lib/scaling/operation.ts'
 import type { SnapshotView } from '../../lib/scaling/readiness/snapshots.ts'
 import type { HistoryRecord } from '../../lib/store/store.ts'
@@ -85,6 +85,15 @@ export const aStatus = (over: Partial<ClusterStatus> = {}): ClusterStatus => ({
   ...over,
 })
 
+export const aPolicy: PolicyView = {
+  min_instances: 1,
+  max_instances: 10,
+  target_cpu_utilization: 0.6,
+  scale_in_cooldown_seconds: 300,
+  scale_out_cooldown_seconds: 60,
+  ...policyDefaults,
+}
+
 const cluster: ClusterView = {
   cluster_id: 'web',
   routes: [{ host: '*', path: '/' }],
@@ -92,14 +101,7 @@ const cluster: ClusterView = {
   affinity: 'cookie',
   scalable: true,
   driver: 'process',
-  scaling: {
-    min_instances: 1,
-    max_instances: 10,
-    target_cpu_utilization: 0.6,
-    scale_in_cooldown_seconds: 300,
-    scale_out_cooldown_seconds: 60,
-    ...policyDefaults,
-  },
+  scaling: aPolicy,
   instances: 2,
   backends: 1,
   generation: 4,

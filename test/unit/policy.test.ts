@@ -1,22 +1,7 @@
 /** What is impossible in a policy, with the field and the fix. */
 import t from 'tap'
-import {
-  type PolicyView,
-  policyChanges,
-  policyDefaults,
-  policyFaults,
-  policyOfView,
-  policyView,
-} from '../../lib/policy.ts'
-
-const fine: PolicyView = {
-  min_instances: 1,
-  max_instances: 10,
-  target_cpu_utilization: 0.6,
-  scale_in_cooldown_seconds: 300,
-  scale_out_cooldown_seconds: 60,
-  ...policyDefaults,
-}
+import { type PolicyView, policyChanges, policyFaults, policyOfView, policyView } from '../../lib/policy.ts'
+import { aPolicy as fine } from '../support/fake-control.ts'
 
 t.test('impossible policies name the field and the fix', async t => {
   const faults = (over: Partial<PolicyView>) =>
