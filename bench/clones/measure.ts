@@ -87,9 +87,12 @@ export async function snapshotUnderRequests(driver: Driver, source: Started, nam
   return { pausedMs, snapshotMs, method, requests: times.length + 1, failed, slowestRequestMs }
 }
 
-/** A clone up to its first answer, then its identity; it must have every session. */
-export async function cloned(driver: Driver, spec: InstanceSpec, snapshot: string) {
-  const started = await timed(() => driver.clone({ ...spec, snapshot }, signal))
+/** A clone up to its first answer. */
+export const cloned = (driver: Driver, spec: InstanceSpec, snapshot: string): Promise<Started> =>
+  timed(() => driver.clone({ ...spec, snapshot }, signal))
+
+/** Gives a clone its identity; it must have every session. */
+export async function settled(driver: Driver, spec: InstanceSpec, started: Started) {
   const begun = performance.now()
   await driver.identify(spec.name, identity(spec.name, 'cloned'), signal)
   const identifiedMs = performance.now() - begun
