@@ -66,10 +66,17 @@ export const recipes = {
     ],
     pivot: registerStandby.name,
   },
-} satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'>, Recipe>
+  /** Until the old ones leave it can be undone. */
+  replace_on_trial: { steps: [...decide, ...prove, ...leave], pivot: deregister.name },
+} satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'> | 'replace_on_trial', Recipe>
 
-/** A replace whose new instances are on trial: until the old ones leave it can be undone. */
-const replaceOnTrial: Recipe = { steps: [...decide, ...prove, ...leave], pivot: deregister.name }
+/** Which recipe an operation has: of each kind there is one, but of a rolling replace one for each number of batches. */
+export type RecipeKind = keyof typeof recipes | 'rolling_replace'
+
+export function recipeKind({ type, request }: Pick<OperationRecord, 'type' | 'request'>): RecipeKind {
+  const { trial } = (request ?? {}) as { readonly trial?: unknown }
+  return type === 'replace' && trial !== undefined ? 'replace_on_trial' : type
+}
 
 /** The recipe of one operation. */
 export function recipeOf(record: Pick<OperationRecord, 'type' | 'request'>): Recipe {
@@ -79,10 +86,9 @@ export function recipeOf(record: Pick<OperationRecord, 'type' | 'request'>): Rec
 }
 
 /** Null: this version knows no such operations. */
-export function knownRecipe({ type, request }: Pick<OperationRecord, 'type' | 'request'>): Recipe | null {
-  const { trial, batches } = (request ?? {}) as { readonly trial?: unknown; readonly batches?: unknown }
-  if (type === 'rolling_replace')
-    return Array.isArray(batches) ? rollingRecipe(request as unknown as RollingRequest) : null
-  if (type === 'replace' && trial !== undefined) return replaceOnTrial
-  return Object.hasOwn(recipes, type) ? recipes[type] : null
+export function knownRecipe(record: Pick<OperationRecord, 'type' | 'request'>): Recipe | null {
+  const kind = recipeKind(record)
+  if (kind !== 'rolling_replace') return Object.hasOwn(recipes, kind) ? recipes[kind] : null
+  const { batches } = (record.request ?? {}) as { readonly batches?: unknown }
+  return Array.isArray(batches) ? rollingRecipe(record.request as unknown as RollingRequest) : null
 }

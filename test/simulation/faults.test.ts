@@ -1,5 +1,6 @@
 /** Lives of a Tidegate in which everything goes wrong, each from its seed. `npm run simulate:faults` runs as many as one likes. */
 import t from 'tap'
+import { recipes } from '../../lib/scaling/recipes.ts'
 import { live } from './faults/simulation.ts'
 
 /** The same each time, so that a change that breaks one is seen with it; and others each day, so that many are seen over time. */
@@ -14,9 +15,11 @@ const row = (first: number, count: number) => Array.from({ length: count }, (_, 
 
 t.test(`${seedsAlways + seedsOfTheDay} lives`, async t => {
   const seen: Record<string, number> = { completed: 0, failed: 0, cancelled: 0 }
+  const kinds = new Set<string>()
   const seeds = new Set([...regressions, ...row(1, seedsAlways), ...row(ofTheDay, seedsOfTheDay)])
   for (const seed of seeds) {
-    const { broken, log, outcomes } = await live(seed)
+    const { broken, log, outcomes, kinds: begun } = await live(seed)
+    for (const kind of begun) kinds.add(kind)
     for (const outcome of outcomes) seen[outcome] = (seen[outcome] ?? 0) + 1
     if (broken.length === 0) continue
     for (const line of log) t.comment(line)
@@ -25,6 +28,7 @@ t.test(`${seedsAlways + seedsOfTheDay} lives`, async t => {
     break
   }
   t.comment(JSON.stringify(seen))
+  for (const kind of [...Object.keys(recipes), 'rolling_replace']) t.ok(kinds.has(kind), `there is a ${kind}`)
   for (const [outcome, count] of Object.entries(seen)) t.ok(count > seeds.size / 20, `${count} ${outcome}`)
 })
 

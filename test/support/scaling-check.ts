@@ -39,9 +39,15 @@ export async function faultsOf(lab: Lab): Promise<readonly string[]> {
   }
   const { minInstances, maxInstances } = lab.config.scaling
   if (stored.length < minInstances || stored.length > maxInstances) wrong(`${stored.length} instances`)
+  const wanted = lab.scaling.repairs.wanted(lab.config.id)
+  if (stored.length < wanted && !noRoom(lab)) wrong(`${stored.length} instances where ${wanted} are wanted`)
   await journalsExplain(lab, wrong)
   return faults
 }
+
+/** Who died while somebody was made in his room cannot be made again. */
+export const noRoom = (lab: Lab): boolean =>
+  lab.scaling.repairs.of(lab.config.id)?.fault?.code === 'no_capacity'
 
 export async function check(t: Test, lab: Lab): Promise<void> {
   t.strictSame(await faultsOf(lab), [], 'nothing is wrong')

@@ -113,7 +113,11 @@ async function claims(world: World): Promise<ReadonlySet<string>> {
   const claimed = new Set<string>()
   // Before the journals: who takes one out of a pool names it in its journal in the same transaction.
   for (const cluster of world.clusters.ids())
-    for (const { name, snapshot } of await pooled(world, cluster)) claimed.add(name).add(snapshot)
+    for (const { name, snapshot, of, state } of await pooled(world, cluster)) {
+      claimed.add(name)
+      // What a clone that stands by was made of has served; whoever should have dropped it may have died.
+      if (of === undefined || state === 'making') claimed.add(snapshot)
+    }
   const unfinished = await world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
   for (const { id } of unfinished)
     for (const name of claimedNames(await world.store.journal(id))) claimed.add(name)

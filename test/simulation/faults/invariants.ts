@@ -5,7 +5,10 @@
 import { claimedNames } from '../../../lib/scaling/facts.ts'
 import { standing } from '../../../lib/scaling/next.ts'
 import { partOf, replacedBy } from '../../../lib/scaling/operation.ts'
+import type { PoolItem } from '../../../lib/scaling/readiness/pool.ts'
+import { recipeKind } from '../../../lib/scaling/recipes.ts'
 import type { JournalEntry, OperationRecord, Write } from '../../../lib/store/store.ts'
+import { noRoom } from '../../support/scaling-check.ts'
 import type { Lab } from '../../support/scaling-lab.ts'
 
 /** Longer than any step may keep a source paused, with its undo and a round of reconcile. */
@@ -21,6 +24,11 @@ export class Invariants {
   /** Members when an operation began. */
   readonly #atBegin = new Map<string, number>()
   readonly #pausedSince = new Map<string, number>()
+  /** What was announced as standing by, ever; and what does now. */
+  readonly #announced = new Set<string>()
+  #standing: ReadonlySet<string> = new Set()
+  /** How many there have to be in the end, by what was asked for and came to its pivot; null: nothing was. */
+  #wanted: number | null = null
 
   constructor(lab: Lab) {
     this.#lab = lab
@@ -36,7 +44,10 @@ export class Invariants {
     for (const node of lab.nodes)
       node.onMade = (name, owner) => {
         const claimed = claimedNames(this.#journals.get(owner.operation) ?? [])
-        this.#must(claimed.includes(name), `${name} was made, and no journal had said so`)
+        this.#must(
+          claimed.includes(name) || this.#announced.has(name),
+          `${name} was made, and no journal had said so`,
+        )
       }
     lab.time.onRest = () => this.#atRest()
   }
@@ -58,6 +69,7 @@ export class Invariants {
         if (write.delete === 'instance') this.#members.delete(write.id)
       } else if (write.put === 'instance') this.#members.add(write.record.id)
       else if (write.put === 'operation') this.#begun(write.record)
+      else if (write.put === 'value' && write.key.startsWith('pool:')) this.#pooled(write.value)
       else if (write.put === 'journal') {
         by = write.record.operation
         const journal = this.#journals.get(write.record.operation) ?? []
@@ -66,6 +78,7 @@ export class Invariants {
           `${write.record.operation}: entry ${write.record.seq} out of order`,
         )
         journal.push(write.record)
+        this.#came(write.record)
         this.#journals.set(write.record.operation, journal)
       }
     }
@@ -79,6 +92,35 @@ export class Invariants {
     if (by === '' && now < before)
       for (const [id, members] of this.#atBegin) this.#atBegin.set(id, members - (before - now))
     if (by !== '' && now < before) this.#must(now >= least, `${now} members, at least ${least}`)
+  }
+
+  #pooled(value: unknown): void {
+    const { items } = value as { readonly items: readonly PoolItem[] }
+    for (const { name, snapshot } of items) this.#announced.add(name).add(snapshot)
+    this.#standing = new Set(items.map(({ name }) => name))
+  }
+
+  /** Whoever asks for more or fewer has them from the pivot on; what reconcile does for itself changes nothing of that. */
+  #came({ operation, step, kind }: JournalEntry): void {
+    const record = this.#operations.get(operation)
+    if (kind !== 'done' || !record || record.actor === 'reconcile') return
+    const pivot = { scale_out: 'register', scale_in: 'deregister' }[record.type as string]
+    if (pivot !== step) return
+    this.#wanted = (record.request as { readonly target_count: number }).target_count
+  }
+
+  /** In the end: whoever died was made again. */
+  ended(): void {
+    const { minInstances, maxInstances } = this.#lab.config.scaling
+    const wanted = Math.max(minInstances, Math.min(this.#wanted ?? 0, maxInstances))
+    const now = this.#members.size
+    const enough = now === wanted || (now < wanted && noRoom(this.#lab))
+    this.#must(enough, `${now} members in the end, and ${wanted} were asked for`)
+  }
+
+  /** The kinds of operations that there were. */
+  get kinds(): readonly string[] {
+    return [...new Set([...this.#operations.values()].map(recipeKind))]
   }
 
   #begun(record: OperationRecord): void {
@@ -105,7 +147,7 @@ export class Invariants {
     const { now } = this.#lab.time
     for (const node of this.#lab.nodes)
       for (const { name, state } of node.instances.values()) {
-        if (state !== 'paused') {
+        if (state !== 'paused' || this.#standing.has(name)) {
           this.#pausedSince.delete(name)
           continue
         }

@@ -18,6 +18,8 @@ export interface Life {
   /** What happened, a line an event. */
   readonly log: readonly string[]
   readonly outcomes: readonly string[]
+  /** The recipes that were begun. */
+  readonly kinds: readonly string[]
 }
 
 /** How often each fault comes, an act of a driver. */
@@ -27,6 +29,12 @@ const publishShare = 0.04
 const twiceShare = 0.03
 /** Of what is asked for. */
 const rollingShare = 0.12
+const resizeShare = 0.06
+/** In each fifth life a clone stands by for each instance. */
+const standbyEach = 5
+const refreshShare = 0.3
+/** Of looks at what stands by: one dies for whom somebody does. */
+const deathShare = 0.25
 const acts = 7
 /** Between two rounds of reconcile. */
 const roundMs = 30_000
@@ -45,7 +53,7 @@ export async function live(seed: number): Promise<Life> {
   } finally {
     Error.stackTraceLimit = stackTraceLimit
   }
-  return { seed, broken: world.broken, log: world.log, outcomes: world.outcomes }
+  return { seed, broken: world.broken, log: world.log, outcomes: world.outcomes, kinds: world.kinds }
 }
 
 class Simulation {
@@ -55,6 +63,7 @@ class Simulation {
   readonly #chance: Chance
   readonly #lab: Lab
   readonly #invariants: Invariants
+  readonly #standby: boolean
   /** Until when a node cannot be asked, and its disk is full. */
   readonly #awayUntil = new Map<string, number>()
   #fullUntil = 0
@@ -63,7 +72,9 @@ class Simulation {
     const chance = new Chance(seed)
     this.#chance = chance
     const { scaling, instance } = clusterConfig()
-    const cpus = chance.whole(4, 7)
+    this.#standby = seed % standbyEach === standbyEach - 1
+    // Room for the clones too, or who dies could find his place taken by one.
+    const cpus = chance.whole(4, 7) * (this.#standby ? 3 : 1)
     this.#lab = new Lab({
       nodes: chance.happens(0.5)
         ? [
@@ -79,6 +90,7 @@ class Simulation {
           maxInstances: chance.whole(3, 6),
         },
         instance: { ...instance!, cloneFrom: 'live' },
+        ...(this.#standby ? { standby } : {}),
       },
       random: chance.next,
     })
@@ -99,8 +111,13 @@ class Simulation {
     this.#awayUntil.clear()
     await this.#quiet()
     this.outcomes = (await lab.store.operations({ limit: 1_000 })).map(record => record.outcome ?? 'running')
+    this.#invariants.ended()
     this.broken.push(...this.#invariants.broken, ...(await faultsOf(lab)))
     await lab.close()
+  }
+
+  get kinds(): readonly string[] {
+    return this.#invariants.kinds
   }
 
   #say(text: string): void {
@@ -157,9 +174,7 @@ class Simulation {
     })
     this.#say(`act ${kind ?? 'operate'}`)
     if (kind === 'kill') {
-      const held = lab.nodes.flatMap(node => [...node.instances.keys()].map(name => ({ node, name })))
-      const victim = one(held)
-      victim?.node.kill(victim.name)
+      this.#kill(one(lab.nodes.flatMap(node => [...node.instances.keys()])))
     }
     if (kind === 'away') this.#awayUntil.set(one(lab.nodes)!.id, lab.time.now + whole(1, 60) * 1_000)
     if (kind === 'full') this.#fullUntil = lab.time.now + whole(1, 30) * 1_000
@@ -175,8 +190,22 @@ class Simulation {
     if (happens(0.3)) this.#load()
     await clock.sleep(whole(0, 20) * 1_000)
     await lab.scaling.reconcile()
+    if (this.#standby) await this.#standBy()
     const [stuck] = lab.scaling.stuck('web')
     if (stuck && happens(0.3)) await lab.scaling.acknowledge(stuck, 'test').catch(() => {})
+  }
+
+  /** What is to stand by is made, or made anew. */
+  async #standBy(): Promise<void> {
+    const lab = this.#lab
+    const { readiness } = lab.scaling
+    if (this.#chance.happens(refreshShare)) readiness.refresh('web')
+    await readiness.keepReady()
+    if (this.#chance.happens(deathShare)) this.#kill(this.#chance.one(lab.backends())?.id)
+  }
+
+  #kill(name: string | undefined): void {
+    for (const node of this.#lab.nodes) if (name !== undefined) node.kill(name)
   }
 
   /** Somebody asks for something; null when it is refused. */
@@ -186,10 +215,13 @@ class Simulation {
     const named = one(lab.backends())
     const target = whole(1, 6)
     const type = target > lab.scaling.count('web') ? 'scale_out' : 'scale_in'
+    const memoryBytes = whole(1, 3) * 64 * 1024 ** 2
     const request: OperationRequest =
-      happens(0.25) && named
-        ? { type: 'replace', instance_id: named.id }
-        : { type, target_count: target, immediate: happens(0.3), drain_connections: happens(0.8) }
+      happens(resizeShare) && named
+        ? { type: 'resize', instance_id: named.id, resources: { memoryBytes } }
+        : happens(0.25) && named
+          ? { type: 'replace', instance_id: named.id }
+          : { type, target_count: target, immediate: happens(0.3), drain_connections: happens(0.8) }
     try {
       if (happens(rollingShare)) return await this.#roll()
       const { id } = await lab.scaling.start('web', request, 'test')
@@ -257,6 +289,7 @@ class Simulation {
       await lab.time.pass(roundMs)
       await lab.time.until(lab.scaling.reconcile())
       await lab.time.until(lab.settle())
+      if (this.#standby) await lab.time.until(lab.scaling.readiness.keepReady())
       if (round > 1 && (await faultsOf(lab)).length === 0) return
     }
     // Whoever could not be asked for its health when it was registered is asked again with the next check.
@@ -266,6 +299,18 @@ class Simulation {
   }
 }
 
+const standby = {
+  ...{ scaleToZero: null, warmPool: null },
+  clones: {
+    ...{ count: 1, refresh: '* * * * *' },
+    wait: {
+      idleAfterMs: Number.POSITIVE_INFINITY,
+      maxWaiting: 10,
+      waitTimeoutMs: 10_000,
+      afterFailure: true,
+    },
+  },
+} as const
 const startMs = 1_700_000_000_000
 const bound = (chance: Chance) => ({
   happens: chance.happens.bind(chance),

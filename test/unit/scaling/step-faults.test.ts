@@ -5,7 +5,8 @@
  */
 import t from 'tap'
 import type { OperationRequest, OperationView } from '../../../lib/scaling/operation.ts'
-import { recipes } from '../../../lib/scaling/recipes.ts'
+import { type RecipeKind, recipes } from '../../../lib/scaling/recipes.ts'
+import { rollingRecipe } from '../../../lib/scaling/steps/rolling.ts'
 import type { Write } from '../../../lib/store/store.ts'
 import type { FakeInstance } from '../../support/fake-driver.ts'
 import { faultsOf } from '../../support/scaling-check.ts'
@@ -14,11 +15,16 @@ import { Lab, type LabOptions } from '../../support/scaling-lab.ts'
 const { instance } = new Lab().config
 
 interface Scene {
-  readonly type: keyof typeof recipes
+  readonly type: RecipeKind
   readonly options?: LabOptions
   /** How many serve before. */
   readonly from: number
-  readonly request: (ids: readonly string[]) => OperationRequest
+  /** What else is as it is before. */
+  readonly arrange?: (lab: Lab, ids: readonly string[]) => Promise<unknown>
+  /** Left out: a rolling replace of all. */
+  readonly request?: (ids: readonly string[]) => OperationRequest
+  /** Who takes over stands by from the beginning. */
+  readonly heirs?: true
 }
 
 const scale = (type: 'scale_out' | 'scale_in', target_count: number) => (): OperationRequest => ({
@@ -26,6 +32,18 @@ const scale = (type: 'scale_out' | 'scale_in', target_count: number) => (): Oper
 })
 const golden: LabOptions = { cluster: { instance: { ...instance!, cloneFrom: 'golden' } } }
 const fromNothing: LabOptions = { cluster: { scaling: { ...new Lab().config.scaling, minInstances: 0 } } }
+
+const wait = {
+  ...{ idleAfterMs: Number.POSITIVE_INFINITY, maxWaiting: 10, waitTimeoutMs: 10_000 },
+  afterFailure: true,
+} as const
+const standby: LabOptions = {
+  cluster: {
+    standby: { scaleToZero: null, warmPool: null, clones: { count: 1, refresh: '* * * * *', wait } },
+  },
+}
+const nextRelease = { instance: { ...instance!, template: { release: 2 } } }
+const trial = { pause_seconds: 1, max_failure_ratio: 0.1 }
 
 const scenes: Readonly<Record<string, Scene>> = {
   'scale_out, cold': { type: 'scale_out', options: fromNothing, from: 0, request: scale('scale_out', 2) },
@@ -42,6 +60,28 @@ const scenes: Readonly<Record<string, Scene>> = {
     type: 'resize',
     from: 1,
     request: ([id]) => ({ type: 'resize', instance_id: id!, resources: { cpus: 3 } }),
+  },
+  'replace on trial': {
+    type: 'replace_on_trial',
+    from: 2,
+    arrange: lab => lab.reconfigure(nextRelease),
+    request: ([id]) => ({ type: 'replace', instance_id: id!, instance_ids: [id!], fresh: true, trial }),
+  },
+  rolling_replace: {
+    type: 'rolling_replace',
+    from: 2,
+    arrange: lab => lab.reconfigure(nextRelease),
+  },
+  failover: {
+    type: 'failover',
+    options: standby,
+    from: 2,
+    heirs: true,
+    arrange: async (lab, [id]) => {
+      for (let looks = 0; looks < 2; looks++) await lab.time.until(lab.scaling.readiness.keepReady())
+      for (const node of lab.nodes) node.kill(id!)
+    },
+    request: ([id]) => ({ type: 'failover', instance_id: id!, instance_ids: [id!] }),
   },
 }
 
@@ -78,9 +118,15 @@ const diskFull: Fault = lab => {
   }
 }
 
+t.test('each recipe has a scene', t => {
+  const shown = new Set(Object.values(scenes).map(({ type }) => type))
+  t.strictSame([...shown].sort(), [...Object.keys(recipes), 'rolling_replace'].sort())
+  t.end()
+})
+
 for (const [name, scene] of Object.entries(scenes)) {
   t.test(name, async t => {
-    for (const { name: step } of recipes[scene.type].steps) {
+    for (const step of stepsOf(scene)) {
       t.same(await crashed(scene, step), [], `${step}: the controller ends`)
       t.same(await faulted(scene, step, diskFull, 'old'), [], `${step}: the disk is full`)
       for (const victim of victims(scene, step))
@@ -92,11 +138,25 @@ for (const [name, scene] of Object.entries(scenes)) {
 
 type Victim = 'old' | 'new'
 
+/** Of a rolling replace one batch each for those who are there; what its batches are is in other scenes. */
+function stepsOf({ type, from }: Scene): readonly string[] {
+  const batches = Array.from({ length: from }, (_, index) => [`${index}`])
+  const rolling = { batches } as unknown as Parameters<typeof rollingRecipe>[0]
+  const { steps } = type === 'rolling_replace' ? rollingRecipe(rolling) : recipes[type]
+  return steps.map(({ name }) => name)
+}
+
 /** Who is there when the step begins. */
-function victims({ type, from }: Scene, step: string): readonly Victim[] {
-  const names = recipes[type].steps.map(({ name }) => name)
-  const made = names.includes('clone') && names.indexOf(step) > names.indexOf('clone')
+function victims(scene: Scene, step: string): readonly Victim[] {
+  const { from, heirs = false } = scene
+  const names = stepsOf(scene)
+  const made = heirs || (names.includes('clone') && names.indexOf(step) > names.indexOf('clone'))
   return [...(from > 0 ? (['old'] as const) : []), ...(made ? (['new'] as const) : [])]
+}
+
+function begin(lab: Lab, { request }: Scene, ids: readonly string[]): Promise<OperationView> {
+  if (request) return lab.scaling.start('web', request(ids), 'test')
+  return lab.scaling.replaceRolling('web', { batch_size: 1, ...trial }, 'test')
 }
 
 async function faulted(scene: Scene, step: string, fault: Fault, victim: Victim) {
@@ -108,10 +168,10 @@ async function faulted(scene: Scene, step: string, fault: Fault, victim: Victim)
     const all = lab.nodes.flatMap(node => [...node.instances.values()])
     mend = fault(
       lab,
-      all.find(one => before.includes(one.name) === (victim === 'old')),
+      all.find(one => before.includes(one.name) === (victim === 'old') && one.state !== 'stopped'),
     )
   }
-  const operation = await lab.operate(scene.request(before)).catch(refused)
+  const operation = await operate(lab, scene, before).catch(refused)
   mend()
   return ended(lab, operation)
 }
@@ -124,7 +184,7 @@ async function crashed(scene: Scene, step: string) {
   }
   lab.faults.store = (moment, write) => (moment === 'after' && write === at ? 'crash' : null)
   const survived = await lab.survive(async () => {
-    const { id } = await lab.scaling.start('web', scene.request(before), 'test')
+    const { id } = await begin(lab, scene, before)
     await lab.scaling.wait(id, 3_600_000)
   })
   // A step that has nothing to do here is never begun.
@@ -139,7 +199,14 @@ async function prepared(scene: Scene) {
   await lab.boot()
   const count = lab.scaling.count('web')
   if (count !== scene.from) await lab.scaleTo(scene.from)
-  return { lab, before: lab.backends().map(({ id }) => id) }
+  const before = lab.backends().map(({ id }) => id)
+  await scene.arrange?.(lab, before)
+  return { lab, before }
+}
+
+async function operate(lab: Lab, scene: Scene, ids: readonly string[]): Promise<OperationView> {
+  const { id } = await lab.time.until(begin(lab, scene, ids))
+  return lab.time.until(lab.scaling.wait(id, 3_600_000))
 }
 
 /** In words what is wrong once everything is mended and reconcile has been round. */
@@ -148,6 +215,7 @@ async function ended(lab: Lab, operation: OperationView | null): Promise<readonl
     await lab.time.pass(60_000)
     await lab.time.until(lab.scaling.reconcile())
     await lab.time.until(lab.settle())
+    await lab.time.until(lab.scaling.readiness.keepReady())
   }
   const wrong = (await faultsOf(lab)).filter(what => !/^snapshots left: \S+-golden \| none$/.test(what))
   if (operation?.status === 'running') wrong.push('the operation runs for ever')

@@ -154,6 +154,21 @@ t.test(
   },
 )
 
+t.test('what a clone was made of goes, also when the process ended before it could', async t => {
+  const { lab, node, others } = await started()
+  lab.faults.driver = (point, name) => (point === 'destroy:before' && name.endsWith('-s') ? 'crash' : null)
+  t.equal(await lab.survive(() => lab.scaling.readiness.keepReady()), false)
+  lab.faults = {}
+  await lab.boot()
+  t.equal(node.snapshots.size, 1)
+  await lab.time.pass(60_000)
+  await lab.time.until(lab.scaling.reconcile())
+  t.equal(node.snapshots.size, 0)
+  t.equal(others().length, 1, 'the clone stands by all the same')
+  await check(t, lab)
+  await lab.close()
+})
+
 t.test('who leaves takes its clones along, and nobody who asks for none has any', async t => {
   const { lab, look, others } = await started()
   await lab.scaleTo(2)

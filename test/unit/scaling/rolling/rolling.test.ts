@@ -2,7 +2,9 @@
 import t, { type Test } from 'tap'
 import type { RollingWish } from '../../../../lib/command.ts'
 import type { TidegateError } from '../../../../lib/errors.ts'
+import { type GoldenValue, goldenKey } from '../../../../lib/scaling/facts.ts'
 import type { OperationView } from '../../../../lib/scaling/operation.ts'
+import { goldenInputs } from '../../../../lib/scaling/readiness/golden.ts'
 import { judge, sampleMin } from '../../../../lib/scaling/rolling/checkpoint.ts'
 import { batchesOf, batchOf, batchSizeOf } from '../../../../lib/scaling/rolling/rolling.ts'
 import { check } from '../../../support/scaling-check.ts'
@@ -151,6 +153,59 @@ t.test('all of them, one after another, each watched before the next', async t =
     [],
   )
   await atRest(t, lab)
+  await lab.close()
+})
+
+/** What of `release` was made how, in the order in which it came: `boot` or the golden snapshot that it was cloned from. */
+const madeFrom = (lab: Lab) => ids(lab).map(id => lab.nodes[0]!.instances.get(id)!.snapshot ?? 'boot')
+const goldenFirst: LabOptions = { cluster: { instance: { ...instance, cloneFrom: 'golden' } } }
+const goldenNext = { instance: { ...next, cloneFrom: 'golden' as const } }
+const kept = async (lab: Lab) => (await lab.store.value(goldenKey('web'))) as GoldenValue | null
+
+t.test('of golden snapshots: the first batch is booted and saved, the others are its clones', async t => {
+  const lab = await four(goldenFirst)
+  const former = (await kept(lab))!
+  await lab.reconfigure(goldenNext)
+  t.match(await end(lab, await begin(lab)), { status: 'completed' })
+  const golden = (await kept(lab))!
+  t.not(golden.snapshot, former.snapshot)
+  t.equal(golden.inputs, await goldenInputs(goldenNext.instance), 'the version of the new template')
+  t.strictSame(madeFrom(lab), ['boot', golden.snapshot, golden.snapshot, golden.snapshot])
+  t.strictSame(await releases(lab), [2, 2, 2, 2])
+  await lab.time.pass(60_000)
+  await lab.time.until(lab.scaling.reconcile())
+  t.strictSame([...lab.nodes[0]!.snapshots.keys()], [golden.snapshot], 'the former one is collected')
+  const [added] = (await lab.scaleTo(5)).instances
+  t.equal(lab.nodes[0]!.instances.get(added!)!.snapshot, golden.snapshot, 'who comes later is its clone')
+  await lab.close()
+})
+
+t.test('of golden snapshots, back: from the former one, which was kept for that', async t => {
+  const lab = await four(goldenFirst)
+  const before = ids(lab)
+  const former = (await kept(lab))!
+  await lab.reconfigure(goldenNext)
+  spoil(lab, 3, before)
+  t.match(await end(lab, await begin(lab)), { status: 'failed', error: { code: 'checkpoint_failed' } })
+  t.strictSame(await releases(lab), [1, 1, 1, 1])
+  const anew = ids(lab).filter(id => !before.includes(id))
+  t.equal(anew.length, 2)
+  for (const id of anew) t.equal(lab.nodes[0]!.instances.get(id)!.snapshot, former.snapshot)
+  t.equal(
+    (await kept(lab))?.inputs,
+    await goldenInputs(goldenNext.instance),
+    'the configuration names the new',
+  )
+  for (let round = 0; round < 2; round++) {
+    await lab.time.pass(60_000)
+    await lab.time.until(lab.scaling.reconcile())
+  }
+  const left = [former.snapshot, (await kept(lab))!.snapshot]
+  t.strictSame(
+    [...lab.nodes[0]!.snapshots.keys()],
+    left,
+    'clones rest on the one, the other is the next one’s',
+  )
   await lab.close()
 })
 
