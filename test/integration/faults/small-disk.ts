@@ -6,9 +6,12 @@ const sizeMiB = 4_096
 
 export class SmallDisk {
   readonly #folder: string
+  readonly #spareBytes: number
 
-  constructor(folder: string) {
+  /** `spareBytes` are left when it is full. */
+  constructor(folder: string, spareBytes: number) {
     this.#folder = folder
+    this.#spareBytes = spareBytes
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     this.#mount('-t', 'tmpfs', '-o', `size=${sizeMiB}m,mode=0700`, 'tmpfs', folder)
   }
@@ -16,7 +19,8 @@ export class SmallDisk {
   /** A tmpfs counts pages; with less than it holds it takes nothing more, and one page is the least that it can be given. */
   fill(): void {
     const { bsize, blocks, bfree } = statfsSync(this.#folder)
-    this.#mount('-o', `remount,size=${Math.max(1, blocks - bfree) * bsize}`, this.#folder)
+    const bytes = Math.max(1, blocks - bfree) * bsize + this.#spareBytes
+    this.#mount('-o', `remount,size=${bytes}`, this.#folder)
   }
 
   empty(): void {
