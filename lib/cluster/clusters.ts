@@ -15,22 +15,14 @@ import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
 import type { BackendView, DrainPolicy, DrainProof, NewBackend } from './backend.ts'
 import type { Board } from './board.ts'
-import type { ClusterMembers } from './compile.ts'
 import { Departed, nothingLeft } from './departed.ts'
 import { Generations } from './generations.ts'
 import { unknownHealth } from './health.ts'
 import { staticIncarnation } from './incarnation.ts'
+import { type Change, type Cluster, membersOf, removedBy, undoOf, unknownBackend } from './membership.ts'
 import type { DataPlanePort, SessionSighting } from './ports.ts'
 import { type Probe, type ProbeTarget, probeOnce } from './prober.ts'
-import {
-  type Cluster,
-  leave,
-  type MembershipAccess,
-  membersOf,
-  type Reconfigured,
-  reconfigure,
-  undoOf,
-} from './reconfigure.ts'
+import { leave, type MembershipAccess, type Reconfigured, reconfigure } from './reconfigure.ts'
 import { SessionLedger } from './sessions.ts'
 import { Slots } from './slots.ts'
 import type { Count, Standing } from './standing.ts'
@@ -58,14 +50,6 @@ export interface ClustersDeps {
   readonly random?: () => number
 }
 
-export interface Change {
-  readonly add?: readonly NewBackend[]
-  readonly remove?: readonly string[]
-  /** See `TableCluster`: all of them from now on; left out: as before. */
-  readonly lost?: readonly LostMember[]
-  readonly guarded?: readonly string[]
-}
-
 export class Clusters {
   readonly #deps: ClustersDeps
   #clusters: ReadonlyMap<string, Cluster>
@@ -91,7 +75,11 @@ export class Clusters {
     const { changed, healthChanged } = this.#watch
     this.#tenantDeps = { board, clock, port, ledger: this.#ledger, changed, healthChanged }
     this.#clusters = new Map(deps.configs.map(config => [config.id, this.#fromConfig(config)]))
-    this.#generations = new Generations({ ...deps, zone: deps.zone ?? null, members: () => this.#members() })
+    this.#generations = new Generations({
+      ...deps,
+      zone: deps.zone ?? null,
+      members: () => [...this.#clusters.values()].map(membersOf),
+    })
     this.#access = {
       generations: this.#generations,
       clusters: () => this.#clusters,
@@ -109,8 +97,15 @@ export class Clusters {
     return [...this.#clusters.keys()]
   }
 
-  has(cluster: string): boolean {
-    return this.#clusters.has(cluster)
+  /** The cluster; and, if it is named, the backend in its newest table. */
+  has(cluster: string, backend: string | null = null): boolean {
+    const tenants = this.#clusters.get(cluster)?.tenants
+    return tenants !== undefined && (backend === null || tenants.has(backend))
+  }
+
+  /** Exchanges and tunnels on a backend; 0 where there is none. */
+  left(cluster: string, backend: string): number {
+    return this.#clusters.get(cluster)?.tenants.get(backend)?.left() ?? 0
   }
 
   /** With the policy of now. Throws `unknown_cluster`. */
@@ -367,10 +362,6 @@ export class Clusters {
     if (tenant.facts.mark !== 'maint') this.#watch.begin(config, tenant, first)
   }
 
-  #members(): readonly ClusterMembers[] {
-    return [...this.#clusters.values()].map(membersOf)
-  }
-
   #cluster(id: string): Cluster {
     const cluster = this.#clusters.get(id)
     if (cluster) return cluster
@@ -385,16 +376,4 @@ export class Clusters {
     if (tenant) return tenant
     throw unknownBackend(cluster, id)
   }
-}
-
-function removedBy({ config, tenants }: Cluster, { remove = [] }: Change): readonly Tenant[] {
-  return [...new Set(remove)].map(id => {
-    const tenant = tenants.get(id)
-    if (tenant) return tenant
-    throw unknownBackend(config.id, id)
-  })
-}
-
-function unknownBackend(cluster: string, id: string): TidegateError {
-  return new TidegateError('unknown_backend', `cluster ${cluster} has no backend ${id}`)
 }

@@ -9,34 +9,12 @@
  *   no (API, instance)    no                      is not the file's business
  */
 import { isDeepStrictEqual } from 'node:util'
-import type { ClusterConfig, ScalingPolicy, StaticBackendConfig } from '../config/config.ts'
+import type { ClusterConfig, StaticBackendConfig } from '../config/config.ts'
 import type { DrainPolicy, NewBackend } from './backend.ts'
-import type { ClusterMembers } from './compile.ts'
 import type { Generations } from './generations.ts'
 import { staticIncarnation } from './incarnation.ts'
-import type { LostMember, TableMember } from './table.ts'
+import { type Cluster, undoOf } from './membership.ts'
 import type { Tenant } from './tenant.ts'
-
-export interface Cluster {
-  readonly config: ClusterConfig
-  policy: ScalingPolicy
-  /**
-   * In the newest table, by id, in its order. Changed in place: of ten thousand a copy takes longer than all else that a change of one
-   * does here. Whoever may have to go back asks for `undoOf` first.
-   */
-  readonly tenants: Map<string, Tenant>
-  /** See `TableCluster`. Replaced whole. */
-  lost?: readonly LostMember[] | undefined
-  /** See `TableCluster`. Replaced whole. */
-  guarded?: readonly string[] | undefined
-}
-
-/** What the table says of it. */
-export function membersOf({ config, tenants, lost, guarded }: Cluster): ClusterMembers {
-  const members: TableMember[] = []
-  for (const tenant of tenants.values()) members.push(tenant.member())
-  return { config, lost, guarded, members }
-}
 
 export interface BackendRef {
   readonly cluster: string
@@ -119,17 +97,6 @@ export async function leave(
     await access.generations.publishOr(undo)
     access.letGo(tenant, why)
   })
-}
-
-/** What brings the cluster back to as it is now, in the same order. */
-export function undoOf(cluster: Cluster): () => void {
-  const { tenants, lost, guarded } = cluster
-  const before = [...tenants.values()]
-  return () => {
-    tenants.clear()
-    for (const tenant of before) tenants.set(tenant.spec.id, tenant)
-    Object.assign(cluster, { lost, guarded })
-  }
 }
 
 function planFor(

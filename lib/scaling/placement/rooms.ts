@@ -74,9 +74,8 @@ export function freeOf(world: World, { id, capacity }: NodeConfig, held: Held): 
 /** Exchanges and tunnels on the node's members. */
 export function loadOn(world: World, node: string): number {
   let load = 0
-  for (const cluster of world.clusters.ids())
-    for (const { instance, in_flight, tunnels } of world.clusters.backends(cluster))
-      if (instance?.node === node) load += in_flight + tunnels
+  for (const record of world.members.all())
+    if (record.node === node) load += world.clusters.left(record.cluster, record.id)
   return load
 }
 

@@ -16,11 +16,8 @@ async function withoutBlame<T>(ctx: StepContext, act: () => Promise<T>): Promise
   const nodes = new Set(doneData<AllocateData>(journal, 'allocate').items.map(item => item.node))
   const neighbours = world.members.all().filter(record => nodes.has(record.node))
   const hold = (held: boolean) => {
-    for (const { cluster, id } of neighbours) {
-      if (!world.clusters.has(cluster)) continue
-      if (world.clusters.backends(cluster).some(backend => backend.id === id))
-        world.clusters.holdHealth(cluster, id, held, operation.id)
-    }
+    for (const { cluster, id } of neighbours)
+      if (world.clusters.has(cluster, id)) world.clusters.holdHealth(cluster, id, held, operation.id)
   }
   hold(true)
   try {
