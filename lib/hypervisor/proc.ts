@@ -17,7 +17,7 @@ export interface ProcessFacts {
   readonly pid: number
   readonly group: number
   readonly started: string
-  /** Stopped by a signal (`T`). A zombie is no process: it is reported as null. */
+  /** Stopped by a signal (`T`). A zombie without threads is no process: it is reported as null. */
   readonly paused: boolean
 }
 
@@ -38,12 +38,22 @@ export async function readProcess(pid: number): Promise<ProcessFacts | null> {
     if (isCode(error, 'ENOENT', 'ESRCH')) return null
     throw unreadable(`/proc/${pid}/stat`, error)
   }
+  return factsOf(pid, text)
+}
+
+/**
+ * Of the text of `/proc/PID/stat`. A zombie is gone when its other threads are: the first may have ended before them, and as long as
+ * one is there the sockets and disks of all are open. @pure
+ */
+export function factsOf(pid: number, text: string): ProcessFacts | null {
   // The second field is the command's name, which may hold spaces and parentheses: count from its last one.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   const [state, , group] = fields
+  const threads = fields[17]
   const started = fields[19]
-  if (!state || !group || !started) throw unreadable(`/proc/${pid}/stat`, new Error('not as in proc(5)'))
-  if (state === 'Z' || state === 'X') return null
+  if (!state || !group || !threads || !started)
+    throw unreadable(`/proc/${pid}/stat`, new Error('not as in proc(5)'))
+  if (state === 'X' || (state === 'Z' && Number(threads) <= 1)) return null
   return { pid, group: Number(group), started, paused: state === 'T' || state === 't' }
 }
 
