@@ -33,6 +33,8 @@ export interface Leaving {
   tunnels(): number
   /** Live sessions that would come back; 0 where nobody can count them. */
   sessions(): number
+  /** Resolves true when `sessions` knows of all that were seen by now: they are told a moment later. False: nobody can say yet. */
+  heard(): Promise<boolean>
   /** Somebody opened it to new clients again. */
   reopened(): boolean
   /** From now on bound clients are not let in either. */
@@ -98,7 +100,10 @@ async function leftInTime(
   const empty = () => left(leaving) === 0
   if (policy.sessions === 'cut') leaving.seal()
   const spreadMs = policy.tunnels === 'close' ? Math.min(policy.closeSpreadMs, graceOf(policy)) : 0
-  const gone = () => empty() && !(keepsSessions && leaving.sessions() > 0)
+  const clear = () => empty() && !(keepsSessions && leaving.sessions() > 0)
+  // Whoever was given a session right before the door was closed is not known of yet.
+  const allHeard = async () => (await leaving.heard()) && clear()
+  const gone = () => clear() && (!keepsSessions || allHeard())
   let early = await wait.until(gone, deadline - spreadMs)
   if (!early && spreadMs > 0) {
     if (leaving.tunnels() === 0) early = await wait.until(gone, deadline)
@@ -151,13 +156,14 @@ class Wait {
     return this.#clock.monotonic() + ms
   }
 
-  async until(condition: () => boolean, deadline: number): Promise<boolean> {
+  async until(condition: () => boolean | Promise<boolean>, deadline: number): Promise<boolean> {
     for (let pollMs = pollMsMin; ; pollMs = Math.min(pollMsMax, pollMs * 1.5)) {
       this.#signal?.throwIfAborted()
       const { name } = this.#leaving
       if (this.#leaving.reopened())
         throw new TidegateError('operation_cancelled', `${name} was opened again while it drained`)
-      if (condition()) return true
+      const met = condition()
+      if (met === true || (met !== false && (await met))) return true
       const remainingMs = deadline - this.#clock.monotonic()
       if (remainingMs <= 0) return false
       await this.#clock.sleep(Math.min(pollMs, remainingMs), this.#signal)

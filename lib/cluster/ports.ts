@@ -17,6 +17,8 @@ export interface DataPlanePort {
   keepTunnels(slot: number, epoch: number): void
   /** Asks every thread to cut this member's exchanges, tunnels or both now. */
   cut(slot: number, epoch: number, what: 'tunnels' | 'exchanges' | 'all'): void
+  /** Resolves true when all sessions that threads had seen when this was asked are told; false: not every thread answered in time. */
+  heardSessions?(): Promise<boolean>
   /** How long its oldest tunnel has been open; null: it has none, or nobody said in time. */
   oldestTunnelMs?(slot: number, epoch: number): Promise<number | null>
 }

@@ -46,6 +46,8 @@ interface Departure {
   readonly startedAtMs: number
   /** Wall clock. */
   readonly deadlineAtMs: number
+  /** Every thread has told of the sessions that it saw before the door was closed. */
+  heard: boolean
   outcome: DrainOutcome | null
 }
 
@@ -200,7 +202,7 @@ export class Tenant implements Voter {
   }
 
   state(): BackendState {
-    return backendState(this.#facts, this.left() + this.#heldSessions())
+    return backendState(this.#facts, this.left() + this.#awaitedSessions())
   }
 
   left(): number {
@@ -253,7 +255,7 @@ export class Tenant implements Voter {
     const departure = this.#departure
     const { startedAtMs = clock.monotonic(), deadlineAtMs = null, outcome = null } = departure ?? {}
     return {
-      drained: inFlight === 0 && tunnels === 0 && this.#heldSessions() === 0,
+      drained: inFlight === 0 && tunnels === 0 && this.#awaitedSessions() === 0,
       in_flight: inFlight,
       tunnels,
       sessions: this.#sessions(),
@@ -267,7 +269,13 @@ export class Tenant implements Voter {
   async drain(policy: DrainPolicy, forGood: boolean, signal?: AbortSignal): Promise<void> {
     const { clock } = this.#deps
     const deadlineAtMs = clock.now() + graceOf(policy)
-    const departure: Departure = { policy, startedAtMs: clock.monotonic(), deadlineAtMs, outcome: null }
+    const departure: Departure = {
+      policy,
+      startedAtMs: clock.monotonic(),
+      deadlineAtMs,
+      heard: false,
+      outcome: null,
+    }
     this.#departure = departure
     try {
       departure.outcome = await drainOut(this.leaving(forGood, policy.closeCode), policy, clock, signal)
@@ -288,6 +296,7 @@ export class Tenant implements Voter {
       exchanges: () => this.#total('inFlight'),
       tunnels: () => this.#total('tunnels'),
       sessions: () => this.#heldSessions(),
+      heard: () => this.#heard(),
       reopened: () => !this.#removed && this.#facts.mark !== 'maint' && !shut(this.#facts),
       seal: () => this.set({ sealed: true }, 'bound clients go elsewhere'),
       closeTunnels: spreadMs =>
@@ -295,6 +304,21 @@ export class Tenant implements Voter {
       keepTunnels: () => port.keepTunnels(slot, epoch),
       cut: what => port.cut(slot, epoch, what),
     }
+  }
+
+  async #heard(): Promise<boolean> {
+    const departure = this.#departure
+    const heard = !this.countsSessions || ((await this.#deps.port.heardSessions?.()) ?? true)
+    if (departure && heard) departure.heard = true
+    return heard
+  }
+
+  /** For whoever asks from outside: one at least also while threads were not asked since the door was closed. */
+  #awaitedSessions(): number {
+    const departure = this.#departure
+    const held = this.#heldSessions()
+    if (held > 0 || !departure || departure.outcome || departure.policy.sessions !== 'keep') return held
+    return this.countsSessions && !departure.heard && !this.#facts.sealed && !this.#removed ? 1 : 0
   }
 
   /** Live sessions that its drain waits for; one at least while some may live that nobody has seen. */

@@ -95,9 +95,12 @@ export class DataPlane {
       case 'keep_tunnels':
         return this.#context.tunnels.keepMember(message.slot, message.epoch)
       case 'ask_tunnels': {
-        const oldestMs = this.#context.tunnels.oldestMs(message.slot, message.epoch)
-        return this.#deps.post({ type: 'tunnels', ask: message.ask, oldestMs })
+        const answer = this.#context.tunnels.oldestMs(message.slot, message.epoch)
+        return this.#deps.post({ type: 'answer', ask: message.ask, answer })
       }
+      case 'ask_sessions':
+        this.#flushSessions()
+        return this.#deps.post({ type: 'answer', ask: message.ask, answer: true })
       case 'cut':
         if (message.what !== 'tunnels') this.#cutExchanges(message.slot, message.epoch)
         if (message.what !== 'exchanges') this.#context.tunnels.cutMember(message.slot, message.epoch)
@@ -123,7 +126,7 @@ export class DataPlane {
       this.#context.debugHeaders = settings.debugHeaders
       this.#share(settings)
     }
-    this.#deps.post({ type: 'configured', ask, outcome })
+    this.#deps.post({ type: 'answer', ask, answer: outcome })
   }
 
   #share({ overload, threads }: PlaneSettings): void {

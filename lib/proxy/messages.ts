@@ -1,8 +1,8 @@
 /**
  * What the planes say to each other. @pure
  *
- *   control ──► thread   limits · observe · publish · close_tunnels · keep_tunnels · ask_tunnels · cut · configure · tls · stop
- *   thread  ──► control  listening · acknowledged · behind · sessions · wanted · tunnels · configured · failed · stopped
+ *   control ──► thread   limits · observe · publish · close_tunnels · keep_tunnels · ask_tunnels · ask_sessions · cut · configure · tls · stop
+ *   thread  ──► control  listening · acknowledged · behind · sessions · wanted · answer · failed · stopped
  */
 import type { BoardBuffer } from '../cluster/board.ts'
 import type { TableDifference } from '../cluster/difference.ts'
@@ -63,15 +63,17 @@ export type ToThread =
       readonly closing: Closing
     }
   | { readonly type: 'keep_tunnels'; readonly slot: number; readonly epoch: number }
-  /** Answered by `tunnels` with the same `ask`. */
+  /** Asks, here and below, are answered by `answer` with the same `ask`: by the milliseconds or null. */
   | { readonly type: 'ask_tunnels'; readonly ask: number; readonly slot: number; readonly epoch: number }
+  /** Answered by true, after `sessions` with what it has seen so far. */
+  | { readonly type: 'ask_sessions'; readonly ask: number }
   | {
       readonly type: 'cut'
       readonly slot: number
       readonly epoch: number
       readonly what: 'tunnels' | 'exchanges' | 'all'
     }
-  /** All of it or nothing; answered by `configured` with the same `ask`. */
+  /** All of it or nothing; answered by how that went. */
   | { readonly type: 'configure'; readonly ask: number; readonly settings: PlaneSettings }
   /** Certificates or ticket keys are others, for connections that are made from now on. */
   | { readonly type: 'tls'; readonly material: TlsMaterial }
@@ -89,8 +91,7 @@ export type FromThread =
   | { readonly type: 'sessions'; readonly seen: readonly SessionSighting[] }
   /** Requests wait there for an instance. Said again as long as they do. */
   | { readonly type: 'wanted'; readonly wanted: readonly Wanted[] }
-  | { readonly type: 'tunnels'; readonly ask: number; readonly oldestMs: number | null }
-  | { readonly type: 'configured'; readonly ask: number; readonly outcome: Configured }
+  | { readonly type: 'answer'; readonly ask: number; readonly answer: number | null | true | Configured }
   /** Could not start (a port in use): the thread ends after it. */
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'stopped'; readonly cut: number }

@@ -83,7 +83,7 @@ export class Plane implements DataPlanePort {
     this.#memory = new PlaneMemory(deps, message => this.#tell(message))
     this.#settings = new Settings<Loop>(deps, {
       all: () => [...this.#loops.values()].filter(loop => !loop.leaving),
-      ask: (...asked) => this.#ask(...asked),
+      ask: (loops, message, limitMs) => this.#ask(message, limitMs, loops),
     })
   }
 
@@ -168,10 +168,14 @@ export class Plane implements DataPlanePort {
   }
 
   async oldestTunnelMs(slot: number, epoch: number): Promise<number | null> {
-    const message = (ask: number): ToThread => ({ type: 'ask_tunnels', ask, slot, epoch })
-    const ages = await this.#ask<number | null>([...this.#loops.values()], message, tellTimeoutMs)
+    const ages = await this.#ask<number | null>(ask => ({ type: 'ask_tunnels', ask, slot, epoch }))
     const known = ages.filter(age => age !== null)
     return known.length > 0 ? Math.max(...known) : null
+  }
+
+  async heardSessions(): Promise<boolean> {
+    const told = await this.#ask(ask => ({ type: 'ask_sessions', ask }))
+    return told.length === this.#loops.size
   }
 
   /** For connections that are made from now on, in every thread. */
@@ -206,9 +210,9 @@ export class Plane implements DataPlanePort {
 
   /** What those of the loops answer that live so long and answer in time. */
   async #ask<T>(
-    loops: readonly Loop[],
     message: (ask: number) => ToThread,
-    limitMs: number,
+    limitMs = tellTimeoutMs,
+    loops: readonly Loop[] = [...this.#loops.values()],
   ): Promise<readonly T[]> {
     const ask = ++this.#asked
     const answers = new Map<Loop, unknown>()
@@ -322,10 +326,9 @@ export class Plane implements DataPlanePort {
         return this.#deps.onSessions(message.seen)
       case 'wanted':
         return this.#deps.onWanted?.(message.wanted)
-      case 'tunnels':
-        return this.#answered(loop, message.ask, message.oldestMs)
-      case 'configured':
-        return this.#answered(loop, message.ask, message.outcome)
+      case 'answer':
+        this.#answers.get(message.ask)?.set(loop, message.answer)
+        return this.#conditions.changed()
       case 'failed':
         settle(new TidegateError(asErrorCode(message.code), message.message))
         return loop.terminate()
@@ -334,11 +337,6 @@ export class Plane implements DataPlanePort {
           this.#deps.log.warn({ thread: loop.index, cut: message.cut }, 'cut at the end of the grace period')
         return loop.terminate()
     }
-  }
-
-  #answered(loop: Loop, ask: number, answer: unknown): void {
-    this.#answers.get(ask)?.set(loop, answer)
-    this.#conditions.changed()
   }
 
   /** A thread that was starting while a generation was published gets the newest one before it counts as current. */

@@ -66,6 +66,7 @@ class Life {
       exchanges: () => this.exchanges.length,
       tunnels: () => this.tunnels.length,
       sessions: () => (this.policy.sessions === 'keep' && this.sealedAt === null ? this.sessions : 0),
+      heard: async () => true,
       reopened: () => false,
       seal: () => {
         this.sealedAt ??= this.clock.now()

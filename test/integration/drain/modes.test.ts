@@ -102,6 +102,15 @@ t.test('sessions: keep: drained when the last session has ended, and nobody has 
   t.equal(server.control.backend('web', 'a').state, 'drained')
 })
 
+t.test('sessions: keep: also one that control has not been told of', async t => {
+  const { server } = await scene(t, { ttl: 1 })
+  for (let home = ''; home !== 'a'; ) home = await ask(server, { jar: new Map(), home })
+  // Threads tell what they saw five times a second.
+  await drain(server, { gracePeriodMs: 60_000, sessions: 'keep' })
+  t.match(await drained(server, 20), { drained: false, in_flight: 0, tunnels: 0 })
+  t.match(await drained(server), { drained: true, sessions: 0, deadline_reached: false })
+})
+
 t.test('tunnels: told with the code that was asked for, one after another, before the deadline', async t => {
   const { server } = await scene(t)
   const client = await boundTo(server, 'a')

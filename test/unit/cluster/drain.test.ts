@@ -10,7 +10,7 @@ const policy = (over: Partial<DrainConfig> = {}) => drainPolicy({ gracePeriodMs:
 function scene({ exchanges = 0, tunnels = 0, sessions = 0, forGood = false } = {}) {
   const clock = new ManualClock(0)
   const told: string[] = []
-  const state = { exchanges, tunnels, sessions, reopened: false, cutWorks: true }
+  const state = { exchanges, tunnels, sessions, unheard: 0, reopened: false, cutWorks: true }
   const tell = (what: string) => told.push(`${what} at ${clock.now()}`)
   const leaving: Leaving = {
     name: 'web/a',
@@ -18,6 +18,11 @@ function scene({ exchanges = 0, tunnels = 0, sessions = 0, forGood = false } = {
     exchanges: () => state.exchanges,
     tunnels: () => state.tunnels,
     sessions: () => state.sessions,
+    heard: async () => {
+      state.sessions += state.unheard
+      state.unheard = 0
+      return true
+    },
     reopened: () => state.reopened,
     seal: () => {
       if (!told.some(line => line.startsWith('seal'))) tell('seal')
@@ -51,6 +56,28 @@ t.test('ends soon after the last one has left', async t => {
   t.notOk(deadlineReached)
   t.strictSame(told, [])
 })
+
+t.test('a session that was seen and not told yet is waited for', async t => {
+  const { clock, told, state, leaving } = scene({ forGood: true })
+  state.unheard = 1
+  const drained = drainOut(leaving, policy({ sessions: 'keep' }), clock)
+  await clock.advance(4000)
+  t.strictSame(told, [], 'bound clients may still come')
+  state.sessions = 0
+  await clock.advance(200)
+  t.match(await drained, { deadlineReached: false })
+  t.match(told, [/^seal at 4/])
+})
+
+t.test(
+  'while not every thread has said what it saw nobody knows that nothing is left, until the deadline',
+  async t => {
+    const { clock, leaving } = scene()
+    const drained = drainOut({ ...leaving, heard: async () => false }, policy({ sessions: 'keep' }), clock)
+    await clock.advance(10_100)
+    t.match(await drained, { deadlineReached: true })
+  },
+)
 
 t.test('a short exchange is noticed within milliseconds', async t => {
   const { clock, state, leaving } = scene({ exchanges: 1 })
