@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../lib/clock.ts'
+import { guestEnv, guestLimits } from '../../../lib/guest/protocol.ts'
 import type { CloudHypervisorApi } from '../../../lib/hypervisor/cloud-hypervisor/api.ts'
 import { readEvents } from '../../../lib/hypervisor/cloud-hypervisor/events.ts'
 import { machineOf, prepareFiles } from '../../../lib/hypervisor/cloud-hypervisor/plan.ts'
@@ -17,6 +18,7 @@ import { endVmm, startVmm } from '../../../lib/hypervisor/cloud-hypervisor/vmm.t
 import { openNamespaces } from '../../../lib/hypervisor/network/namespace.ts'
 import type { Network } from '../../../lib/hypervisor/network/network.ts'
 import { parsePool, poolDefault } from '../../../lib/hypervisor/network/plan.ts'
+import { environmentFile } from '../../../lib/hypervisor/vm/environment.ts'
 import { doubleBinary, loopbackNetwork } from '../../support/cloud-hypervisor/binary.ts'
 import { vmImage } from '../../support/vm-image.ts'
 import { until } from '../../support/wait.ts'
@@ -75,7 +77,9 @@ async function conversation(t: Test, subject: Subject): Promise<void> {
     memory_max: '384MiB',
   })
   const machine = machineOf({ cpus: 1, memoryBytes: 128 * MiB, diskBytes: 0 }, template)
-  writeFileSync(join(directory, files.env), '', { mode: 0o600 })
+  // Without a token its application would end, and the machine with it, as soon as it has come up.
+  const environment = environmentFile({ [guestEnv.token]: 't'.repeat(guestLimits.tokenBytesMin) })
+  writeFileSync(join(directory, files.env), environment, { mode: 0o600 })
   await prepareFiles(directory, machine, template)
   const config = coldConfig(machine, template, { tap: link.tap!.name, mac: link.tap!.guestMac })
   await created(t, api, config)
