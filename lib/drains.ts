@@ -52,9 +52,7 @@ export class Drains {
   /** After a restart: what a former process began goes on, with what is left of its time. */
   resume(marks: readonly MarkRecord[]): void {
     for (const { cluster, backend, drain } of marks) {
-      const known =
-        this.#clusters.has(cluster) && this.#clusters.backends(cluster).some(({ id }) => id === backend)
-      if (!drain || !known) continue
+      if (!drain || !this.#clusters.has(cluster, backend)) continue
       const gracePeriodMs = Math.max(0, drain.deadlineAtMs - this.#clock.now())
       this.start(cluster, backend, { ...drain.policy, gracePeriodMs })
     }

@@ -240,13 +240,12 @@ export class Reload {
     if (fresh.size === 0) return
     const { backends, marks } = await store.membership()
     for (const { cluster, id, address, weight, incarnation, zone = null } of backends) {
-      if (!fresh.has(cluster) || clusters.backends(cluster).some(one => one.id === id)) continue
+      if (!fresh.has(cluster) || clusters.has(cluster, id)) continue
       const where = { id, host: address.host, port: address.port, weight, incarnation, zone }
       await clusters.change(cluster, { add: [{ ...where, instance: null, verified: false, mark: null }] })
     }
     for (const { cluster, backend, mark } of marks)
-      if (fresh.has(cluster) && clusters.backends(cluster).some(({ id }) => id === backend))
-        clusters.mark(cluster, backend, mark)
+      if (fresh.has(cluster) && clusters.has(cluster, backend)) clusters.mark(cluster, backend, mark)
   }
 
   /** In the background. Those that are named again stay. */

@@ -315,19 +315,22 @@ export class Tenant implements Voter {
 
   /** For whoever asks from outside: one at least also while threads were not asked since the door was closed. */
   #awaitedSessions(): number {
-    const departure = this.#departure
-    const held = this.#heldSessions()
-    if (held > 0 || !departure || departure.outcome || departure.policy.sessions !== 'keep') return held
-    return this.countsSessions && !departure.heard && !this.#facts.sealed && !this.#removed ? 1 : 0
+    const departure = this.#keepingDeparture()
+    return departure === null || departure.heard ? this.#heldSessions() : Math.max(1, this.#heldSessions())
   }
 
   /** Live sessions that its drain waits for; one at least while some may live that nobody has seen. */
   #heldSessions(): number {
-    const departure = this.#departure
-    if (!departure || departure.outcome || departure.policy.sessions !== 'keep') return 0
-    if (!this.countsSessions || this.#facts.sealed || this.#removed) return 0
+    if (this.#keepingDeparture() === null) return 0
     const seen = this.#sessions() ?? 0
     return seen === 0 && this.#deps.clock.now() < this.sessionsKnownAtMs ? 1 : seen
+  }
+
+  /** The drain under way, if live sessions hold it up. */
+  #keepingDeparture(): Departure | null {
+    const departure = this.#departure
+    if (!departure || departure.outcome || departure.policy.sessions !== 'keep') return null
+    return this.countsSessions && !this.#facts.sealed && !this.#removed ? departure : null
   }
 
   #admit(): void {

@@ -199,10 +199,8 @@ export class Run {
     const { clusters, promises } = this.#world
     const { id, cluster } = this.record
     promises.drop(id)
-    if (!clusters.has(cluster)) return
     const fenced = intentOf<Claim>(this.entries, 'fence')?.names ?? []
-    const serving = new Set(clusters.backends(cluster).map(backend => backend.id))
-    for (const name of fenced) if (serving.has(name)) clusters.unfence(cluster, name)
+    for (const name of fenced) if (clusters.has(cluster, name)) clusters.unfence(cluster, name)
   }
 
   #context(): StepContext {

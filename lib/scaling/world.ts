@@ -9,13 +9,14 @@ import type { Events } from '../events.ts'
 import type { Owner } from '../hypervisor/driver.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
+import type { KeptValues } from './kept-values.ts'
 import { Members } from './members.ts'
 import { NodeMarks } from './placement/node-marks.ts'
 import { Pools } from './readiness/pool.ts'
 import { Epochs } from './recovery/epochs.ts'
 import { Losses } from './recovery/losses.ts'
 import { Reality, type ScalingNode } from './recovery/reality.ts'
-import { Wanted } from './recovery/wanted.ts'
+import { wantedCounts } from './recovery/wanted.ts'
 import { type Hands, Parts } from './rolling/parts.ts'
 import { Templates } from './rolling/templates.ts'
 import { Tally } from './tally.ts'
@@ -49,7 +50,7 @@ export interface World {
   readonly pools: Pools
   readonly templates: Templates
   readonly losses: Losses
-  readonly wanted: Wanted
+  readonly wanted: KeptValues<number>
   readonly parts: Parts
   readonly store: Store
   readonly clock: Clock
@@ -76,7 +77,7 @@ export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps, hand
     epochs: new Epochs(),
     tally: new Tally(),
     losses: new Losses(),
-    wanted: new Wanted(),
+    wanted: wantedCounts(),
     probe: probe ?? probeOnce,
     random: random ?? randomBytes,
   }

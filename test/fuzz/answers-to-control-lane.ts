@@ -14,7 +14,7 @@ import { Qmp } from '../../lib/hypervisor/qemu/qmp.ts'
 import { frame } from '../support/h2-frames.ts'
 import { healthConfig } from '../support/health-config.ts'
 import { closeServer, listenOn, until } from '../support/traffic.ts'
-import { mangled, noise, sendInPieces, turn } from './mangle.ts'
+import { mangled, noise, sayAndEnd } from './mangle.ts'
 import type { Random } from './random.ts'
 import type { Lane } from './run.ts'
 
@@ -73,7 +73,7 @@ export async function answersToControlLane(_random: Random): Promise<Lane> {
       const { right, ask } = asks[name]
       const bytes = random.chance(0.2) ? noise(random, 2_000) : mangled(random, right)
       const endless = random.chance(0.1)
-      answer = socket => void say(random, socket, bytes, endless)
+      answer = socket => void sayAndEnd(random, socket, bytes, endless ? endlessBytesMax : 0)
       const wrong: string[] = []
       try {
         await ask()
@@ -95,18 +95,5 @@ export async function answersToControlLane(_random: Random): Promise<Lane> {
       await Promise.all([closeServer(overTcp), closeServer(overUnix)])
       rmSync(directory, { recursive: true, force: true })
     },
-  }
-
-  /** `endless`: the last bytes again and again, up to far above any bound. */
-  async function say(random: Random, socket: Socket, bytes: Buffer, endless: boolean): Promise<void> {
-    await sendInPieces(random, socket, bytes)
-    const more = Buffer.alloc(65_536, bytes.length > 0 ? bytes.subarray(-16) : 'x')
-    for (let sent = 0; endless && sent < endlessBytesMax && !socket.destroyed; sent += more.length) {
-      socket.write(more)
-      await turn()
-    }
-    const end = random.below(3)
-    if (end === 0) socket.end()
-    else if (end === 1) socket.destroy()
   }
 }

@@ -7,7 +7,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { TidegateError } from '../../lib/errors.ts'
 import { GuestClient } from '../../lib/guest/client.ts'
 import { closeServer, listenOn, until } from '../support/traffic.ts'
-import { mangled, noise, sendInPieces, turn } from './mangle.ts'
+import { mangled, noise, sayAndEnd } from './mangle.ts'
 import type { Random } from './random.ts'
 import type { Lane } from './run.ts'
 
@@ -70,7 +70,7 @@ export async function guestLane(_random: Random): Promise<Lane> {
       const { right, ask } = calls[name]
       const bytes = said(random, right)
       const endless = random.chance(0.1)
-      answer = socket => void say(random, socket, bytes, endless)
+      answer = socket => void sayAndEnd(random, socket, bytes, endless ? endlessBytesMax : 0)
       const wrong: string[] = []
       const begun = performance.now()
       try {
@@ -151,16 +151,3 @@ const refusal = (random: Random): unknown =>
     { error: { code: random.pick(['identity_refused', 'hook_failed', 'nonsense']), message: evil(random) } },
     1,
   )
-
-/** `endless`: the last bytes again and again, up to far above any bound. */
-async function say(random: Random, socket: Socket, bytes: Buffer, endless: boolean): Promise<void> {
-  await sendInPieces(random, socket, bytes)
-  const more = Buffer.alloc(65_536, bytes.length > 0 ? bytes.subarray(-16) : 'x')
-  for (let sent = 0; endless && sent < endlessBytesMax && !socket.destroyed; sent += more.length) {
-    socket.write(more)
-    await turn()
-  }
-  const end = random.below(3)
-  if (end === 0) socket.end()
-  else if (end === 1) socket.destroy()
-}

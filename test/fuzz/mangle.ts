@@ -32,4 +32,22 @@ export async function sendInPieces(random: Random, socket: Socket, bytes: Buffer
   }
 }
 
+/** All of it, and then an end of any kind. `endlessBytes`: the last bytes again and again, up to so many; they are to be far above any bound. */
+export async function sayAndEnd(
+  random: Random,
+  socket: Socket,
+  bytes: Buffer,
+  endlessBytes: number,
+): Promise<void> {
+  await sendInPieces(random, socket, bytes)
+  const more = Buffer.alloc(65_536, bytes.length > 0 ? bytes.subarray(-16) : 'x')
+  for (let sent = 0; sent < endlessBytes && !socket.destroyed; sent += more.length) {
+    socket.write(more)
+    await turn()
+  }
+  const end = random.below(3)
+  if (end === 0) socket.end()
+  else if (end === 1) socket.destroy()
+}
+
 export const turn = () => new Promise<void>(resolve => setImmediate(resolve))

@@ -60,7 +60,7 @@ export async function wake({ reality }: World, node: string, source: string): Pr
 
 /** It takes new clients again, and its silence counts. */
 export function open({ clusters }: World, cluster: string, source: string): void {
-  if (!clusters.has(cluster) || !clusters.backends(cluster).some(backend => backend.id === source)) return
+  if (!clusters.has(cluster, source)) return
   clusters.holdHealth(cluster, source, false)
   clusters.unfence(cluster, source)
 }

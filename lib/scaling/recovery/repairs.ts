@@ -53,7 +53,7 @@ export class Repairs {
 
   /** That so many are wanted which are there: nobody is made for those who have died. `line` goes with it. */
   async settleFor(cluster: string, count: number, line: Write): Promise<void> {
-    if (this.#world.wanted.of(cluster) === count) return
+    if (this.#world.wanted.get(cluster) === count) return
     await commit(this.#world, [this.#world.wanted.write(cluster, count), line])
   }
 

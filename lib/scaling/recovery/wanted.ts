@@ -2,40 +2,21 @@
  * How many instances a cluster was last brought to on purpose. Kept in the store, and written in the transaction in which the new
  * membership is: so a death, which is nobody's purpose, leaves it as it was, and the repair makes up for it.
  */
-import type { InstanceRecord, Store, Write } from '../../store/store.ts'
+import type { InstanceRecord, Write } from '../../store/store.ts'
 import { KeptValues } from '../kept-values.ts'
 import { limits } from '../limits.ts'
 import type { StepContext } from '../step.ts'
 import type { World } from '../world.ts'
 
-export class Wanted {
-  readonly #kept = new KeptValues<number>('wanted:')
-
-  load(store: Store, clusters: readonly string[]): Promise<void> {
-    return this.#kept.load(store, clusters)
-  }
-
-  /** After the store has taken the batch, never before. */
-  committed(batch: readonly Write[]): void {
-    this.#kept.committed(batch)
-  }
-
-  /** Null: nothing has changed how many there are since this is kept. */
-  of(cluster: string): number | null {
-    return this.#kept.get(cluster) ?? null
-  }
-
-  write(cluster: string, count: number): Write {
-    return this.#kept.write(cluster, count)
-  }
-}
+/** By cluster; undefined: nothing has changed how many there are since this is kept. */
+export const wantedCounts = () => new KeptValues<number>('wanted:')
 
 /** How many the cluster is brought back to: as many as were wanted, within the policy of now. */
 export function wantedNow({ clusters, members, wanted }: World, cluster: string): number {
   const { instance, scaling } = clusters.config(cluster)
   if (!instance) return 0
   const max = Math.min(scaling.maxInstances, limits.instancesMax)
-  return Math.max(scaling.minInstances, Math.min(wanted.of(cluster) ?? members.of(cluster).length, max))
+  return Math.max(scaling.minInstances, Math.min(wanted.get(cluster) ?? members.of(cluster).length, max))
 }
 
 /**
@@ -45,7 +26,7 @@ export function wantedNow({ clusters, members, wanted }: World, cluster: string)
 export function wantedBy({ world, cluster, request }: StepContext): readonly Write[] {
   if (request.type !== 'scale_out' && request.type !== 'scale_in') return []
   const { target_count: target, repair = false } = request
-  const before = world.wanted.of(cluster)
+  const before = world.wanted.get(cluster)
   const wanted = repair ? Math.max(before ?? 0, target) : target
   return wanted === before ? [] : [world.wanted.write(cluster, wanted)]
 }
@@ -56,5 +37,5 @@ export function wantedBeforeDeath(
   cluster: string,
   there: readonly InstanceRecord[],
 ): readonly Write[] {
-  return world.wanted.of(cluster) === null ? [world.wanted.write(cluster, there.length)] : []
+  return world.wanted.get(cluster) === undefined ? [world.wanted.write(cluster, there.length)] : []
 }
