@@ -62,13 +62,13 @@ export class RateTable {
       const least = Math.min(aheadA, aheadB)
       if (least > toleranceUs) return least - toleranceUs
       const next = (now + least + intervalUs) | 0 || 1
-      // The cell that decided must not have moved; the other only has to be no less.
+      // The cell that decides must not have moved; the other only has to be no less, and that first: between the two writes
+      // another thread is then to decide by the same cell, and not by one that does not know of this request yet.
       const first = aheadA <= aheadB
       const cell = first ? a : b
       const word = first ? wordA : wordB
-      if (Atomics.compareExchange(cells, cell, word, next) !== word) continue
       this.#raise(first ? b : a, next, now, aheadMax)
-      return 0
+      if (Atomics.compareExchange(cells, cell, word, next) === word) return 0
     }
     return 0
   }

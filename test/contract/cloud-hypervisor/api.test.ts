@@ -88,9 +88,7 @@ async function conversation(t: Test, subject: Subject): Promise<void> {
   await running(t, api, directory)
   await snapshots(t, api, directory)
   await ended(t, api)
-  const events = (await readEvents(join(directory, files.events))).map(
-    ({ source, event }) => `${source} ${event}`,
-  )
+  // Written beside the answers, not before them.
   for (const event of [
     'vmm starting',
     'vm booting',
@@ -99,7 +97,11 @@ async function conversation(t: Test, subject: Subject): Promise<void> {
     'vm snapshotted',
     'vm resumed',
   ]) {
-    t.ok(events.includes(event), event)
+    const told = async () => {
+      const events = await readEvents(join(directory, files.events))
+      return events.some(one => `${one.source} ${one.event}` === event)
+    }
+    t.ok(await until(`the event ${event}`, told), event)
   }
   await endVmm(directory, key, 10_000, systemClock)
   await t.rejects(

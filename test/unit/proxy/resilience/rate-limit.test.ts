@@ -74,6 +74,33 @@ t.test('threads share one count', async t => {
   t.equal(granted(other, 9, startMs), 2)
 })
 
+/** Whatever another thread asks for between two writes of this one: it is one count. */
+t.test('a thread that asks in the middle of another one’s grant is granted no more than is left', async t => {
+  const swap = Atomics.compareExchange
+  for (const burst of [1, 3]) {
+    for (const atWrite of [1, 2]) {
+      const it = config({ burst })
+      const table = RateTable.create(it.clientsMax, key)
+      const [one, other] = [new RateLimit(it, table), new RateLimit(it, table)]
+      const before = granted(one, burst - 1, startMs)
+      let between = 0
+      let writes = 0
+      const compareExchange = (cells: Int32Array, at: number, expected: number, value: number): number => {
+        const found = swap(cells, at, expected, value)
+        if (++writes === atWrite) between = granted(other, 2, startMs)
+        return found
+      }
+      Object.assign(Atomics, { compareExchange })
+      try {
+        t.equal(before + granted(one, 1, startMs) + between, burst, `burst ${burst}, after write ${atWrite}`)
+      } finally {
+        Object.assign(Atomics, { compareExchange: swap })
+      }
+      t.ok(writes >= atWrite)
+    }
+  }
+})
+
 t.test('a client is an IPv4 address, an IPv6 network of 64 bits, or what the header says', async t => {
   const limit = limitOf({ burst: 1 })
   t.equal(limit.take('2001:db8::1', undefined, startMs), 0)
