@@ -14,6 +14,7 @@ import type {
   HeldInstance,
   HeldSnapshot,
   Identity,
+  IdentityAck,
   InstanceSpec,
   Owner,
 } from '../../lib/hypervisor/driver.ts'
@@ -80,6 +81,10 @@ export class FakeNode {
   onMade: (name: string, owner: Owner) => void = () => {}
   /** Called before an instance stops or goes. */
   onEnd: (name: string) => void = () => {}
+  /** What an instance answers that was told who it is. */
+  onIdentity: (name: string, identity: Identity) => IdentityAck = (name, { incarnation }) => ({
+    ...{ instanceId: name, incarnation, application: 'acknowledged' },
+  })
   #port: number
 
   constructor(id: string, firstPort = 20_000) {
@@ -247,7 +252,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       if (instance.state !== 'running') throw failure('not running', name)
       instance.identity = identity
       await stage('identify:told', name, signal)
-      return { instanceId: name, incarnation: identity.incarnation, application: 'acknowledged' }
+      return node.onIdentity(name, identity)
     },
     async resize(name, resources, signal) {
       await stage('resize:before', name, signal)

@@ -12,6 +12,7 @@ import type { ClusterConfig, InstanceConfig } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { InstanceRecord } from '../../store/store.ts'
 import { within } from '../deadline.ts'
+import { introduce } from '../introduce.ts'
 import { copyMs, limits } from '../limits.ts'
 import { operationId, resourceName } from '../names.ts'
 import { findPlaces } from '../placement/rooms.ts'
@@ -155,7 +156,8 @@ export class StandbyClones {
     )
     const asOfMs = saved.snapshot.createdAtMs
     await this.#bounded(limits.verifyCloneMs, `verifying ${name}`, async signal => {
-      await driver.identify(name, this.#identity(cluster, name, source.id, asOfMs), signal)
+      const identity = this.#identity(cluster, name, source.id, asOfMs)
+      await introduce(this.#world, node, identity, signal)
       if (made.address === null)
         throw new TidegateError('hypervisor_failed', `instance ${name} came up without an address`)
       await untilHealthy(

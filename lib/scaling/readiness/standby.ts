@@ -8,6 +8,7 @@ import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { HeldInstance, Owner } from '../../hypervisor/driver.ts'
 import { within } from '../deadline.ts'
 import { type GoldenValue, goldenKey, type Source } from '../facts.ts'
+import { introduce } from '../introduce.ts'
 import { copyMs, limits } from '../limits.ts'
 import { goldenName, operationId, resourceName } from '../names.ts'
 import { findPlaces } from '../placement/rooms.ts'
@@ -200,7 +201,7 @@ export class Standby {
       entropy: Buffer.from(this.#world.random(64)).toString('base64'),
       wallClockMs: this.#world.clock.now(),
     } as const
-    await this.#world.reality.driver(node).identify(name, identity, signal)
+    await introduce(this.#world, node, identity, signal)
   }
 
   /** The node on which there is room, promised until it is dropped. */

@@ -1,6 +1,7 @@
 /** Tells each new instance that it is itself and not its source, and waits until it has understood. The entropy is not journaled. */
-import { TidegateError } from '../../errors.ts'
+import type { Identity } from '../../hypervisor/driver.ts'
 import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type Item } from '../facts.ts'
+import { introduce } from '../introduce.ts'
 import { limits } from '../limits.ts'
 import { isGolden } from '../names.ts'
 import { parallel } from '../parallel.ts'
@@ -41,24 +42,16 @@ export const identify: Step = {
         const saved = known ?? (snapshot === null ? undefined : sources.get(snapshot))
         const source = booted.has(name) ? null : (saved ?? null)
         const incarnation = incarnations.get(name)!
-        const ack = await world.reality.driver(node).identify(
-          name,
-          {
-            instanceId: name,
-            incarnation,
-            cluster,
-            reason: booted.has(name) ? 'created' : 'cloned',
-            entropy: Buffer.from(world.random(entropyBytes)).toString('base64'),
-            wallClockMs: world.clock.now(),
-            ...(source ? { clonedFrom: source } : {}),
-          },
-          signal,
-        )
-        if (ack.instanceId !== name || ack.incarnation !== incarnation)
-          throw new TidegateError(
-            'identity_refused',
-            `instance ${name} answered as ${ack.instanceId} of another life`,
-          )
+        const identity: Identity = {
+          instanceId: name,
+          incarnation,
+          cluster,
+          reason: booted.has(name) ? 'created' : 'cloned',
+          entropy: Buffer.from(world.random(entropyBytes)).toString('base64'),
+          wallClockMs: world.clock.now(),
+          ...(source ? { clonedFrom: source } : {}),
+        }
+        const ack = await introduce(world, node, identity, signal)
         const lineage = source ? lineageOf(world, source, isGolden(snapshot!)) : []
         return { name, incarnation, application: ack.application, lineage }
       },

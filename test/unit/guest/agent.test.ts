@@ -1,5 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -171,6 +171,26 @@ t.test('identify: the hook hears it, the answer repeats it, a repeat runs no hoo
   t.equal(heard.length, 2, 'another incarnation is another identity')
   await client.takeBack('json', Readable.from([Buffer.from('{}')]), call)
   t.equal(handle.identity(), null, 'whoever got a state back is not yet anybody')
+})
+
+t.test('who acknowledges as somebody else, or with another life, is refused', async t => {
+  const right = { instance_id: 'web-1-1', incarnation: 'abc', application: 'no_hook', warnings: [] }
+  let answer: object = right
+  const server = createServer((asked, response) => {
+    asked.resume().on('end', () => response.end(JSON.stringify(answer)))
+  })
+  t.teardown(() => server.close())
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const client = new GuestClient({ host: '127.0.0.1', port }, token, systemClock)
+  t.same(await client.identify(identity, call), right)
+  for (const wrong of [{ instance_id: 'web-1-0' }, { incarnation: 'ab' }, { incarnation: 'ABC' }]) {
+    answer = { ...right, ...wrong }
+    await t.rejects(client.identify(identity, call), {
+      code: 'identity_refused',
+      message: /another identity/,
+    })
+  }
 })
 
 t.test('without a hook the agent acknowledges for itself', async t => {
