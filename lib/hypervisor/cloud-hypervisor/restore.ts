@@ -25,7 +25,7 @@ import { decided, type Vmm } from './vmm.ts'
 export interface RestoreRequest {
   readonly directory: string
   readonly snapshot: string
-  readonly facts: SnapshotFacts
+  readonly facts: Pick<SnapshotFacts, 'machine' | 'memoryIsFile'>
   readonly link: Link
   readonly signal: AbortSignal
 }
