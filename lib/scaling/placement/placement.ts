@@ -9,7 +9,8 @@
  *   1 × load       few exchanges and tunnels per CPU
  *
  * A clone can only be made on its source's node, and one that boots from nothing has no memory: so locality decides whatever the
- * others say. Between equals the cheaper node wins. Clones share memory only until they write to it: room counts the worst case.
+ * others say. Between equals the cheaper node wins. Clones share memory only until they write to it: room counts the worst case, and of
+ * a source that was resized it is the source's own size that its clone takes.
  */
 import type { Resources } from '../../config/config.ts'
 import type { Held } from '../../hypervisor/driver.ts'
@@ -52,7 +53,10 @@ const candidatesMax = 50
 
 export interface Wanted {
   readonly count: number
+  /** Of one that has no size of its own from its source. */
   readonly need: Resources
+  /** By instance: what a clone of it takes, where it was resized. */
+  readonly sizes?: ReadonlyMap<string, Resources>
   /** The best first. */
   readonly sources: readonly Source[]
   /** Whose memory each is to have, in order: another's only where that cannot be had. */
@@ -60,28 +64,31 @@ export interface Wanted {
 }
 
 export function place(wanted: Wanted, rooms: readonly NodeRoom[]): Placing {
-  const { count, need } = wanted
   const nodes = rooms.map(room => ({ room, left: { ...room.free }, taken: 0 }))
-  const first = nodes.map(node => scoreOf(node, nodes, wanted))
+  const first = nodes.map(node => {
+    const { need } = makingOn(node, wanted)
+    return { need, ...scoreOf(node, nodes, { ...wanted, need }) }
+  })
   const places: Place[] = []
-  while (places.length < count) {
-    const own = sourcesFor(wanted, places.length)
+  while (places.length < wanted.count) {
+    const own = { ...wanted, sources: sourcesFor(wanted, places.length) }
     const scored = nodes
-      .filter(({ room, left }) => room.closed === null && holds(left, need))
-      .map(node => ({ node, score: scoreOf(node, nodes, { ...wanted, sources: own }).score }))
+      .map(node => ({ node, ...makingOn(node, own) }))
+      .filter(({ node: { room, left }, need }) => room.closed === null && holds(left, need))
+      .map(making => ({ ...making, score: scoreOf(making.node, nodes, { ...own, need: making.need }).score }))
       .sort((a, b) => b.score - a.score || a.node.room.hourly - b.node.room.hourly || byId(a.node, b.node))
     const [best] = scored
     if (!best) break
-    subtract(best.node.left, need)
+    subtract(best.node.left, best.need)
     best.node.taken++
-    const { id } = best.node.room
-    places.push({ node: id, source: own.find(source => source.node === id) ?? null, score: best.score })
+    places.push({ node: best.node.room.id, source: best.source, score: best.score })
   }
   const candidates = nodes.map(({ room, taken }, index): Candidate => {
     const { id, zone, free, closed } = room
+    const { need, ...scored } = first[index]!
     const fits = closed === null ? fitting(free, need) : 0
     const why = closed ?? (fits > 0 ? null : `no room: ${lacking(free, need)}`)
-    return { node: id, zone, fits, taken, ...first[index]!, why }
+    return { node: id, zone, fits, taken, ...scored, why }
   })
   return { places, candidates: candidates.sort((a, b) => b.score - a.score).slice(0, candidatesMax) }
 }
@@ -111,6 +118,17 @@ function scoreOf(node: Filling, nodes: readonly Filling[], { need, sources, memo
   return { score: rounded(score), parts: mapValues(parts, rounded) }
 }
 
+/** What would be made there and what it takes: a clone of the best source there that there is room for, else of the best. */
+function makingOn(
+  { room, left }: Filling,
+  { need, sizes, sources }: Wanted,
+): { readonly source: Source | null; readonly need: Resources } {
+  const makings = sources
+    .filter(({ node }) => node === room.id)
+    .map(source => ({ source, need: sizes?.get(source.instance ?? '') ?? need }))
+  return makings.find(making => holds(left, making.need)) ?? makings[0] ?? { source: null, need }
+}
+
 /** Those of the whole, with the one whose memory the next instance is to have before them. */
 function sourcesFor({ sources, memories }: Wanted, index: number): readonly Source[] {
   const own = sources.find(({ instance }) => instance !== null && instance === memories?.[index])
@@ -125,7 +143,10 @@ function freeAfter(left: Resources, need: Resources, capacity: Resources): numbe
   return Math.min(1, ...shares)
 }
 
-/** What is free on a node: its capacity less what is held there and what is promised to operations under way. */
+/**
+ * What is free on a node: its capacity less what is held there and what is promised to operations under way. What was promised to one that
+ * is there already is its size: nobody else knows it before it is a member.
+ */
 export function freeOn(
   capacity: Resources,
   held: Held,
@@ -134,10 +155,11 @@ export function freeOn(
 ): Resources {
   const free = { ...capacity }
   const names = new Set(held.instances.map(instance => instance.name))
+  const sizes = new Map(promised.map(({ name, resources }) => [name, resources]))
   for (const instance of held.instances) {
     if (instance.state === 'stopped') continue
     const resident = instance.residentBytes ?? 0
-    const known = resourcesOf(instance.name, instance.owner.cluster)
+    const known = sizes.get(instance.name) ?? resourcesOf(instance.name, instance.owner.cluster)
     const size = known ?? { cpus: 0, memoryBytes: 0, diskBytes: 0 }
     // More than it was promised is gone all the same.
     subtract(free, { ...size, memoryBytes: Math.max(size.memoryBytes, resident) })

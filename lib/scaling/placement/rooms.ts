@@ -26,7 +26,13 @@ export async function findPlaces(
   if (rooms.length === 0 && unreachable.length > 0)
     throw new TidegateError('hypervisor_unreachable', `no node can be asked: ${unreachable.join(', ')}`)
   const memories = victims.length > 0 ? { memories: victims.map(({ id }) => id) } : {}
-  const wanted = { count: add, need: instance.resources, sources, ...memories }
+  const wanted = {
+    count: add,
+    need: instance.resources,
+    sizes: sizesOf(world, sources),
+    sources,
+    ...memories,
+  }
   const placing = place(wanted, rooms)
   const found = placing.places.length
   if (found === add) return placing
@@ -35,6 +41,16 @@ export async function findPlaces(
     'no_capacity',
     `Insufficient nodes for scale-up: need ${add}, found ${found} with capacity${why}`,
     { details: { needed: add, found, unreachable_nodes: unreachable, candidates: placing.candidates } },
+  )
+}
+
+/** A clone has its source's size, which is not its cluster's where the source was resized. */
+function sizesOf({ members }: World, sources: Wish['sources']): ReadonlyMap<string, Resources> {
+  return new Map(
+    sources.flatMap(({ instance }) => {
+      const own = instance === null ? undefined : members.get(instance)?.resources
+      return own ? [[instance!, own] as const] : []
+    }),
   )
 }
 
@@ -79,9 +95,9 @@ export function loadOn(world: World, node: string): number {
   return load
 }
 
-/** Its own, or its cluster's; null where nobody knows the cluster. */
+/** Its own, also of one that stands by; or its cluster's; null where nobody knows the cluster. */
 export function resourcesOf(world: World, name: string, cluster: string): Resources | null {
-  const own = world.members.get(name)?.resources
+  const own = world.members.get(name)?.resources ?? world.pools.sizeOf(cluster, name)
   if (own) return own
   return world.clusters.has(cluster) ? (world.clusters.config(cluster).instance?.resources ?? null) : null
 }

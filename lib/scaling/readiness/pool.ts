@@ -7,6 +7,7 @@
  *        ▼                                                     ▼
  *      destroyed ◄─────────────────────────────────────────────┘
  */
+import type { Resources } from '../../config/config.ts'
 import type { Write } from '../../store/store.ts'
 import type { PlanData } from '../facts.ts'
 import type { World } from '../world.ts'
@@ -20,6 +21,8 @@ export type PoolItem = {
   /** A standby clone of that instance, as of then. Absent: of the warm pool. */
   readonly of?: string
   readonly as_of_ms?: number
+  /** What it takes, where that is not what its cluster says: its instance was resized before it was saved. */
+  readonly resources?: { readonly [K in keyof Resources]: number }
 }
 
 type PoolValue = { readonly items: readonly PoolItem[] }
@@ -70,6 +73,11 @@ export class Pools {
   standbyOf(cluster: string, instance: string): PoolItem | null {
     const kept = this.clones(cluster).filter(({ of, state }) => of === instance && state === 'kept')
     return kept.toSorted((a, b) => (b.as_of_ms ?? 0) - (a.as_of_ms ?? 0))[0] ?? null
+  }
+
+  /** Null: what its cluster says, or it is not in the pool. */
+  sizeOf(cluster: string, name: string): Resources | null {
+    return this.of(cluster).find(item => item.name === name)?.resources ?? null
   }
 
   /** The write that makes these somebody else's. `forget` follows it. */

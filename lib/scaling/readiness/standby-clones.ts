@@ -107,6 +107,7 @@ export class StandbyClones {
       state: 'making',
       made_at_ms: clock.now(),
       of: source.id,
+      ...(source.resources ? { resources: { ...source.resources } } : {}),
     }
     await promises.inTurn(async () => {
       const from = { node: source.node, instance: source.id, snapshot: null }

@@ -41,10 +41,9 @@ export const allocateStandby: Step = {
       const standby = world.pools.standbyOf(cluster, id)
       if (standby === null)
         throw new TidegateError('no_clone_source', `no clone stands by for instance ${id}`)
-      const { name, node, snapshot, as_of_ms: atMs = 0 } = standby
-      const own = world.members.get(id)?.resources
+      const { name, node, snapshot, as_of_ms: atMs = 0, resources } = standby
       const from = { instance_id: id, at_ms: atMs }
-      return { name, node, snapshot, pooled: true, from, ...(own ? { resources: own } : {}) }
+      return { name, node, snapshot, pooled: true, from, ...(resources ? { resources } : {}) }
     })
     return { data: { items, snapshots: [], names: items.map(({ name }) => name) } }
   },

@@ -29,7 +29,11 @@ t.test('the instance gets them, the store remembers them, and rooms count them',
     { action: 'resize', from: { cpus: 1 }, to: { cpus: 3 }, outcome: 'done', reason: `Resized ${id}` },
   ])
   const grow = { type: 'scale_out', target_count: 3, immediate: false, drain_connections: true } as const
-  await t.rejects(lab.operate(grow), { code: 'no_capacity', message: /need 2, found 1 with capacity/ })
+  await t.rejects(lab.operate(grow), { code: 'no_capacity', message: /need 2, found 0 with capacity/ })
+  await t.rejects(lab.operate({ ...grow, target_count: 2 }), {
+    ...{ code: 'no_capacity', message: /need 1, found 0 with capacity/ },
+    details: { candidates: [{ node: 'n1', fits: 0, why: 'no room: cpus 1 of 3' }] },
+  })
   lab.kill()
   await lab.boot()
   t.strictSame(lab.scaling.instance(id)?.resources, now, 'a restart')

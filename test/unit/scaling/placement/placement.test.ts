@@ -45,6 +45,22 @@ t.test(
   },
 )
 
+t.test(
+  'of a source that was resized there is room for its own size, or for another source, or for none',
+  async t => {
+    const sizes = new Map([['on-a', { ...need, cpus: 3 }]])
+    const sources = [source('a')]
+    const placing = (cpus: number, count = 1) => place({ count, need, sizes, sources }, [room('a', cpus)])
+    t.strictSame(placing(2).places, [])
+    t.match(placing(2).candidates, [{ fits: 0, why: 'no room: cpus 2 of 3' }])
+    t.match(placing(7, 3), { places: { length: 2 }, candidates: [{ fits: 2, taken: 2 }] })
+    t.strictSame(nodes([room('a', 2), room('b', 9)], 1, { sizes, sources }), ['b'], 'elsewhere from nothing')
+    const smaller = { node: 'a', instance: 'smaller', snapshot: null }
+    const both = { count: 2, need, sizes, sources: [...sources, smaller] }
+    t.match(place(both, [room('a', 4)]).places, [{ source: sources[0] }, { source: smaller }])
+  },
+)
+
 t.test('free room, other zones, little load and a low price', async t => {
   t.strictSame(nodes([room('a', 4), room('b', 9)], 1), ['b'])
   t.strictSame(nodes([room('a', 9, { zone: 'x' }), room('b', 9, { zone: 'y' })], 4), ['a', 'b', 'a', 'b'])
@@ -91,4 +107,11 @@ t.test('free: capacity less the worst case of what is held, what was promised, a
     memoryBytes: 100 - 10 - 15 - 3 - 20 - 10,
     diskBytes: 50 - 5 - 2 - 3,
   })
+  const made = freeOn(
+    { ...need, cpus: 8 },
+    { ...reality, snapshots: [], instances: [held('c')] } as never,
+    [{ name: 'c', resources: { ...need, cpus: 3 } }],
+    () => need,
+  )
+  t.equal(made.cpus, 5, 'who is being made has the size that was promised')
 })

@@ -169,6 +169,37 @@ t.test('what a clone was made of goes, also when the process ended before it cou
   await lab.close()
 })
 
+t.test(
+  'it is counted at the size its instance had when it was saved, and that is what it has from then on',
+  async t => {
+    const { lab, look, members, others, die } = await started({
+      ...options(),
+      nodes: [{ id: 'n1', cpus: 4 }],
+    })
+    const [primary] = members()
+    const resize = (cpus: number) =>
+      lab.operate({ type: 'resize', instance_id: primary!, resources: { cpus } })
+    t.match(await resize(3), { status: 'completed' })
+    await look()
+    t.strictSame(others(), [], 'no room for one of 3')
+    t.match(await resize(2), { status: 'completed' })
+    await lab.time.pass(300_000)
+    await look()
+    t.equal(others().length, 1)
+    await t.rejects(lab.scaleTo(2), {
+      code: 'no_capacity',
+      details: { candidates: [{ why: 'no room: cpus 0 of 2' }] },
+    })
+    t.match(await resize(1), { status: 'completed' })
+    const [clone] = others()
+    await die(primary!)
+    t.strictSame(members(), [clone])
+    t.equal(lab.scaling.instance(clone!)?.resources?.cpus, 2)
+    await check(t, lab)
+    await lab.close()
+  },
+)
+
 t.test('who leaves takes its clones along, and nobody who asks for none has any', async t => {
   const { lab, look, others } = await started()
   await lab.scaleTo(2)
