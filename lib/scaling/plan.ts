@@ -4,7 +4,7 @@ import { TidegateError } from '../errors.ts'
 import type { InstanceFacts, PlanData, Source, Victim } from './facts.ts'
 import { limits } from './limits.ts'
 import { type OperationRequest, replacedBy } from './operation.ts'
-import { chooseVictims, rankSources, silentSources } from './placement/victims.ts'
+import { cannotStop, chooseVictims, rankSources, silentSources } from './placement/victims.ts'
 
 /** What changes how many there are, or which ones. */
 export type MembershipRequest = Exclude<OperationRequest, { type: 'resize' | 'rolling_replace' | 'failover' }>
@@ -37,10 +37,12 @@ function leaving(
 ): Pick<PlanData, 'victims' | 'candidates' | 'in_flight' | 'reason'> {
   const { victims, candidates } = chooseVictims(instances, count, policy.protect === 'original')
   if (victims.length < count) {
-    const kept = candidates.filter(one => one.kept !== null).map(({ id, kept }) => `${id} (${kept})`)
+    const kept = candidates.filter(one => one.kept !== null)
+    const unasked = kept.some(one => one.kept === cannotStop)
+    const fix = unasked ? 'bring the node back (`tidegate doctor` names it)' : 'take the protection back'
     throw new TidegateError(
-      'instances_protected',
-      `${count} of the ${instances.length} instances of cluster \`${cluster}\` would have to leave and ${victims.length} may: ${kept.join(', ')} must stay; take the protection back, or ask for ${instances.length - victims.length}`,
+      unasked ? 'hypervisor_unreachable' : 'instances_protected',
+      `${count} of the ${instances.length} instances of cluster \`${cluster}\` would have to leave and ${victims.length} may: ${kept.map(({ id, kept }) => `${id} (${kept})`).join(', ')} must stay; ${fix}, or ask for ${instances.length - victims.length}`,
       { details: { needed: count, found: victims.length, candidates } },
     )
   }

@@ -4,7 +4,9 @@
  * The one with the least to lose leaves: first what serves nobody anyway, then whoever is on a node that is being emptied, then the
  * fewest sessions, tunnels and exchanges, then the costliest node, then the zone with the most of them, copies before originals,
  * the youngest first. Three never leave as long as anybody stays: a protected instance, one that is being saved, and the source,
- * which is the healthy one with the longest memory and so also the last healthy one.
+ * which is the healthy one with the longest memory and so also the last healthy one that can be asked. And whoever serves on a node
+ * that cannot be asked: not knowing is not gone, and it could be taken out of the table but not be stopped. What serves nobody there
+ * leaves when nobody else is as useless: its end waits for its node.
  */
 import type { InstanceFacts, Source, Victim, VictimCandidate } from '../facts.ts'
 
@@ -30,6 +32,9 @@ const ranked = (instances: readonly InstanceFacts[]): readonly Source[] =>
     .toSorted((a, b) => ailing(a) - ailing(b) || busy(a) - busy(b) || copies(a) - copies(b) || byAge(a, b))
     .map(({ id, node }) => ({ node, instance: id, snapshot: null }))
 
+/** Why whoever serves on a node that cannot be asked stays. */
+export const cannotStop = 'its node cannot be asked, so it could not be stopped'
+
 export interface Leaving {
   /** Fewer than were asked for where the others must stay. */
   readonly victims: readonly Victim[]
@@ -48,6 +53,7 @@ export function chooseVictims(
   const why = (facts: InstanceFacts): string | null => {
     if (facts.protected) return 'protected'
     if (facts.saving) return 'a snapshot of it is being made'
+    if (unasked(facts) && useful(facts)) return cannotStop
     if (facts !== source) return null
     if (protectOriginal) return 'protected: the original'
     return all ? null : 'the source: it has the longest memory'
@@ -83,7 +89,7 @@ const candidateOf = (facts: InstanceFacts, chosen: boolean, kept: string | null)
   in_flight: facts.in_flight,
   score: loss(facts),
   hourly: facts.hourly ?? 0,
-  useful: useful(facts) === 1,
+  useful: useful(facts),
   chosen,
   kept,
 })
@@ -97,14 +103,16 @@ const crowd = ({ zone }: InstanceFacts, zones: ReadonlyMap<string, number>) =>
   zone ? (zones.get(zone) ?? 0) : 0
 
 const byLoss = (a: InstanceFacts, b: InstanceFacts) =>
-  useful(a) - useful(b) ||
+  Number(useful(a)) - Number(useful(b)) ||
+  Number(unasked(a)) - Number(unasked(b)) ||
   Number(b.node_closed ?? false) - Number(a.node_closed ?? false) ||
   loss(a) - loss(b) ||
   (b.hourly ?? 0) - (a.hourly ?? 0)
 const byWorth = (a: InstanceFacts, b: InstanceFacts) => copies(b) - copies(a) || byAge(b, a)
 
 const fits = (facts: InstanceFacts) => facts.reality === 'running' && facts.healthy && facts.state === 'ready'
-const useful = (facts: InstanceFacts) => Number(facts.healthy && facts.reality === 'running')
+const unasked = (facts: InstanceFacts) => facts.reality === 'unknown'
+const useful = (facts: InstanceFacts) => facts.healthy && (facts.reality === 'running' || unasked(facts))
 const ailing = (facts: InstanceFacts) => Number(facts.degraded ?? false)
 const busy = (facts: InstanceFacts) => facts.in_flight + facts.tunnels
 const loss = (facts: InstanceFacts) => busy(facts) + (facts.sessions ?? 0)

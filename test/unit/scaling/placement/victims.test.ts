@@ -57,6 +57,34 @@ t.test('never a protected one, one that is being saved, or the source', async t 
   t.strictSame(leaving(noOriginal, 2), ['sick', 'young'], 'the last healthy one stays')
 })
 
+t.test(
+  'who serves on a node that cannot be asked stays; who serves nobody there leaves after those who can be stopped',
+  async t => {
+    const unknown = (id: string, over: Partial<InstanceFacts> = {}) =>
+      facts(id, { reality: 'unknown', ...over })
+    const all = [
+      original,
+      unknown('serving'),
+      facts('talking', { in_flight: 7 }),
+      unknown('silent', { healthy: false, state: 'down' }),
+      facts('dead', { healthy: false, reality: 'gone', in_flight: 9 }),
+    ]
+    t.strictSame(leaving(all, 5), ['dead', 'silent', 'original', 'talking'])
+    t.strictSame(leaving(all, 3), ['dead', 'silent', 'talking'])
+    const { candidates } = chooseVictims(all, 4)
+    t.match(candidates.slice(3), [
+      { id: 'original', kept: /the source/ },
+      { id: 'serving', useful: true, chosen: false, kept: /node cannot be asked/ },
+    ])
+    t.strictSame(leaving([unknown('last'), facts('sick', { healthy: false })], 1), ['sick'])
+    t.strictSame(
+      leaving([unknown('a'), unknown('b')], 1),
+      [],
+      'nor the last healthy one, whoever can be asked',
+    )
+  },
+)
+
 t.test('a target that the protected stand in the way of is refused, with who and why', async t => {
   const policy = {
     ...{ minInstances: 1, maxInstances: 9, targetCpuUtilization: 0.6 },
@@ -64,13 +92,19 @@ t.test('a target that the protected stand in the way of is refused, with who and
   }
   const instances = [original, facts('p', { protected: true, in_flight: 2 }), facts('v', { in_flight: 1 })]
   const situation: Situation = { cluster: 'web', policy, cloneFrom: 'live', instances, golden: null }
-  const to = (target_count: number) =>
-    planOf({ type: 'scale_in', target_count, immediate: false, drain_connections: true }, situation)
+  const asked = { type: 'scale_in', immediate: false, drain_connections: true } as const
+  const to = (target_count: number) => planOf({ ...asked, target_count }, situation)
   t.match(to(2), { victims: [{ id: 'v' }], in_flight: 3, candidates: { length: 3 } })
   t.throws(() => to(1), {
     code: 'instances_protected',
     message: /p \(protected\).*ask for 2/,
     details: { needed: 2, found: 1 },
+  })
+  const apart = [...instances.slice(0, 2), facts('far', { reality: 'unknown' })]
+  t.throws(() => planOf({ ...asked, target_count: 2 }, { ...situation, instances: apart }), {
+    code: 'hypervisor_unreachable',
+    message:
+      /far \(its node cannot be asked, so it could not be stopped\) must stay; bring the node back.*ask for 3/,
   })
 })
 
