@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
-import { NoAnswer } from '../http-unix/client.ts'
+import { NoAnswer } from '../no-answer.ts'
 import type { ProcessKey } from '../proc.ts'
 import { explainBy, findVmm, killVmm, spawnVmm, tailOf, vmmGoneBy } from '../vm/process.ts'
 import { FirecrackerApi } from './api.ts'

@@ -8,11 +8,7 @@
  *   none. A 2xx whose body is not JSON is no answer; what others say is in `text` as it came.
  * - `undefined` as a request's body sends none, not `{}`: hypervisors refuse a body where they want none.
  * - A call has its own connection, a deadline for all of it, and ends at once with the signal's reason when that aborts.
- * - No answer is a `NoAnswer`, and says which of three it was:
- *     `still_working`  somebody holds the socket and the deadline passed: what was asked may yet be done, so do not repeat it
- *     `gone`           there is no socket, or nobody listens on it: nothing was sent
- *     `cannot_tell`    all else (cut off, not HTTP, too large, no permission): look at the process before deciding anything
- *   `sent` is false when the request surely did not leave.
+ * - No answer is a `NoAnswer`, and says which of three it was (`no-answer.ts`).
  *
  * Over `node:http` rather than a library: it parses strictly, takes a connection of our making, and nothing has to be kept.
  */
@@ -23,6 +19,7 @@ import { connect, type Socket } from 'node:net'
 import { basename, dirname } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
+import { NoAnswer } from '../no-answer.ts'
 import { isCode } from '../ownership.ts'
 
 export interface HttpUnixOptions {
@@ -44,21 +41,6 @@ export interface HttpAnswer {
   readonly status: number
   readonly body: unknown
   readonly text: string
-}
-
-export type Silence = 'still_working' | 'gone' | 'cannot_tell'
-
-/** There was no answer. `step_timeout` when the other side is still working, else `hypervisor_unreachable`. */
-export class NoAnswer extends TidegateError {
-  readonly silence: Silence
-  readonly sent: boolean
-
-  constructor(silence: Silence, sent: boolean, message: string, cause?: unknown) {
-    const code = silence === 'still_working' ? 'step_timeout' : 'hypervisor_unreachable'
-    super(code, message, { details: { silence, sent }, ...(cause === undefined ? {} : { cause }) })
-    this.silence = silence
-    this.sent = sent
-  }
 }
 
 const answerBytesMaxDefault = 16 * 1024 * 1024

@@ -7,6 +7,7 @@
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { NoAnswer } from '../no-answer.ts'
 import { blockNode } from './command-line.ts'
 import { type Chain, forgetImages, makeImage, readChain } from './disks.ts'
 import type { Qmp, QmpLimits } from './qmp.ts'
@@ -50,7 +51,9 @@ export async function prepareDisk(
   try {
     await qmp.execute('blockdev-add', { ...blockNode(node, image), backing: null }, quick)
   } catch (error) {
-    await rm(join(directory, image), { force: true })
+    // It may have been opened, and only the answer is missing.
+    if (error instanceof NoAnswer && error.sent) await drop()
+    else await rm(join(directory, image), { force: true })
     throw error
   }
   const args = { node: chain.node, overlay: node }

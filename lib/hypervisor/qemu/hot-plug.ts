@@ -109,8 +109,12 @@ async function plugDimm({ qmp, directory, memory }: ResizeSite, slot: number, by
   try {
     await qmp.execute('device_add', { driver: 'pc-dimm', id: dimmDevice(slot), memdev: id, slot }, quick)
   } catch (error) {
-    await qmp.execute('object-del', { id }, quick).catch(() => {})
-    await rm(join(directory, id), { force: true })
+    // Refused where it was plugged in after all and only its answer is missing: then it stays, file and all.
+    const free = await qmp.execute('object-del', { id }, quick).then(
+      () => true,
+      () => false,
+    )
+    if (free) await rm(join(directory, id), { force: true })
     throw error
   }
 }

@@ -1,7 +1,10 @@
 /**
  * A client of QEMU's monitor (QMP): JSON objects, one a line, over a unix socket. Protocol: QEMU docs/interop/qmp-spec.
  * QEMU greets, wants `qmp_capabilities`, then answers commands by id and sends events in between. Every wait has a
- * deadline, lines have a limit, and a closed socket rejects all that waits with `hypervisor_unreachable`.
+ * deadline, and lines have a limit. What is not answered is a `NoAnswer`:
+ *
+ *   nobody listens ─▶ gone             no permission, cut off, nonsense, an endless line ─▶ cannot_tell
+ *   no greeting, no answer, no event by the deadline, a full queue ─▶ still_working: a monitor greets one client at a time
  */
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -10,6 +13,8 @@ import { basename, dirname } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
+import { NoAnswer } from '../no-answer.ts'
+import { isCode } from '../ownership.ts'
 
 export type Arguments = Readonly<Record<string, unknown>>
 
@@ -56,7 +61,10 @@ export class Qmp {
   readonly #decoder = new StringDecoder('utf8')
   #events: QmpEvent[] = []
   #partial = ''
-  #closed: TidegateError | null = null
+  /** Why nobody is heard any more. */
+  #closed: string | null = null
+  /** Commands have gone out. Before that, nothing that we asked can have been done. */
+  #asked = false
   #lastId = 0
 
   private constructor(socket: Socket, clock: Clock) {
@@ -67,13 +75,14 @@ export class Qmp {
     socket.on('close', () => this.#fail('QEMU closed it'))
   }
 
-  /** Connects and negotiates. Throws `hypervisor_unreachable`. */
+  /** Connects and negotiates. Throws `NoAnswer`: while it does, nothing was asked. */
   static async open(path: string, clock: Clock, limits: QmpLimits): Promise<Qmp> {
     const socket = await connectUnix(path, clock, limits)
     const qmp = new Qmp(socket, clock)
     try {
       await qmp.#wait(message => message.QMP !== undefined, 'greeting', limits)
       await qmp.execute('qmp_capabilities', {}, limits)
+      qmp.#asked = true
       return qmp
     } catch (error) {
       qmp.close()
@@ -81,7 +90,7 @@ export class Qmp {
     }
   }
 
-  /** Runs one command. Throws `hypervisor_failed` with QEMU's words when it refuses, `step_timeout` at the deadline. */
+  /** Runs one command. Throws `hypervisor_failed` with QEMU's words when it refuses, and `NoAnswer`. */
   async execute(command: string, args: Arguments, limits: QmpLimits): Promise<unknown> {
     const id = ++this.#lastId
     const answer = this.#wait(message => message.id === id, command, limits)
@@ -122,14 +131,16 @@ export class Qmp {
 
   #wait(accept: (message: Message) => boolean, what: string, limits: QmpLimits): Promise<Message> {
     const { timeoutMs, signal } = limits
-    if (this.#closed !== null) return Promise.reject(this.#closed)
+    if (this.#closed !== null) return Promise.reject(this.#goneSilent(this.#closed, false))
     if (signal?.aborted) return Promise.reject(signal.reason)
     const { promise, resolve, reject } = Promise.withResolvers<Message>()
     const waiter: Waiter = { accept, resolve, reject }
     const onAbort = () => reject(signal?.reason)
     signal?.addEventListener('abort', onAbort, { once: true })
     const cancel = this.#clock.after(timeoutMs, () =>
-      reject(new TidegateError('step_timeout', `QEMU did not answer within ${timeoutMs} ms (${what})`)),
+      reject(
+        new NoAnswer('still_working', this.#asked, `QEMU did not answer within ${timeoutMs} ms (${what})`),
+      ),
     )
     this.#waiters.add(waiter)
     return promise.finally(() => {
@@ -159,9 +170,14 @@ export class Qmp {
   }
 
   #fail(reason: string): void {
-    this.#closed ??= new TidegateError('hypervisor_unreachable', `QEMU's monitor is gone: ${reason}`)
+    this.#closed ??= reason
     this.#socket.destroy()
-    for (const waiter of this.#waiters) waiter.reject(this.#closed)
+    for (const waiter of this.#waiters) waiter.reject(this.#goneSilent(this.#closed, this.#asked))
+  }
+
+  /** A connection that ends says nothing of the one behind it. */
+  #goneSilent(reason: string, sent: boolean): NoAnswer {
+    return new NoAnswer('cannot_tell', sent, `QEMU's monitor is gone: ${reason}`)
   }
 }
 
@@ -180,14 +196,23 @@ async function connectUnix(path: string, clock: Clock, limits: QmpLimits): Promi
     directory = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
     return await connected(connect(`/proc/self/fd/${directory.fd}/${basename(path)}`), clock, limits)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
     if (limits.signal?.aborted) throw limits.signal.reason
-    throw new TidegateError('hypervisor_unreachable', `cannot reach QEMU's monitor ${path}: ${reason}`, {
-      cause: error,
-    })
+    throw notReached(path, error)
   } finally {
     await directory?.close()
   }
+}
+
+function notReached(path: string, error: unknown): NoAnswer {
+  const reason = error instanceof Error ? error.message : String(error)
+  if (isCode(error, 'ENOENT', 'ECONNREFUSED')) {
+    return new NoAnswer('gone', false, `nobody listens at QEMU's monitor ${path}: ${reason}`, error)
+  }
+  // A full queue of connections: whoever listens is busy with others.
+  if (isCode(error, 'EAGAIN')) {
+    return new NoAnswer('still_working', false, `QEMU's monitor ${path} is too busy to be asked`, error)
+  }
+  return new NoAnswer('cannot_tell', false, `cannot reach QEMU's monitor ${path}: ${reason}`, error)
 }
 
 function connected(socket: Socket, clock: Clock, { timeoutMs, signal }: QmpLimits): Promise<Socket> {

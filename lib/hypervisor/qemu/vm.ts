@@ -5,6 +5,7 @@ import { rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
+import { NoAnswer } from '../no-answer.ts'
 import type { ProcessKey } from '../proc.ts'
 import { explainBy, findVmm, killVmm, spawnVmm, tailOf, vmmGoneBy } from '../vm/process.ts'
 import { files } from './command-line.ts'
@@ -24,6 +25,7 @@ export interface StartRequest {
 
 const pollMs = 5
 const connectTimeoutMs = 5_000
+const dyingTimeoutMs = 500
 
 /**
  * Starts QEMU, by way of a shell that makes its files 0600, and resolves with its control monitor. When it does not come up, it is ended and the error holds what it
@@ -46,14 +48,24 @@ export async function startVm(request: StartRequest, clock: Clock): Promise<Qmp>
         return await Qmp.open(join(directory, files.control), clock, { timeoutMs: connectTimeoutMs, signal })
       } catch (error) {
         signal.throwIfAborted()
-        if (clock.monotonic() > deadline) throw error
+        if (!(await comesUp(error, directory, qemu.key, clock)) || clock.monotonic() > deadline) throw error
       }
-      await clock.sleep(pollMs, signal)
+      if (qemu.ended() === null) await clock.sleep(pollMs, signal)
     }
   } catch (error) {
     await killVmm(directory, qemu.key, clock)
     throw error
   }
+}
+
+/**
+ * Whether a QEMU that is not to be asked may yet be: it does not listen so far, or has no time. Anything else that keeps it from
+ * being asked is not over in a moment, unless what keeps it is that it is ending, which is its own news.
+ */
+async function comesUp(error: unknown, directory: string, key: ProcessKey, clock: Clock): Promise<boolean> {
+  if (!(error instanceof NoAnswer)) return false
+  if (error.silence !== 'cannot_tell') return true
+  return vmmGoneBy(directory, key, clock.monotonic() + dyingTimeoutMs, clock)
 }
 
 /** The monitor that nobody holds for long, so that it answers while an act is under way on the other. */
@@ -67,8 +79,9 @@ async function openOwn(directory: string, socket: string, clock: Clock, limits: 
   try {
     const { name } = (await qmp.execute('query-name', {}, limits)) as { readonly name?: string }
     if (name === basename(directory)) return qmp
-    throw new TidegateError(
-      'hypervisor_unreachable',
+    throw new NoAnswer(
+      'cannot_tell',
+      true,
       `the monitor ${join(directory, socket)} is of another machine (${name ?? 'without a name'})`,
     )
   } catch (error) {
@@ -103,8 +116,9 @@ export async function endVm(
     } finally {
       monitor.close()
     }
-  } catch {
-    // It does not listen: by force then.
+  } catch (error) {
+    // Nobody listens, so nobody heard: to wait for it would be for nothing. Otherwise it may yet end by itself.
+    if (error instanceof NoAnswer && error.silence === 'gone') return killVmm(directory, found, clock)
   }
   if (!(await vmmGoneBy(directory, found, deadline, clock))) await killVmm(directory, found, clock)
 }

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../../lib/clock.ts'
-import { HttpUnixClient, type NoAnswer } from '../../../../lib/hypervisor/http-unix/client.ts'
+import { HttpUnixClient } from '../../../../lib/hypervisor/http-unix/client.ts'
+import type { Silence } from '../../../../lib/hypervisor/no-answer.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
 const options = { peer: 'the VMM', requestBytesMax: 1_000, answerBytesMax: 1_000 }
@@ -55,7 +56,7 @@ const reply = (status: number, body: string) =>
 async function silent(
   t: Test,
   asked: Promise<unknown>,
-  silence: NoAnswer['silence'],
+  silence: Silence,
   message: RegExp,
   sent = true,
 ): Promise<void> {
