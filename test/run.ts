@@ -8,28 +8,28 @@
  *   npm test -- test/unit       only the files below a folder, or the files named
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { accessSync, constants, globSync } from 'node:fs'
+import { accessSync, constants, existsSync, globSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { inLanes } from './support/lanes.ts'
 import { TapDigest } from './support/tap-digest.ts'
 
 interface Need {
-  /** Test files that need it. */
-  readonly files: RegExp
+  /** Whether a test file needs it. */
+  readonly has: (file: string) => boolean
   readonly what: string
   readonly have: () => boolean
 }
 
 const needs: readonly Need[] = [
   {
-    files: /qemu/,
+    has: file => /qemu/.test(file),
     what: 'the tests on real VMs (QEMU, busybox)',
     have: () => ['qemu-system-x86_64', 'busybox'].every(onPath),
   },
   {
-    files: /\/tls\/|certificates\.test|\/h2\/(?:requests|backends|grpc|random-frames)\.test/,
+    has: file => leadsTo(file, /support\/(?:certificates|self-signed)\.ts$/),
     what: 'the tests with certificates (openssl)',
     have: () => onPath('openssl'),
   },
@@ -82,7 +82,7 @@ process.exitCode = await main()
 async function main(): Promise<number> {
   const files = testFiles()
   const left = needs.filter(need => !need.have())
-  const chosen = files.filter(file => !left.some(need => need.files.test(file)))
+  const chosen = files.filter(file => !left.some(need => need.has(file)))
   const sum = { passed: 0, failed: 0 }
   const run = async (file: string) => {
     const { passed, failed } = file === 'check' ? await check() : await runFile(file)
@@ -98,6 +98,15 @@ async function main(): Promise<number> {
   }
   console.log(`${sum.passed} passed, ${sum.failed} failed`)
   return sum.failed === 0 && sum.passed > 0 && !(inCi && leftOut > 0) ? 0 : 1
+}
+
+/** Whether a file is one of those, or names one that is, or one that leads there. */
+function leadsTo(file: string, where: RegExp, seen = new Set<string>()): boolean {
+  if (where.test(file)) return true
+  if (seen.has(file) || !existsSync(file)) return false
+  seen.add(file)
+  const named = readFileSync(file, 'utf8').matchAll(/'(\.{1,2}\/[^']+\.ts)'/g)
+  return [...named].some(([, path]) => leadsTo(join(dirname(file), path!), where, seen))
 }
 
 function testFiles(): readonly string[] {

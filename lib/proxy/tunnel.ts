@@ -151,6 +151,7 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   #backend: BackendEnd | null = null
   #backendEnded = false
   #inputEnded = false
+  #endNoted = false
   #state: 'new' | 'open' | 'closing' | 'ended' = 'new'
 
   constructor(options: TunnelOptions) {
@@ -317,7 +318,8 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
 
   /** What comes after the first is only its consequence. */
   #noteEnd(by: Tunnel['endedBy']): void {
-    if (this.#state === 'open') this.endedBy = by
+    if (!this.#endNoted) this.endedBy = by
+    this.#endNoted = true
   }
 
   /** One side has ended: the other has a moment to follow. WebSocket knows no half-open connection. */
@@ -327,9 +329,13 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   }
 
   #lookForClose(): void {
-    if (this.#state === 'closing') this.#endIfAgreed()
+    if (this.#state === 'closing') return this.#endIfAgreed()
+    const { closeSeen: byBackend } = this.#toClient
+    const { closeSeen: byClient } = this.#toBackend
+    if (!byBackend && !byClient) return
     // Of themselves: who should end the connection now (RFC 6455 §7.1.1) may not, and it would count until it falls silent.
-    else if (this.#toClient.closeSeen && this.#toBackend.closeSeen) this.#limitWait()
+    if (byBackend && byClient) this.#limitWait()
+    else this.#noteEnd(byClient ? 'client' : 'backend')
   }
 
   /** Both ends have said Close after they were told: the sockets may go. */

@@ -55,6 +55,11 @@ export class Observation {
     return { commit, undo: async () => {} }
   }
 
+  /** A reload that changes nothing: whoever moved the log away may have asked for it. */
+  async look(): Promise<void> {
+    this.#tell(this.#update())
+  }
+
   threadGone(thread: number): void {
     this.counters.wipeThread(thread)
   }
