@@ -17,7 +17,8 @@ export const deploymentEndpoints = [
     answers: { 200: { description: 'They are there, or were already.', shape: deploymentShape } },
     errors: [
       ...(['unknown_cluster', 'not_scalable', 'target_out_of_bounds', 'operation_running'] as const),
-      ...(['no_capacity', 'no_clone_source', 'operation_failed', 'operation_cancelled'] as const),
+      ...(['no_capacity', 'no_clone_source', 'hypervisor_unreachable'] as const),
+      ...(['operation_failed', 'operation_cancelled'] as const),
       ...(['instances_protected', 'load_returned', 'wait_timeout'] as const),
     ],
     handle: async ({ params, query, body: { replicas }, actor }, control) => {

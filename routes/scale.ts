@@ -12,6 +12,7 @@ const errors = [
   'operation_running',
   'no_capacity',
   'no_clone_source',
+  'hypervisor_unreachable',
   'operation_failed',
   'operation_cancelled',
   'wait_timeout',
@@ -147,7 +148,7 @@ export const scaleEndpoints = [
       200: { description: 'Ended well (with `wait`).', shape: startedShape },
       202: { description: 'Started.', shape: startedShape },
     },
-    errors: ['unknown_instance', 'resize_unsupported', 'hypervisor_unreachable', ...errors],
+    errors: ['unknown_instance', 'resize_unsupported', ...errors],
     handle: async ({ params, query, body, actor }, control) => {
       const { cpus, memory, disk } = body.resources
       const command = {

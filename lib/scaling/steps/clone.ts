@@ -15,10 +15,12 @@ export const clone: Step = {
   name: 'clone',
   timeoutMs({ journal, instance }) {
     const { items } = doneData<AllocateData>(journal, 'allocate')
-    const clones = items.some(item => item.snapshot !== null)
-    const boots = items.some(item => item.snapshot === null) || fromGolden(journal)
+    const clones = items.filter(item => item.snapshot !== null)
+    const boots = clones.length < items.length || fromGolden(journal)
+    // Of a source that was resized the memory is its own.
+    const memories = clones.map(({ resources = instance.resources }) => resources.memoryBytes)
     const each =
-      (clones ? copyMs(limits.cloneBaseMs, instance.resources.memoryBytes) : 0) +
+      (clones.length > 0 ? copyMs(limits.cloneBaseMs, Math.max(...memories)) : 0) +
       (boots ? limits.createMs : 0)
     return each * Math.max(1, Math.ceil(items.length / limits.parallelMax))
   },

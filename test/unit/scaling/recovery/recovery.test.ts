@@ -211,6 +211,23 @@ t.test('what copies memory has time for it, and is taken back by itself when tha
   await lab.close()
 })
 
+t.test('a clone of an instance that was given more memory has time for that', async t => {
+  const lab = new Lab()
+  await lab.boot()
+  const memoryBytes = 16 * 2 ** 30
+  const { id } = lab.backends()[0]!
+  await lab.operate({ type: 'resize', instance_id: id, resources: { memoryBytes } })
+  for (const [point, baseMs] of [
+    ['snapshot:paused', limits.snapshotBaseMs],
+    ['clone:running', limits.cloneBaseMs],
+  ] as const) {
+    lab.faults.driver = at => (at === point ? 'hang' : null)
+    const { error } = await lab.scaleTo(2)
+    t.match(error, { code: 'step_timeout', details: { timeout_ms: copyMs(baseMs, memoryBytes) } }, point)
+  }
+  await lab.close()
+})
+
 t.test('operations and their phases are counted', async t => {
   const lab = new Lab()
   await lab.boot()
