@@ -10,17 +10,6 @@ export interface OperationFault {
   readonly details: Json
 }
 
-/** Failures that may pass by themselves. A deadline that was missed, a full disk or a full node are not among them. */
-const passingCodes: readonly string[] = [
-  'hypervisor_failed',
-  'hypervisor_unreachable',
-  'guest_unreachable',
-  'instance_died',
-  'snapshot_failed',
-]
-
-export const passing = (code: string): boolean => passingCodes.includes(code)
-
 /** Null while it may still do what was asked, and when it did. */
 export function errorOf(record: OperationRecord, journal: readonly JournalEntry[]): OperationFault | null {
   if (record.outcome === 'completed') return null

@@ -7,7 +7,7 @@ export const limits = {
   parallelMax: 4,
   /** Runs of one step after the pivot, and of one undo, before the operation gives up on it. */
   attemptsMax: 5,
-  /** The pause before attempt n + 1 is `base × 2^(n−1)`, at most `max`. */
+  /** The pause before attempt n + 1 is `base × 2^(n−1)`, at most `max`. Before the pivot a phase may have a base of its own. */
   backoffBaseMs: 200,
   backoffMaxMs: 5_000,
   /** How long a step that was told to stop may take to do so before its undo begins all the same. */
@@ -70,7 +70,7 @@ export function copyMs(baseMs: number, memoryBytes: number): number {
 }
 
 /** Milliseconds to wait before attempt `attempt` (2, 3 …); 0 before the first. */
-export function backoffMs(attempt: number): number {
+export function backoffMs(attempt: number, baseMs: number = limits.backoffBaseMs): number {
   if (attempt <= 1) return 0
-  return Math.min(limits.backoffMaxMs, limits.backoffBaseMs * 2 ** (attempt - 2))
+  return Math.min(limits.backoffMaxMs, baseMs * 2 ** (attempt - 2))
 }

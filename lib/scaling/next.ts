@@ -22,8 +22,6 @@ export interface StepShape {
   readonly name: string
   /** The step leaves something behind that its undo removes. */
   readonly undoable: boolean
-  /** Runs before the pivot, counting the first. Default 1. */
-  readonly attempts?: number
   /** After the pivot: what it finds wrong does not mend by waiting, so that the operation ends there. */
   readonly final?: boolean
 }

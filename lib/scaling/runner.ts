@@ -11,10 +11,11 @@ import { TidegateError, toTidegateError } from '../errors.ts'
 import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import { within } from './deadline.ts'
 import { type Claim, intentOf } from './facts.ts'
-import { passing, stuckFault } from './failure.ts'
+import { stuckFault } from './failure.ts'
 import { Journal } from './journal.ts'
 import { backoffMs, limits } from './limits.ts'
 import { type Decision, next, type RecipeShape, standing, turnedBack } from './next.ts'
+import { anotherTry, pauseMs } from './patience.ts'
 import { cancelStep, recoverStep, restoreStep, stuckStep } from './phase.ts'
 import { differencesAfter, mendDifferences } from './restore.ts'
 import { type Recipe, type Step, StepContext } from './step.ts'
@@ -27,6 +28,8 @@ export class Run {
   readonly #journal: Journal
   readonly #cancelling = new AbortController()
   readonly #stopping = new AbortController()
+  /** What each step has used of its deadline: its tries before the pivot share one. */
+  readonly #spentMs = new Map<string, number>()
 
   constructor(world: World, recipe: Recipe, record: OperationRecord, entries: readonly JournalEntry[]) {
     this.#world = world
@@ -98,8 +101,12 @@ export class Run {
     if (decision.act === 'stand')
       return this.#journal.append(stuckStep, 'stuck', stuckFault(this.record, this.entries, decision.steps))
     const step = this.#recipe.steps.find(step => step.name === decision.step)
+    // Who cancels does not wait for the end of the pause; then it is decided anew.
+    const ahead = decision.act === 'run' && !this.#journal.pivoted
+    const signals = [this.#stopping.signal, ...(ahead ? [this.#cancelling.signal] : [])]
+    const ms = ahead ? pauseMs(decision.step, decision.attempt) : backoffMs(decision.attempt)
     try {
-      await this.#world.clock.sleep(backoffMs(decision.attempt), this.#stopping.signal)
+      await this.#world.clock.sleep(ms, AbortSignal.any(signals))
     } catch {
       return
     }
@@ -112,10 +119,11 @@ export class Run {
     const { clock, log } = this.#world
     const signals = [this.#stopping.signal]
     if (!this.#journal.pivoted) signals.push(this.#cancelling.signal)
+    const beganMs = clock.monotonic()
     try {
       const intent = step.intend?.(this.#context()) ?? {}
       await this.#journal.append(step.name, 'started', intent)
-      const result = await within(clock, this.#timeoutMs(step), `step ${step.name}`, signals, signal =>
+      const result = await within(clock, this.#leftMs(step), `step ${step.name}`, signals, signal =>
         step.run(this.#context(), intent, signal),
       )
       await this.#journal.append(step.name, 'done', result.data, result.writes)
@@ -125,6 +133,8 @@ export class Run {
       const fault = faultOf(error)
       if (fault.code === 'store_unavailable') throw error
       log.warn({ operation: this.record.id, step: step.name, err: error }, 'step failed')
+      const spentMs = clock.monotonic() - beganMs
+      this.#spentMs.set(step.name, (this.#spentMs.get(step.name) ?? 0) + spentMs)
       await this.#journal.append(step.name, 'failed', { ...fault, ...this.#again(step, attempt, fault.code) })
     }
   }
@@ -133,7 +143,9 @@ export class Run {
   #again(step: Step, attempt: number, code: string): { readonly again?: true } {
     const another = this.#journal.pivoted
       ? attempt < limits.attemptsMax
-      : attempt < (step.attempts ?? 1) && passing(code) && !this.#cancelling.signal.aborted
+      : !step.once &&
+        !this.#cancelling.signal.aborted &&
+        anotherTry(step.name, code, this.entries, this.#leftMs(step))
     return another ? { again: true } : {}
   }
 
@@ -207,17 +219,18 @@ export class Run {
     return new StepContext(this.#world, this.record, this.entries)
   }
 
-  #timeoutMs(step: Step): number {
-    return step.timeoutMs(this.#context())
+  /** Of the step's deadline. */
+  #leftMs(step: Step): number {
+    const ms = step.timeoutMs(this.#context())
+    return this.#journal.pivoted ? ms : Math.max(0, ms - (this.#spentMs.get(step.name) ?? 0))
   }
 }
 
 export function shapeOf(recipe: Recipe): RecipeShape {
   return {
-    steps: recipe.steps.map(({ name, revert, attempts = 1, final = false }) => ({
+    steps: recipe.steps.map(({ name, revert, final = false }) => ({
       name,
       undoable: revert !== undefined,
-      attempts,
       final,
     })),
     pivot: recipe.pivot,

@@ -16,12 +16,10 @@ import { ownerOf, type World } from './world.ts'
 
 export interface Step {
   readonly name: string
+  /** For all its tries before the pivot together, and for each one after it. */
   timeoutMs(ctx: StepContext): number
-  /**
-   * Runs before the pivot, counting the first, with the step's undo between them: for failures that may pass by themselves.
-   * Default 1. After the pivot every step has `limits.attemptsMax`.
-   */
-  readonly attempts?: number
+  /** Before the pivot: its first failure turns the operation back, whatever its phase has patience for (`patience.ts`). */
+  readonly once?: true
   /** After the pivot: what it finds wrong does not mend by waiting. */
   readonly final?: boolean
   intend?(ctx: StepContext): Json

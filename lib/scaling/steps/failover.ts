@@ -49,9 +49,10 @@ export const allocateStandby: Step = {
   },
 }
 
-/** Wakes them; to undo there is nothing: who was woken stands by all the same. */
+/** Wakes them; to undo there is nothing: who was woken stands by all the same. Where one does not wake the next one is sooner. */
 export const wakeStandby: Step = {
   name: 'clone',
+  once: true,
   timeoutMs: ctx => clone.timeoutMs(ctx),
   run: (ctx, intent, signal) => clone.run(ctx, intent, signal),
 }

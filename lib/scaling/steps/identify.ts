@@ -1,6 +1,13 @@
 /** Tells each new instance that it is itself and not its source, and waits until it has understood. The entropy is not journaled. */
 import type { Identity } from '../../hypervisor/driver.ts'
-import { type AllocateData, bootedNames, doneData, type IdentifyIntent, type Item } from '../facts.ts'
+import {
+  type AllocateData,
+  bootedNames,
+  doneData,
+  type IdentifyIntent,
+  type Item,
+  intentOf,
+} from '../facts.ts'
 import { introduce } from '../introduce.ts'
 import { limits } from '../limits.ts'
 import { isGolden } from '../names.ts'
@@ -23,6 +30,9 @@ export const identify: Step = {
   },
   intend({ world, journal }): IdentifyIntent {
     const { items } = doneData<AllocateData>(journal, 'allocate')
+    // Tried again it is the same life: what was said the first time may arrive after the second.
+    const before = intentOf<IdentifyIntent>(journal, 'identify')
+    if (before) return before
     const incarnation = () => Buffer.from(world.random(incarnationBytes)).toString('base64url')
     return { items: items.map(({ name }) => ({ name, incarnation: incarnation() })) }
   },

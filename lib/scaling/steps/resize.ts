@@ -48,6 +48,8 @@ export const planResizeStep: Step = {
 
 export const resize: Step = {
   name: 'resize',
+  // Its application would hear of each try and of each way back.
+  once: true,
   timeoutMs: () => limits.resizeMs,
   intend(ctx): ResizeIntent {
     return { names: [asked(ctx).instance_id], from: { ...planned(ctx).from } }

@@ -40,7 +40,7 @@ t.test('the picture of before is in the journal, and the undo is compared with i
     ],
   )
   t.match(operation.phases.at(-2), { phase: 'rolling_back', outcome: 'left' })
-  t.match(operation.phases[5], { phase: 'preparing', attempts: 2, outcome: 'failed' })
+  t.match(operation.phases[5], { phase: 'preparing', attempts: 4, outcome: 'failed' })
   await check(t, lab)
   await lab.close()
 })

@@ -101,7 +101,7 @@ t.test('a replace that fails is tried again, and says why meanwhile', async t =>
   const lab = await filled()
   lab.faults.driver = point => (point === 'create:before' ? 'fail' : null)
   await lab.time.until(lab.scaling.drainNode('n1', 'ann'))
-  await lab.time.pass(3_000)
+  await lab.time.pass(6_000)
   t.match(state(lab), {
     state: 'draining',
     drain: { left: 3, blocked: [{ cluster_id: 'web', code: 'hypervisor_failed' }] },
