@@ -2,13 +2,17 @@
  * What a pick costs in a cluster of 10,000 members, by balancer and affinity, and how long a change of that membership takes
  * until every thread serves by it.
  *
- *   node bench/pick.ts
+ *   node bench/pick.ts            all
+ *   node bench/pick.ts peak       the picks whose name has that in it
  *
  * Every tenth member is closed to new clients, and weights are equal or from 1 to 10: all open and equal is the easy case. A
- * pick is what an exchange does: pick, enter, leave. The figure is the lower quartile of several rounds.
+ * pick is what an exchange does: pick, enter, leave. Time is a data plane's: the clock is read once a turn of the event loop, which is
+ * a batch here. All ways take turns, several times: a figure is the lower quartile over the batches of all its turns, since a slow
+ * moment of the machine, which may last for seconds, is not the work's.
  */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { systemClock } from '../lib/clock.ts'
 import { Board } from '../lib/cluster/board.ts'
 import { Clusters } from '../lib/cluster/clusters.ts'
@@ -19,8 +23,10 @@ import type { AffinityConfig, BalanceKind, ClusterConfig } from '../lib/config/c
 import { parseConfig } from '../lib/config/parse.ts'
 import { Events } from '../lib/events.ts'
 import { silentLog } from '../lib/log.ts'
-import { type PickRequest, pick } from '../lib/proxy/pick.ts'
+import { TurnClock } from '../lib/proxy/observe/turn-clock.ts'
+import { type Picked, type PickRequest, pick } from '../lib/proxy/pick.ts'
 import { Plane } from '../lib/proxy/plane.ts'
+import { plainGuard } from '../lib/proxy/resilience/guards.ts'
 import { RouteTable } from '../lib/proxy/route-table.ts'
 
 export interface PickFigure {
@@ -36,9 +42,10 @@ export interface PublishFigure {
 
 const members = 10_000
 const clients = 4_096
-const batches = 43
+const rounds = 7
+const batchesPerRound = 12
 const picksPerBatch = 5_000
-/** Batches in which the code is still being compiled. */
+/** Batches of the first round, in which the code is still being compiled; and publishes. */
 const warmUp = 3
 const publishes = 19
 const nobody: ReadonlySet<Member> = new Set()
@@ -91,8 +98,10 @@ const ways: readonly Way[] = [
   },
 ]
 
-export function measurePick(): readonly PickFigure[] {
-  return ways.map(way => ({ name: way.name, microseconds: measureWay(way) }))
+export async function measurePick(part = ''): Promise<readonly PickFigure[]> {
+  const asked = ways.filter(({ name }) => name.includes(part)).map(prepare)
+  for (let round = 0; round < rounds; round++) for (const way of asked) await measureRound(way)
+  return asked.map(({ name, micros }) => ({ name, microseconds: quartile(micros.slice(warmUp)) }))
 }
 
 /** The slowest of several kinds of cluster. */
@@ -108,10 +117,21 @@ export async function measurePublishes(): Promise<readonly PublishFigure[]> {
   return figures
 }
 
-function measureWay(way: Way): number {
+interface Prepared {
+  readonly name: string
+  readonly once: (request: PickRequest) => Picked
+  readonly requests: readonly PickRequest[]
+  /** A pick's, one for each batch so far. */
+  readonly micros: number[]
+}
+
+function prepare(way: Way): Prepared {
   const board = Board.create(2)
   for (let slot = 0; slot < members; slot++) board.admit(slot, 1, slot % 10 === 9 ? 'none' : 'any')
-  const cluster = new RouteTable(tableOf(way), board, 0).match('bench', '/')!
+  const turns = new TurnClock(systemClock)
+  const now = () => turns.wall(turns.now())
+  const table = new RouteTable(tableOf(way), board, 0, undefined, Math.random, () => plainGuard, now)
+  const cluster = table.match('bench', '/')!
   const requests = Array.from({ length: clients }, (_, client) => requestOf(client))
   const once = (request: PickRequest) => {
     const picked = pick(cluster, request, nobody)
@@ -124,13 +144,16 @@ function measureWay(way: Way): number {
       const pair = once(request).setCookie!.split(';', 1)[0]!
       requests[at] = { ...request, headers: { ...request.headers, cookie: pair } }
     }
-  const micros: number[] = []
-  for (let batch = 0; batch < batches; batch++) {
+  return { name: way.name, once, requests, micros: [] }
+}
+
+async function measureRound({ once, requests, micros }: Prepared): Promise<void> {
+  for (let batch = 0; batch < batchesPerRound; batch++) {
+    await turn()
     const begun = performance.now()
     for (let n = 0; n < picksPerBatch; n++) once(requests[n % clients]!)
     micros.push(((performance.now() - begun) * 1000) / picksPerBatch)
   }
-  return quartile(micros.slice(warmUp))
 }
 
 async function publishWay(way: Way): Promise<number> {
@@ -218,8 +241,10 @@ function quartile(values: readonly number[]): number {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  for (const { name, microseconds } of measurePick())
+  const part = process.argv[2]
+  for (const { name, microseconds } of await measurePick(part))
     process.stdout.write(`${name.padEnd(52)} ${microseconds.toFixed(2).padStart(6)} µs\n`)
+  if (part !== undefined) process.exit()
   for (const { name, milliseconds } of await measurePublishes())
     process.stdout.write(`${`publish, ${name}`.padEnd(52)} ${milliseconds.toFixed(1).padStart(6)} ms\n`)
 }

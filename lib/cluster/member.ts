@@ -90,9 +90,12 @@ export class Member {
   /** A failure without an answer counts as a slow one, twice as slow each time: who refuses at once must not look fast. */
   #noteLatency(outcome: MemberOutcome, latencyMs: number, nowMs: number): void {
     if (latencyMs < 0 && outcome !== 'failed') return
-    const failureMs = Math.min(failureMsMax, Math.max(failureMsMin, 2 * this.latencyMs(nowMs, false)))
-    const micros = (latencyMs >= 0 ? latencyMs : failureMs) * 1000
-    this.#board.noteLatency(this.#thread, this.slot, micros, nowMs)
+    const tookMs = latencyMs >= 0 ? latencyMs : this.#failureMs(nowMs)
+    this.#board.noteLatency(this.#thread, this.slot, tookMs * 1000, nowMs)
+  }
+
+  #failureMs(nowMs: number): number {
+    return Math.min(failureMsMax, Math.max(failureMsMin, 2 * this.latencyMs(nowMs, false)))
   }
 
   #spoiled(outcome: Exclude<MemberOutcome, 'ok'>): void {

@@ -196,7 +196,11 @@ export class DataPlane {
   }
 
   #routeTable(data: TableData, previous?: RouteTable): RouteTable {
-    const now = () => this.#deps.clock.now()
+    // Asked for several times in an exchange: what happens in one turn of the loop happens at one time.
+    const now = () => {
+      const { turns } = this.#context.observer
+      return turns.wall(turns.now())
+    }
     const guardOf = (cluster: TableCluster) => this.#guards.of(cluster)
     return new RouteTable(data, this.#board, this.#init.thread, previous, undefined, guardOf, now)
   }

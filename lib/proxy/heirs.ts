@@ -65,8 +65,8 @@ export function enterHeir(
 function isAwaited(cluster: RouteCluster, incarnation: string, tried: ReadonlySet<Member>): boolean {
   const { wake, guarded = [] } = cluster.from
   if (!wake?.afterFailure || !guarded.includes(incarnation)) return false
-  const member = cluster.byIncarnation.get(incarnation)
-  return member !== undefined && tried.has(member) && member.eligibility() !== 'none'
+  const member = cluster.owners.get(incarnation)
+  return member !== null && tried.has(member) && member.eligibility() !== 'none'
 }
 
 /** As the application reads it. */
@@ -99,7 +99,7 @@ function willOf(cluster: RouteCluster, incarnation: string) {
   // Not kept: of those there is no end.
   if (departed === undefined) return null
   const living = members.flatMap(({ incarnation, lineage = nobody }): Living[] => {
-    const member = cluster.byIncarnation.get(incarnation)
+    const member = cluster.owners.get(incarnation)
     return member ? [{ incarnation, lineage, member }] : []
   })
   const heirs = heirsOf({ incarnation, lineage: departed.lineage ?? nobody }, living)

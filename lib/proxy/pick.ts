@@ -22,7 +22,13 @@ import { clientKey } from './client-key.ts'
 import { enterHeir, type Moved } from './heirs.ts'
 import { enterWithin, withFull } from './resilience/full-member.ts'
 import type { RouteCluster } from './route-cluster.ts'
-import { newSession, type OpenedSession, type Session, type SessionCookies } from './session-cookie.ts'
+import {
+  issuedAnew,
+  newSession,
+  type OpenedSession,
+  type Session,
+  type SessionCookies,
+} from './session-cookie.ts'
 
 export type { PickRequest } from './affinity.ts'
 
@@ -114,7 +120,7 @@ function pickBounded(
 
 function pickByCookie(
   cluster: RouteCluster,
-  cookies: SessionCookies,
+  cookies: SessionCookies<Member>,
   config: CookieSetting,
   request: PickRequest,
   tried: ReadonlySet<Member>,
@@ -130,7 +136,14 @@ function pickByCookie(
     if (member && entered === 'entered') {
       const aged = nowMs - session.issuedMs > ttlMs / 4 || session.issuedMs > nowMs + skewMsMax
       if (aged || session.oldKey)
-        return new Issuing(member, true, { ...session, issuedMs: nowMs }, cookies, config, request.secure)
+        return new Issuing(
+          member,
+          true,
+          issuedAnew(session, session.incarnation, nowMs),
+          cookies,
+          config,
+          request.secure,
+        )
       const sighting = session.first ? sightingOf(member, session, ttlMs) : null
       return { member, bound: true, setCookie: null, sighting, moved: null }
     }
@@ -143,7 +156,7 @@ function pickByCookie(
   if (!isMember(member)) return refusal(cluster, tried, member)
   // A session that moves keeps its id: it is counted where it is now, and no longer where it was.
   const session = found
-    ? { ...found.session, incarnation: member.incarnation, issuedMs: nowMs }
+    ? issuedAnew(found.session, member.incarnation, nowMs)
     : newSession(member.incarnation, nowMs)
   return new Issuing(member, false, session, cookies, config, request.secure, heir?.moved)
 }
@@ -156,7 +169,7 @@ interface CookieSetting {
 /** The first live session among the values, one of a member that is here before one of a member that left. */
 function findSession(
   cluster: RouteCluster,
-  cookies: SessionCookies,
+  cookies: SessionCookies<Member>,
   values: readonly string[],
   issuedAfterMs: number,
 ): FoundSession | null {
@@ -164,7 +177,7 @@ function findSession(
   for (const value of values) {
     const session = cookies.open(value)
     if (session === null || session.issuedMs <= issuedAfterMs) continue
-    const member = cluster.byIncarnation.get(session.incarnation) ?? null
+    const member = cluster.owners.of(session)
     if (member !== null) return { session, member }
     stray ??= { session, member }
   }
@@ -172,7 +185,7 @@ function findSession(
 }
 
 interface FoundSession {
-  readonly session: OpenedSession
+  readonly session: OpenedSession<Member>
   /** Null: it has left. */
   readonly member: Member | null
 }
@@ -239,7 +252,7 @@ class Issuing implements Picked {
   readonly sighting: SessionSighting
   readonly moved: Moved | null
   readonly #session: Session
-  readonly #cookies: SessionCookies
+  readonly #cookies: SessionCookies<Member>
   readonly #config: CookieSetting
   readonly #secure: boolean
   #sealed: string | null = null
@@ -248,7 +261,7 @@ class Issuing implements Picked {
     member: Member,
     bound: boolean,
     session: Session,
-    cookies: SessionCookies,
+    cookies: SessionCookies<Member>,
     config: CookieSetting,
     secure: boolean,
     moved: Moved | null = null,

@@ -10,6 +10,7 @@ import { sameItems } from '../cluster/compile.ts'
 import { Member } from '../cluster/member.ts'
 import type { AffinityKey, TableCluster, TableMember } from '../cluster/table.ts'
 import type { AffinityConfig, TimeoutsConfig } from '../config/config.ts'
+import { Owners } from './owners.ts'
 import type { Guard } from './resilience/guards.ts'
 import { SessionCookies } from './session-cookie.ts'
 
@@ -21,12 +22,12 @@ export interface RouteCluster {
   readonly affinity: AffinityConfig
   readonly members: readonly Member[]
   /** For `cookie`; empty otherwise. */
-  readonly byIncarnation: ReadonlyMap<string, Member>
+  readonly owners: Owners
   readonly balancer: Balancer<Member>
   /** Where clients are told apart by a key: `client_ip`, `consistent_hashing`, and `consistent_hash` as the balance. */
   readonly ring: Ring<Member> | null
   /** For `cookie`. */
-  readonly cookies: SessionCookies | null
+  readonly cookies: SessionCookies<Member> | null
   /** Retries, hedging, limits. */
   readonly guard: Guard
   /** What it was built from. */
@@ -66,7 +67,7 @@ export function buildCluster(
     timeouts,
     affinity,
     members,
-    byIncarnation: incarnationsOf(from, members, sameMembers ? before : null),
+    owners: ownersOf(from, members, sameMembers ? before : null),
     balancer: keepBalancer ? before.balancer : balancerOf(from, members, ring, around, before),
     ring,
     cookies,
@@ -142,23 +143,18 @@ function isKeyed({ affinity, balance }: TableCluster): boolean {
   return method === 'client_ip' || method === 'consistent_hashing' || balance === 'consistent_hash'
 }
 
-function incarnationsOf(
-  { affinity }: TableCluster,
-  members: readonly Member[],
-  same: RouteCluster | null,
-): ReadonlyMap<string, Member> {
+function ownersOf({ affinity }: TableCluster, members: readonly Member[], same: RouteCluster | null): Owners {
   if (affinity.method !== 'cookie') return nobody
-  if (same && same.affinity.method === 'cookie') return same.byIncarnation
-  return new Map(members.map(member => [member.incarnation, member]))
+  return same && same.affinity.method === 'cookie' ? same.owners : new Owners(members)
 }
 
-const nobody: ReadonlyMap<string, Member> = new Map()
+const nobody = new Owners([])
 
 function cookiesOf(
   { id, affinity }: TableCluster,
   { affinityKeys }: Around,
   before: RouteCluster | null,
-): SessionCookies | null {
+): SessionCookies<Member> | null {
   if (affinity.method !== 'cookie') return null
   const sameName = before?.affinity.method === 'cookie' && before.affinity.name === affinity.name
   if (!sameName || !before.cookies) return new SessionCookies(id, affinity.name, affinityKeys)

@@ -38,11 +38,14 @@ export interface Session {
   readonly issuedMs: number
 }
 
-export interface OpenedSession extends Session {
+export interface OpenedSession<Owner> extends Session {
   /** Signed by a key that is no longer the newest: to be issued anew. */
   readonly oldKey: boolean
   /** Opened for the first time by this thread (as far as it remembers). */
   readonly first: boolean
+  /** For `Owners`: where its owner was looked for last, and who that was. It comes back with the same value. */
+  soughtIn: number
+  owner: Owner | null
 }
 
 interface HeldKey {
@@ -51,18 +54,16 @@ interface HeldKey {
   readonly object: KeyObject
 }
 
-interface Remembered {
-  readonly session: Session
+/** What the next `open` says, as long as the key is the newest: made once, for clients that come again and again. */
+interface Remembered<Owner> extends OpenedSession<Owner> {
   readonly key: HeldKey
-  /** What the next `open` says, as long as the key is the newest: made once, for clients that come again and again. */
-  readonly again: OpenedSession
 }
 
-export class SessionCookies {
+export class SessionCookies<Owner = unknown> {
   readonly #context: Buffer
   #keys: readonly HeldKey[] = []
-  #recent = new Map<string, Remembered>()
-  #older = new Map<string, Remembered>()
+  #recent = new Map<string, Remembered<Owner>>()
+  #older = new Map<string, Remembered<Owner>>()
 
   constructor(cluster: string, cookieName: string, keys: readonly AffinityKey[]) {
     this.#context = Buffer.from(`tidegate affinity\0${cluster}\0${cookieName}`)
@@ -100,30 +101,28 @@ export class SessionCookies {
   }
 
   /** What the value says, or null: not ours, of another cluster, tampered with, of a key that is gone. Never throws. */
-  open(value: string): OpenedSession | null {
+  open(value: string): OpenedSession<Owner> | null {
     if (value.length > valueCharsMax) return null
-    const known = this.#recent.get(value) ?? this.#older.get(value)
-    if (known && this.#keys.includes(known.key)) return this.#opened(known, false)
+    const known = this.#known(value)
+    if (known !== null) return known.key === this.#keys[0] ? known : { ...known, oldKey: true }
     const fresh = this.#unseal(value)
     if (fresh === null) return null
     this.#remember(value, fresh)
-    return this.#opened(fresh, true)
+    return { ...fresh, oldKey: fresh.key !== this.#keys[0], first: true }
   }
 
   /** As `open`, but as if nobody had looked: the next `open` is still the first. */
   peek(value: string): Session | null {
     if (value.length > valueCharsMax) return null
+    return this.#known(value) ?? this.#unseal(value)
+  }
+
+  #known(value: string): Remembered<Owner> | null {
     const known = this.#recent.get(value) ?? this.#older.get(value)
-    if (known && this.#keys.includes(known.key)) return known.session
-    return this.#unseal(value)?.session ?? null
+    return known && this.#keys.includes(known.key) ? known : null
   }
 
-  #opened({ session, key, again }: Remembered, first: boolean): OpenedSession {
-    if (!first && key === this.#keys[0]) return again
-    return { ...session, oldKey: key !== this.#keys[0], first }
-  }
-
-  #unseal(value: string): Remembered | null {
+  #unseal(value: string): Remembered<Owner> | null {
     const bytes = Buffer.from(value, 'base64url')
     if (bytes.length <= headBytes + fixedBytes + tagBytes || bytes[0] !== version) return null
     const key = this.#keys.find(held => held.id === bytes[1])
@@ -135,15 +134,14 @@ export class SessionCookies {
     decipher.setAuthTag(bytes.subarray(-tagBytes))
     try {
       const plain = Buffer.concat([decipher.update(bytes.subarray(headBytes, -tagBytes)), decipher.final()])
-      const session = parse(plain)
-      return { session, key, again: { ...session, oldKey: false, first: false } }
+      return { ...parse(plain), oldKey: false, first: false, soughtIn: 0, owner: null, key }
     } catch {
       return null
     }
   }
 
   /** Two halves: when the recent one is full it becomes the older one, which is dropped the next time. */
-  #remember(value: string, remembered: Remembered): void {
+  #remember(value: string, remembered: Remembered<Owner>): void {
     if (this.#recent.size >= rememberedMax / 2) {
       this.#older = this.#recent
       this.#recent = new Map()
@@ -160,6 +158,11 @@ export function newSession(incarnation: string, nowMs: number): Session {
     firstIssuedMs: nowMs,
     issuedMs: nowMs,
   }
+}
+
+/** The same session, issued now and for this member. */
+export function issuedAnew({ id, firstIssuedMs }: Session, incarnation: string, nowMs: number): Session {
+  return { incarnation, id, firstIssuedMs, issuedMs: nowMs }
 }
 
 /** 12 bytes, each given out once. Asked of the system by the thousand: that costs as much as for 12. */

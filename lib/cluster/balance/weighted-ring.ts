@@ -6,6 +6,9 @@
  * many points, on average, as the heaviest has times the mean weight.
  *
  * A change of membership touches only the points of the members that come and go.
+ *
+ * A client comes again and again, and a walk goes to memory that nobody else has just used: the owners of the last keys are kept
+ * in a small table, each at the place that its hash gives it.
  */
 import { takesNew } from './admits.ts'
 import type { Candidate } from './balancer.ts'
@@ -26,6 +29,8 @@ interface Band {
 
 /** A member's number is what `owners` holds of it: 16 bits. */
 const numbersMax = 2 ** 16
+/** Keys whose owners are kept: 64 KiB a ring. */
+const keptMax = 2 ** 13
 
 export class WeightedRing<M extends Candidate> implements Ring<M> {
   /** As they were given, and the number of each. */
@@ -37,9 +42,12 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
   readonly #inverse: Float64Array
   /** Heaviest first: what is found there ends the walks in the others early. */
   readonly #bands: readonly Band[]
+  /** At a key's place its hash, and the number of its owner plus one. */
+  readonly #kept = new Uint32Array(2 * keptMax)
   /** The nearest on the walk of now, and the nearest that is wanted. */
   passedOwner: M | null = null
   #ownerDistance = 0
+  #ownerNumber = 0
   #best: M | null = null
   #bestDistance = 0
 
@@ -77,10 +85,20 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
   }
 
   owner(hash: number): M | null {
-    return this.#nearest(hash, null, null)
+    const kept = this.#kept
+    const place = 2 * (hash % keptMax)
+    if (kept[place] === hash && kept[place + 1] !== 0) return this.#members[kept[place + 1]! - 1]!
+    const owner = this.#nearest(hash, null, null)
+    if (owner === null) return null
+    kept[place] = hash
+    kept[place + 1] = this.#ownerNumber + 1
+    return owner
   }
 
   next(hash: number, tried: ReadonlySet<M>, fits: Fits<M> | null): M | null {
+    const owner = this.owner(hash)
+    this.passedOwner = owner
+    if (owner !== null && suits(owner, tried, fits)) return owner
     return this.#nearest(hash, tried, fits) ?? standIn(this.#members, hash, tried, fits)
   }
 
@@ -125,12 +143,17 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
       ) {
         this.passedOwner = member
         this.#ownerDistance = distance
+        this.#ownerNumber = owner
       }
-      if (tried !== null && (!takesNew(member, tried) || (fits !== null && !fits(member)))) continue
+      if (tried !== null && !suits(member, tried, fits)) continue
       this.#best = member
       this.#bestDistance = distance
     }
   }
+}
+
+function suits<M extends Candidate>(member: M, tried: ReadonlySet<M>, fits: Fits<M> | null): boolean {
+  return takesNew(member, tried) && (fits === null || fits(member))
 }
 
 interface Numbered {

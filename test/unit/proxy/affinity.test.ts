@@ -1,6 +1,8 @@
+import { parseCookie } from 'cookie'
 import t from 'tap'
 import type { HashParameter } from '../../../lib/config/config.ts'
 import { hashKey, readCookies, sessionCookieHeader } from '../../../lib/proxy/affinity.ts'
+import { seed, seeded } from '../../support/members.ts'
 
 const request = (over: object = {}) => ({
   clientIp: '192.0.2.7',
@@ -26,6 +28,20 @@ t.test('cookies of one name, in order, and of no other', async t => {
   t.strictSame(read('sid=a%20b'), ['a b'])
   t.strictSame(read('sid=%zz'), ['%zz'])
   t.strictSame(readCookies({ cookie: '__proto__=1' }, '__proto__'), ['1'])
+})
+
+t.test('a value is what the parser makes of it, also where it is not asked', async t => {
+  const start = seed()
+  t.comment(`SEED=${start}`)
+  const random = seeded(start)
+  const letters = ['a', '-', '_', '%', '%41', '"', ' ', '\t', '=', ',', 'ü', '\0', '\x7f']
+  for (let n = 0; n < 3_000; n++) {
+    const value = Array.from({ length: n % 9 }, () => letters[Math.floor(random() * letters.length)]!).join(
+      '',
+    )
+    const pair = `sid=${value}`
+    t.strictSame(readCookies({ cookie: `x=1; ${pair}; y=2` }, 'sid'), [parseCookie(pair).sid], pair)
+  }
 })
 
 t.test('not more cookies than a few, and not from beyond the limit', async t => {

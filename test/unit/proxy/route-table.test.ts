@@ -46,7 +46,7 @@ t.test('routes to the cluster, whole', async t => {
   t.equal(routes.match('Shop.Example:80', '/x?y')?.id, 'shop')
   const web = routes.match('else', '/')!
   t.strictSame([web.id, web.members.map(m => m.id), web.balancer.kind], ['web', ['a', 'b'], 'round_robin'])
-  t.equal(web.byIncarnation.get('life-b'), web.members[1])
+  t.equal(web.owners.get('life-b'), web.members[1])
   t.strictSame(
     [...routes.members()].map(m => m.id),
     ['a', 'b', 'c'],

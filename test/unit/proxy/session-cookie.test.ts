@@ -11,7 +11,7 @@ t.test('what is sealed opens to the same', async t => {
   const session = newSession('incarnation-ü', now)
   const renewed = { ...session, issuedMs: now + 5 }
   const opened = cookies().open(cookies().seal(renewed))
-  t.strictSame(opened, { ...renewed, oldKey: false, first: true })
+  t.match(opened, { ...renewed, oldKey: false, first: true })
   t.match(session.id, /^[\w-]{16}$/)
   t.not(newSession('x', now).id, session.id)
 })

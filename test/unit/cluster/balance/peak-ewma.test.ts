@@ -28,6 +28,14 @@ t.test('a peak counts at once, and is forgotten with time', async t => {
   t.equal(observed(0, Number.POSITIVE_INFINITY, 20), 20)
 })
 
+t.test('what fades does so by e in its time, in tables or out of them', async t => {
+  for (const ageMs of [0, 1, 255, 256, 257, 9_999, 65_535, 65_536, 1e9, 0.5, 300.25]) {
+    const off = faded(1_000, ageMs) / (1_000 * Math.exp(-ageMs / memoryMs)) - 1
+    t.ok(Number.isNaN(off) || Math.abs(off) < 1e-12, `${ageMs} ms: ${off}`)
+  }
+  t.equal(faded(1_000, Number.POSITIVE_INFINITY), 0)
+})
+
 t.test('the faster of two gets the client, until so much is under way on it that the other is', async t => {
   const { members, answers, balancer } = scene(2)
   answers(0, 10)

@@ -109,3 +109,26 @@ t.test('the former ring goes on as it was', async t => {
   )
   t.ok(former.next(1, nobody, null))
 })
+
+t.test('a key that comes again has the same order, whatever came between at its place', async t => {
+  const { members } = crowd([3, 1, 2, 7])
+  const ring = new WeightedRing(members, null)
+  const places = 2 ** 13
+  for (const hash of [0, 1, 77, 2 ** 32 - 1]) {
+    const [owner, second] = [ring.owner(hash)!, ring.next(hash, new Set([ring.owner(hash)!]), null)!]
+    for (let n = 1; n <= 50; n++) ring.next((hash + n * places) % 2 ** 32, nobody, null)
+    t.equal(ring.next(hash, nobody, null), owner)
+    t.equal(ring.next(hash, nobody, null), owner)
+    t.equal(ring.next(hash, new Set([owner]), null), second)
+    t.equal(ring.passedOwner, owner)
+    t.equal(
+      ring.next(hash, nobody, member => member !== owner),
+      second,
+    )
+    const left = new WeightedRing(
+      members.filter(member => member !== owner),
+      ring,
+    )
+    t.equal(left.owner(hash), second)
+  }
+})
