@@ -30,6 +30,7 @@ const { values: args } = parseArgs({
     // The double's own.
     'double-version': { type: 'string', default: '1.16.1' },
     'double-format': { type: 'string', default: '10.0.0' },
+    'double-id': { type: 'string' },
     /** `METHOD /path=die|hang|refuse|refuse-and-end|die-after`, comma-separated. */
     'double-faults': { type: 'string', default: '' },
   },
@@ -136,7 +137,12 @@ const fieldsOf: Record<string, readonly string[]> = {
 }
 
 const handlers: Record<string, Handler> = {
-  'GET /': () => ({ app_name: 'Firecracker', id: args.id, state: phase, vmm_version: version }),
+  'GET /': () => ({
+    app_name: 'Firecracker',
+    id: args['double-id'] ?? args.id,
+    state: phase,
+    vmm_version: version,
+  }),
   'GET /version': () => ({ firecracker_version: version }),
   'GET /machine-config': () => machine,
   'PUT /machine-config': body => {

@@ -7,6 +7,7 @@ import { createFirecrackerDriver } from '../../lib/hypervisor/firecracker/driver
 import { guestNet, type Network } from '../../lib/hypervisor/network/network.ts'
 import { freePorts } from '../../lib/hypervisor/network/ports.ts'
 import { silentLog } from '../../lib/log.ts'
+import { bootFiles } from './boot-files.ts'
 
 export interface DoubleOptions {
   readonly version?: string
@@ -14,15 +15,18 @@ export interface DoubleOptions {
   /** `METHOD /path` → what happens instead, or right after. */
   readonly faults?: Readonly<Record<string, 'die' | 'hang' | 'refuse' | 'refuse-and-end' | 'die-after'>>
   readonly kernel?: 'boots' | 'spins'
+  /** It answers as another one. */
+  readonly id?: string
 }
 
 /** Writes the double into `directory` as a program called `firecracker`, in place of one that was there. */
 export function doubleBinary(directory: string, options: DoubleOptions = {}): string {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, 'firecracker')
-  const { version = '1.16.1', format = '10.0.0', faults = {}, kernel = 'boots' } = options
+  const { version = '1.16.1', format = '10.0.0', faults = {}, kernel = 'boots', id } = options
   const words = [
     ...['--double-version', version, '--double-format', format],
+    ...(id === undefined ? [] : ['--double-id', id]),
     ...[
       '--double-faults',
       Object.entries(faults)
@@ -84,5 +88,4 @@ export function doubleDriver(directory: string, binary: string, network: Network
   )
 }
 
-/** The double looks only at whether the files are there. */
-export const doubleTemplate = { kernel: import.meta.filename, initrd: import.meta.filename } as const
+export const doubleTemplate = bootFiles()

@@ -13,7 +13,6 @@
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { type CallLimits, type HttpAnswer, HttpUnixClient } from '../http-unix/client.ts'
-import { parseVersion, type Version } from './restore-mode.ts'
 import type { Json } from './vm-config.ts'
 
 export type VmState = 'Created' | 'Running' | 'Shutdown' | 'Paused' | 'BreakPoint'
@@ -26,8 +25,7 @@ export interface VmInfo {
 }
 
 export interface Pong {
-  readonly version: Version | null
-  readonly versionText: string
+  readonly version: string
   readonly pid: number | null
   readonly features: readonly string[]
 }
@@ -79,12 +77,12 @@ export class CloudHypervisorApi {
 
   async ping(limits: CallLimits): Promise<Pong> {
     const body = objectOf(await this.#ask('GET', 'vmm.ping', undefined, limits), 'vmm.ping')
-    const versionText = typeof body.version === 'string' ? body.version : ''
+    const version = typeof body.version === 'string' ? body.version : ''
     const features = Array.isArray(body.features)
       ? body.features.filter(item => typeof item === 'string')
       : []
     const pid = typeof body.pid === 'number' ? body.pid : null
-    return { version: parseVersion(versionText), versionText, pid, features }
+    return { version, pid, features }
   }
 
   /** Null when there is no VM: 404 from 53 on, 500 before. */

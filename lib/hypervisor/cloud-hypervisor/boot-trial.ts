@@ -14,6 +14,7 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { writeDurably } from '../ownership.ts'
 import { bootId } from '../proc.ts'
+import { requireSupported } from './version.ts'
 
 const run = promisify(execFile)
 const versionTimeoutMs = 10_000
@@ -36,8 +37,14 @@ export interface Trial {
 const cacheFile = (): string =>
   join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tidegate', 'cloud-hypervisor.json')
 
-/** What it says of itself. Throws `hypervisor_failed` when it cannot be run. */
+/** What it says of itself. Throws `hypervisor_failed` when it cannot be run, `hypervisor_unsupported` when it is none for us. */
 export async function binaryVersion(binary: string): Promise<string> {
+  const said = await versionText(binary)
+  requireSupported(said)
+  return said
+}
+
+async function versionText(binary: string): Promise<string> {
   try {
     const { stdout } = await run(binary, ['--version'], { timeout: versionTimeoutMs })
     return stdout.split('\n')[0] ?? ''

@@ -1,11 +1,11 @@
 /** The cloud_hypervisor driver's lines of `tidegate doctor`: what is there, what is missing, what to type. Throws nothing. */
-import { access, constants } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import type { Network } from '../network/network.ts'
 import { diskRow, reflinkRow, row, templateRows } from '../vm/doctor.ts'
+import { type Bootable, hostProcessor, requireBootFiles } from '../vm/image.ts'
 import { binaryVersion, bootTrouble, type Trial } from './boot-trial.ts'
 import { type CloudHypervisorOptions, type CloudHypervisorTemplate, parseTemplate } from './template.ts'
 
@@ -41,11 +41,21 @@ export function located(template: CloudHypervisorTemplate): CloudHypervisorTempl
   return { ...template, kernel: resolve(template.kernel), initrd: resolve(template.initrd), disks }
 }
 
-/** Throws `image_missing` that names the file and what to do. */
-export async function requireImage({ kernel, initrd, disks }: CloudHypervisorTemplate): Promise<void> {
-  for (const path of [kernel, initrd]) await requireFile(path, `build the image with: ${buildCommand}`)
-  for (const { path } of disks) await requireFile(path, 'it is a disk of the template')
+/** Throws `image_missing` or `template_invalid`, naming the file and the fix. Returns the memory that a boot needs. */
+export function requireImage({ kernel, initrd, disks }: CloudHypervisorTemplate): Promise<number> {
+  const files = { kernel, initrd, disks: disks.map(({ path }) => path) }
+  return requireBootFiles(files, bootable(hostProcessor()))
 }
+
+const bootable = (processor: string): Bootable => ({
+  processor,
+  formats: processor === 'x86-64' ? ['bzImage', 'vmlinux'] : ['Image'],
+  wanted:
+    processor === 'x86-64'
+      ? 'a Linux kernel for x86-64 (a bzImage, or a vmlinux with a PVH entry)'
+      : `a Linux kernel for ${processor} (Image)`,
+  remedy: `build the image with: ${buildCommand}`,
+})
 
 /** Throws `hypervisor_failed` when a VM cannot come up here, before one is waited for. */
 export async function requireBoot(trial: Trial, clock: Clock): Promise<void> {
@@ -53,13 +63,6 @@ export async function requireBoot(trial: Trial, clock: Clock): Promise<void> {
   if (trouble === null) return
   const fix = 'it needs KVM that works; the qemu driver runs VMs without'
   throw new TidegateError('hypervisor_failed', `Cloud Hypervisor cannot boot a VM here: ${trouble}; ${fix}`)
-}
-
-async function requireFile(path: string, fix: string): Promise<void> {
-  await access(path, constants.R_OK).catch(error => {
-    const message = `${path} cannot be read; ${fix}`
-    throw new TidegateError('image_missing', message, { details: { path }, cause: error })
-  })
 }
 
 async function imageRows(

@@ -26,6 +26,7 @@ import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../proc.ts'
 import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
+import { requireMemory } from '../vm/image.ts'
 import { changeTold } from '../vm/limits.ts'
 import { makerOf } from '../vm/maker.ts'
 import { findVmm, killVmm } from '../vm/process.ts'
@@ -46,10 +47,11 @@ import {
 } from './record.ts'
 import { resizeVm } from './resize.ts'
 import { layOut, restoreVm } from './restore.ts'
-import { parseVersion, snapshotsDamaged } from './restore-mode.ts'
+import { snapshotsDamaged } from './restore-mode.ts'
 import { saveVm } from './snapshot.ts'
 import { sumFiles, verifySnapshot } from './sums.ts'
 import { type CloudHypervisorOptions, parseOptions, parseTemplate } from './template.ts'
+import { parseVersion } from './version.ts'
 import { coldConfig } from './vm-config.ts'
 import { apiOf, decided, endVmm, explain, startVmm, type Vmm } from './vmm.ts'
 
@@ -103,7 +105,8 @@ class CloudHypervisorDriver implements Driver {
     this.#ownership.path('instances', spec.name)
     signal.throwIfAborted()
     const template = located(parseTemplate(spec.template))
-    await requireImage(template)
+    const needBytes = await requireImage(template)
+    requireMemory(spec.resources.memoryBytes, needBytes)
     await requireBoot({ ...this.#options, ...template, version: await this.#asked() }, this.#clock)
     signal.throwIfAborted()
     const machine = machineOf(spec.resources, template)
@@ -295,7 +298,7 @@ class CloudHypervisorDriver implements Driver {
     const { binary } = this.#options
     const request = { binary, directory, enter: link.enter, timeoutMs: startTimeoutMs, signal, started }
     const vmm = await startVmm(request, this.#clock)
-    await this.#ownership.update('instances', name, { version: vmm.pong.versionText })
+    await this.#ownership.update('instances', name, { version: vmm.version.text })
     return vmm
   }
 

@@ -12,16 +12,11 @@
  * may degrade, what was meant to be lazy is measured (`seemsEager`).
  */
 import { TidegateError } from '../../errors.ts'
+import type { Version } from './version.ts'
 
 export const restoreChoices = ['auto', 'copy', 'on_demand', 'copy_on_write'] as const
 export type RestoreChoice = (typeof restoreChoices)[number]
 export type RestoreMode = 'file_zone' | 'copy_on_write' | 'on_demand' | 'copy'
-
-export interface Version {
-  readonly major: number
-  readonly minor: number
-  readonly text: string
-}
 
 const onDemandSince = 52
 const prefaultSince = 53
@@ -31,31 +26,24 @@ const lazyShareMax = 0.5
 /** What the hypervisor itself and its devices take, bytes. */
 const ownBytes = 64 * 1024 * 1024
 
-/** `v53.0`, `53.0.0`, `v52.0-12-gabcdef`. Null when it is none of these. */
-export function parseVersion(text: string): Version | null {
-  const match = /^v?(\d{1,5})\.(\d{1,5})/.exec(text.trim())
-  return match ? { major: Number(match[1]), minor: Number(match[2]), text: text.trim() } : null
-}
-
 /** Throws `template_invalid` when the choice cannot be had with this version. */
 export function chooseRestoreMode(
   choice: RestoreChoice,
-  version: Version | null,
+  version: Version,
   snapshot: { readonly memoryIsFile: boolean },
 ): RestoreMode {
   // Its memory is in no other place, so there is nothing to choose.
   if (snapshot.memoryIsFile) return 'file_zone'
-  const major = version?.major ?? 0
+  const { major, text } = version
   if (choice === 'auto') {
     if (major >= copyOnWriteSince) return 'copy_on_write'
     return major >= onDemandSince && major < prefaultSince ? 'on_demand' : 'copy'
   }
   const since = { copy: 0, on_demand: onDemandSince, copy_on_write: copyOnWriteSince }[choice]
   if (major >= since) return choice
-  const found = version?.text ?? 'an unknown version'
   throw new TidegateError(
     'template_invalid',
-    `instance.template.restore: ${choice} needs Cloud Hypervisor ${since} and this is ${found}; use \`auto\``,
+    `instance.template.restore: ${choice} needs Cloud Hypervisor ${since} and this is ${text}; use \`auto\``,
     { details: { field: 'instance.template.restore' } },
   )
 }

@@ -70,12 +70,12 @@ export async function layOut({
 
 /** Restores into a hypervisor that has no VM yet, and makes the VM run. */
 export async function restoreVm(
-  { api, pong, key }: Vmm,
+  { api, version, key }: Vmm,
   request: RestoreRequest,
   choice: RestoreChoice,
 ): Promise<Restored> {
   const { directory, facts, signal } = request
-  const mode = chooseRestoreMode(choice, pong.version, facts)
+  const mode = chooseRestoreMode(choice, version, facts)
   const { memoryBytes, memoryExtraBytes } = facts.machine
   const limits = { timeoutMs: longTimeoutMs(memoryBytes + memoryExtraBytes), signal }
   const source = join(directory, files.saved)

@@ -13,6 +13,7 @@ import type { ProcessKey } from '../proc.ts'
 import { explainBy, findVmm, killVmm, spawnVmm, tailOf, type VmmStarted, vmmGoneBy } from '../vm/process.ts'
 import { CloudHypervisorApi, type Pong } from './api.ts'
 import { lastKnownState, readEvents } from './events.ts'
+import { requireSupported, type Version } from './version.ts'
 import { files } from './vm-config.ts'
 
 export interface StartRequest {
@@ -28,7 +29,7 @@ export interface StartRequest {
 
 export interface Vmm {
   readonly api: CloudHypervisorApi
-  readonly pong: Pong
+  readonly version: Version
   readonly key: ProcessKey
 }
 
@@ -48,7 +49,8 @@ export async function startVmm(request: StartRequest, clock: Clock): Promise<Vmm
   try {
     await request.started(process.key)
     const pong = await firstPong(request, process, clock, clock.monotonic() + timeoutMs)
-    return { api: apiOf(directory, clock), pong, key: process.key }
+    requireOurs(directory, pong, process.key)
+    return { api: apiOf(directory, clock), version: requireSupported(pong.version), key: process.key }
   } catch (error) {
     await killVmm(directory, process.key, clock)
     throw error
@@ -73,6 +75,16 @@ async function firstPong(
     }
     await clock.sleep(pollMs, signal)
   }
+}
+
+/** A socket is answered by whoever holds it: told to be a VM, a stranger would be one. */
+function requireOurs(directory: string, { pid }: Pong, { pid: started }: ProcessKey): void {
+  if (pid === started) return
+  const socket = join(directory, files.socket)
+  const message =
+    `${socket} is a foreign socket: the process ${pid ?? 'that answers there'} and not the Cloud Hypervisor that was ` +
+    `started for it (${started}) holds it; end that process, or give the node another directory`
+  throw new TidegateError('hypervisor_failed', message, { details: { socket, pid, started } })
 }
 
 async function startFailure(directory: string, binary: string, ended: string): Promise<TidegateError> {

@@ -11,6 +11,8 @@ import { type CallLimits, type HttpAnswer, HttpUnixClient } from '../http-unix/c
 import { apiBodyBytesMax, type Call, files } from './calls.ts'
 
 export interface InstanceInfo {
+  /** What it was started with as its name. */
+  readonly id: string
   readonly state: 'Not started' | 'Running' | 'Paused'
   readonly version: string
 }
@@ -35,9 +37,9 @@ export class FirecrackerApi {
   }
 
   async info(limits: CallLimits): Promise<InstanceInfo> {
-    const { state, vmm_version: version } = await this.#get('/', limits)
+    const { id, state, vmm_version: version } = await this.#get('/', limits)
     if (state === 'Not started' || state === 'Running' || state === 'Paused') {
-      return { state, version: String(version) }
+      return { id: String(id), state, version: String(version) }
     }
     throw misunderstood('/')
   }

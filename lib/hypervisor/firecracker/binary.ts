@@ -19,7 +19,7 @@ const factsMax = 16
 /** The answers, by the file that gave them. */
 const known = new Map<string, Promise<BinaryFacts>>()
 
-/** Throws `hypervisor_failed` when it is not there, cannot be run, or is of a version that this driver does not work with. */
+/** Throws `hypervisor_failed` when it is not there or cannot be run, `hypervisor_unsupported` when this driver does not work with its version. */
 export async function binaryFacts(binary: string): Promise<BinaryFacts> {
   const path = await locate(binary)
   const { mtimeMs, size, ino } = await stat(path)

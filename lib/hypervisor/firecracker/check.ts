@@ -1,12 +1,12 @@
 /** The firecracker driver's lines of `tidegate doctor`: what is there, what is missing, and what to type. Throws nothing. */
-import { access, constants } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { TidegateError } from '../../errors.ts'
 import type { Diagnosis } from '../driver.ts'
 import type { Network } from '../network/network.ts'
 import { diskRow, reflinkRow, row, templateRows } from '../vm/doctor.ts'
+import { type Bootable, hostProcessor, requireBootFiles } from '../vm/image.ts'
 import { binaryFacts, tryKernel } from './binary.ts'
 import { type FirecrackerOptions, type FirecrackerTemplate, parseTemplate } from './template.ts'
+import { since } from './versions.ts'
 
 export interface CheckRequest {
   readonly options: FirecrackerOptions
@@ -17,11 +17,13 @@ export interface CheckRequest {
 
 export async function checkFirecracker(request: CheckRequest): Promise<readonly Diagnosis[]> {
   const { options, directory, network, template } = request
+  let version: string | null = null
   const binary = await row(
     'firecracker',
     'install Firecracker 1.13 or later (not 1.16.0) and set nodes[].options.binary to its path',
     async () => {
-      const { version, format } = await binaryFacts(options.binary)
+      const { format, ...facts } = await binaryFacts(options.binary)
+      version = facts.version
       return `Firecracker ${version}, snapshots of format ${format}`
     },
   )
@@ -30,7 +32,7 @@ export async function checkFirecracker(request: CheckRequest): Promise<readonly 
   if (template === null) return rows
   const shape = await templateRows(
     () => located(parseTemplate(template)),
-    parsed => imageRows(options, parsed, binary.ok),
+    parsed => imageRows(options, parsed, version),
   )
   return [...rows, ...shape]
 }
@@ -46,27 +48,38 @@ export function located(template: FirecrackerTemplate): FirecrackerTemplate {
   }
 }
 
-/** Throws `image_missing` that names the file. */
-export async function requireImage({ kernel, initrd, rootfs }: FirecrackerTemplate): Promise<void> {
-  for (const path of [kernel, initrd, rootfs]) {
-    if (path === null) continue
-    await access(path, constants.R_OK).catch(error => {
-      const message = `${path} cannot be read; docs/firecracker.md says what an image needs`
-      throw new TidegateError('image_missing', message, { details: { path }, cause: error })
-    })
-  }
+/**
+ * Throws `image_missing` or `template_invalid`, naming the file and the fix. Returns the memory that a boot needs. `version`:
+ * of Firecracker; null when it is not known, and then a kernel is taken that any of them would take.
+ */
+export function requireImage(
+  { kernel, initrd, rootfs }: FirecrackerTemplate,
+  version: string | null,
+): Promise<number> {
+  const files = { kernel, initrd, disks: rootfs === null ? [] : [rootfs] }
+  return requireBootFiles(files, bootable(hostProcessor(), version))
+}
+
+function bootable(processor: string, version: string | null): Bootable {
+  const remedy = 'docs/firecracker.md says what an image needs'
+  if (processor !== 'x86-64')
+    return { processor, formats: ['Image'], wanted: `a Linux kernel for ${processor} (Image)`, remedy }
+  const unpacked = 'an unpacked Linux kernel for x86-64 (vmlinux)'
+  const wanted = `${unpacked}: scripts/extract-vmlinux of the Linux sources makes one of a bzImage`
+  const packedToo = version === null || since(version, 1, 17)
+  return { processor, formats: packedToo ? ['vmlinux', 'bzImage'] : ['vmlinux'], wanted, remedy }
 }
 
 async function imageRows(
   options: FirecrackerOptions,
   template: FirecrackerTemplate,
-  binaryOk: boolean,
+  version: string | null,
 ): Promise<readonly Diagnosis[]> {
   const image = await row('vm image', 'see docs/firecracker.md', async () => {
-    await requireImage(template)
+    await requireImage(template, version)
     return template.initrd ?? template.rootfs ?? template.kernel
   })
-  if (!image.ok || !binaryOk) return [image]
+  if (!image.ok || version === null) return [image]
   const fix =
     'run on a host whose KVM works (a bare machine, or a VM with nested virtualisation), or use qemu'
   const boots = await row('kvm', fix, async () => {

@@ -29,6 +29,7 @@ import type { ProcessKey } from '../proc.ts'
 import { allocatedBytes } from '../vm/disk.ts'
 import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
+import { requireMemory } from '../vm/image.ts'
 import { changeTold } from '../vm/limits.ts'
 import { findVmm, killVmm } from '../vm/process.ts'
 import { processFields } from '../vm/record.ts'
@@ -113,8 +114,8 @@ class FirecrackerDriver implements Driver {
     this.#ownership.path('instances', spec.name)
     const template = located(parseTemplate(spec.template))
     const machine = machineOf(spec.resources, template)
-    await requireImage(template)
     const binary = await binaryFacts(this.#options.binary)
+    requireMemory(spec.resources.memoryBytes, await requireImage(template, binary.version))
     signal.throwIfAborted()
     const { sparseSnapshots, outbound, rootfs } = template
     const guest = guestPorts(spec.port)

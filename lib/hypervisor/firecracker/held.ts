@@ -12,13 +12,14 @@ import { instanceFacts, snapshotFacts } from './record.ts'
 const askTimeoutMs = 2_000
 
 export const heldInstance = (found: Found, clock: Clock): Promise<HeldInstance> =>
-  heldVm(found, instanceFacts, directory => askState(directory, clock))
+  heldVm(found, instanceFacts, directory => askState(directory, found.name, clock))
 
 export const heldSnapshot = (found: Found): Promise<HeldSnapshot> => heldVmSnapshot(found, snapshotFacts)
 
-async function askState(directory: string, clock: Clock): Promise<InstanceState> {
+async function askState(directory: string, name: string, clock: Clock): Promise<InstanceState> {
   try {
-    const { state } = await new FirecrackerApi(directory, clock).info({ timeoutMs: askTimeoutMs })
+    const { id, state } = await new FirecrackerApi(directory, clock).info({ timeoutMs: askTimeoutMs })
+    if (id !== name) return 'unknown'
     // One that its maker left before its start holds nothing that runs.
     return state === 'Running' ? 'running' : 'paused'
   } catch {

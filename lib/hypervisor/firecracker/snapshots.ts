@@ -23,8 +23,8 @@ export function requireSnapshot(
   if (!facts?.complete) {
     throw new TidegateError('snapshot_failed', `the snapshot ${spec.snapshot} is not complete; take another`)
   }
-  const why = whyNotLoadable(facts.taken, here.binary, here.host)
-  if (why !== null) throw unusable(spec.snapshot, 'version', why)
+  const mismatch = whyNotLoadable(facts.taken, here.binary, here.host)
+  if (mismatch !== null) throw unusable(spec.snapshot, mismatch.why, mismatch.message)
   requireSameMachine(facts, spec)
   return { path: found.path, facts }
 }

@@ -45,20 +45,26 @@ export function since(version: string, major: number, minor: number): boolean {
   return known !== null && (known.major > major || (known.major === major && known.minor >= minor))
 }
 
-/** Throws `hypervisor_failed` for a Firecracker that this driver does not work with. */
+/** Throws `hypervisor_unsupported` for a Firecracker that this driver does not work with. */
 export function requireSupported(version: string): void {
   const known = parseVersion(version)
   const { major, minor } = versionMin
   if (known === null || !since(version, major, minor)) {
     throw new TidegateError(
-      'hypervisor_failed',
+      'hypervisor_unsupported',
       `Firecracker ${version} is too old; install ${versionText(versionMin)} or later`,
     )
   }
   const fault = refused[versionText(known)]
   if (fault !== undefined) {
-    throw new TidegateError('hypervisor_failed', `Firecracker ${version} is refused: ${fault}`)
+    throw new TidegateError('hypervisor_unsupported', `Firecracker ${version} is refused: ${fault}`)
   }
+}
+
+/** `why` is for machines, `message` for people. */
+export interface Mismatch {
+  readonly why: 'version' | 'cpu' | 'kernel'
+  readonly message: string
 }
 
 /** Why this Firecracker on this machine cannot restore the snapshot; null when it can. */
@@ -66,16 +72,19 @@ export function whyNotLoadable(
   snapshot: BinaryFacts & HostFacts,
   binary: BinaryFacts,
   host: HostFacts,
-): string | null {
+): Mismatch | null {
   if (!readsFormat(binary.format, snapshot.format)) {
-    return (
+    const message =
       `it was taken by Firecracker ${snapshot.version} (format ${snapshot.format}), ` +
       `which Firecracker ${binary.version} (format ${binary.format}) cannot read`
-    )
+    return { why: 'version', message }
   }
-  if (snapshot.cpu !== host.cpu) return `it was taken on another CPU (${snapshot.cpu}; here is ${host.cpu})`
+  if (snapshot.cpu !== host.cpu) {
+    return { why: 'cpu', message: `it was taken on another CPU (${snapshot.cpu}; here is ${host.cpu})` }
+  }
   if (snapshot.kernel !== host.kernel) {
-    return `it was taken under another kernel of the host (${snapshot.kernel}; here is ${host.kernel})`
+    const kernels = `${snapshot.kernel}; here is ${host.kernel}`
+    return { why: 'kernel', message: `it was taken under another kernel of the host (${kernels})` }
   }
   return null
 }

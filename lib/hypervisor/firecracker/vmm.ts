@@ -3,6 +3,7 @@
  *
  *   spawned ──its socket answers, its version is the expected one──▶ Not started ──boot | load──▶ Running
  */
+import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { NoAnswer } from '../no-answer.ts'
@@ -27,6 +28,7 @@ export interface StartRequest {
 const startTimeoutMs = 20_000
 const askTimeoutMs = 5_000
 const pollMs = 5
+const idCharsMax = 100
 
 /** Resolves when it waits for its configuration. A failure leaves no process. */
 export async function startVmm(request: StartRequest, clock: Clock): Promise<FirecrackerApi> {
@@ -43,6 +45,7 @@ export async function startVmm(request: StartRequest, clock: Clock): Promise<Fir
       if (reason !== null) throw await startFailure(directory, reason)
       const info = await answerOrNull(api, clock.monotonic() < deadline, signal)
       if (info !== null) {
+        requireOurs(directory, info.id, name)
         requireExpected(info.version, request.version)
         return api
       }
@@ -99,6 +102,16 @@ async function answerOrNull(api: FirecrackerApi, patient: boolean, signal: Abort
     if (!patient || !(error instanceof NoAnswer)) throw error
     return null
   }
+}
+
+/** A socket is answered by whoever holds it: told to be a VM, a stranger would be one. */
+function requireOurs(directory: string, id: string, name: string): void {
+  if (id === name) return
+  const socket = join(directory, files.socket)
+  const message =
+    `${socket} is a foreign socket: who answers there is called ${JSON.stringify(id.slice(0, idCharsMax))} and not ${name}; ` +
+    'end the process that holds it, or give the node another directory'
+  throw new TidegateError('hypervisor_failed', message, { details: { socket, name } })
 }
 
 /** The file may have been replaced after it was asked. */

@@ -24,12 +24,14 @@ import { readEvents } from '../../../lib/hypervisor/cloud-hypervisor/events.ts'
 import { machineOf, prepareFiles } from '../../../lib/hypervisor/cloud-hypervisor/plan.ts'
 import { layOut } from '../../../lib/hypervisor/cloud-hypervisor/restore.ts'
 import { parseTemplate } from '../../../lib/hypervisor/cloud-hypervisor/template.ts'
+import { versionMin } from '../../../lib/hypervisor/cloud-hypervisor/version.ts'
 import { coldConfig, files, type Machine } from '../../../lib/hypervisor/cloud-hypervisor/vm-config.ts'
 import { endVmm, startVmm } from '../../../lib/hypervisor/cloud-hypervisor/vmm.ts'
 import { openNamespaces } from '../../../lib/hypervisor/network/namespace.ts'
 import type { Network } from '../../../lib/hypervisor/network/network.ts'
 import { parsePool, poolDefault } from '../../../lib/hypervisor/network/plan.ts'
 import { environmentFile } from '../../../lib/hypervisor/vm/environment.ts'
+import { bootFiles } from '../../support/boot-files.ts'
 import { doubleBinary, loopbackNetwork } from '../../support/cloud-hypervisor/binary.ts'
 import { vmImage } from '../../support/vm-image.ts'
 import { until } from '../../support/wait.ts'
@@ -46,11 +48,7 @@ interface Subject {
 }
 
 async function subjects(): Promise<Record<string, Subject | string>> {
-  const home = mkdtempSync(join(tmpdir(), 'ch-api-'))
-  t.teardown(() => rmSync(home, { recursive: true, force: true }))
-  const [kernel, initrd] = [join(home, 'vmlinuz'), join(home, 'initramfs')]
-  for (const path of [kernel, initrd]) writeFileSync(path, 'not looked at')
-  const double = { binary: doubleBinary(t), network: loopbackNetwork, kernel, initrd }
+  const double = { binary: doubleBinary(t), network: loopbackNetwork, ...bootFiles() }
   const namespaces = openNamespaces(parsePool(poolDefault, 'pool'))
   if (spawnSync('cloud-hypervisor', ['--version']).status !== 0)
     return { double, real: 'it is not on the PATH' }
@@ -72,19 +70,21 @@ async function started(t: Test, { binary, network }: Subject) {
   const signal = AbortSignal.timeout(120_000)
   const link = await network.attach({ directory, ports: [8080, 7070], outbound: false }, signal)
   const request = { binary, directory, enter: link.enter, timeoutMs: 20_000, signal, started: async () => {} }
-  const { api, pong, key } = await startVmm(request, systemClock)
+  const { api, version, key } = await startVmm(request, systemClock)
   t.teardown(async () => {
     await endVmm(directory, key, 0, systemClock)
     await network.detach(directory)
     rmSync(directory, { recursive: true, force: true })
   })
+  const pong = await api.ping(limits)
   t.equal(pong.pid, key.pid, 'the process that we started answers')
-  return { directory, link, api, pong, key, signal }
+  t.match(pong, { version: /^\d+\.\d+/, features: ['kvm'] })
+  return { directory, link, api, version, key, signal }
 }
 
 async function conversation(t: Test, subject: Subject): Promise<void> {
-  const { directory, link, api, pong, key } = await started(t, subject)
-  t.ok((pong.version?.major ?? 0) >= 50, `version ${pong.versionText}`)
+  const { directory, link, api, version, key } = await started(t, subject)
+  t.ok(version.major >= versionMin, `version ${version.text}`)
   await empty(t, api)
   const template = parseTemplate({
     kernel: subject.kernel,

@@ -2,13 +2,11 @@
  * On the double everywhere; on the real Cloud Hypervisor too where it is on the PATH, can boot a kernel, and network
  * namespaces can be had.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
 import { systemClock } from '../../../lib/clock.ts'
 import { createCloudHypervisorDriver } from '../../../lib/hypervisor/cloud-hypervisor/driver.ts'
 import { silentLog } from '../../../lib/log.ts'
+import { bootFiles } from '../../support/boot-files.ts'
 import { doubleBinary, loopbackNetwork } from '../../support/cloud-hypervisor/binary.ts'
 import { realCloudHypervisor } from '../../support/cloud-hypervisor/real.ts'
 import { driverContract } from './suite.ts'
@@ -17,10 +15,6 @@ const resources = { cpus: 1, memoryBytes: 64 * 2 ** 20, diskBytes: 0 }
 const node = (directory: string, capacity = resources) =>
   ({ id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory }) as const
 
-const home = mkdtempSync(join(tmpdir(), 'cloud-hypervisor-images-'))
-t.teardown(() => rmSync(home, { recursive: true, force: true }))
-const template = { kernel: join(home, 'vmlinuz'), initrd: join(home, 'initramfs.gz') }
-for (const path of Object.values(template)) writeFileSync(path, 'not looked at')
 const binary = doubleBinary(t)
 
 driverContract('cloud_hypervisor (double)', {
@@ -29,7 +23,7 @@ driverContract('cloud_hypervisor (double)', {
       { ...node(directory), options: { binary } },
       { clock: systemClock, log: silentLog, network: loopbackNetwork },
     ),
-  template,
+  template: bootFiles(),
   resources,
   port: 8080,
   timeoutMs: 30_000,

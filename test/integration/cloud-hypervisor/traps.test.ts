@@ -2,40 +2,14 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { systemClock } from '../../../lib/clock.ts'
-import { createCloudHypervisorDriver } from '../../../lib/hypervisor/cloud-hypervisor/driver.ts'
-import { silentLog } from '../../../lib/log.ts'
-import { doubleBinary, type Faults, loopbackNetwork } from '../../support/cloud-hypervisor/binary.ts'
-import { ask, Bench, owner, told } from '../../support/driver-bench.ts'
+import t from 'tap'
+import { doubleBench } from '../../support/cloud-hypervisor/bench.ts'
+import { doubleBinary } from '../../support/cloud-hypervisor/binary.ts'
+import { ask, type Bench, owner, told } from '../../support/driver-bench.ts'
 import { until } from '../../support/wait.ts'
 
-const MiB = 2 ** 20
 const name = 'web-op1-1'
 const snapshot = { name: 'web-op1-s', owner, source: name }
-
-function benchOf(t: Test, faults: Faults, template: Record<string, unknown> = {}) {
-  const home = mkdtempSync(join(tmpdir(), 'ch-traps-'))
-  t.teardown(() => rmSync(home, { recursive: true, force: true }))
-  const paths = { kernel: join(home, 'vmlinuz'), initrd: join(home, 'initramfs') }
-  for (const path of Object.values(paths)) writeFileSync(path, 'not looked at')
-  writeFileSync(join(home, 'data.raw'), 'of the template')
-  const capacity = { cpus: 1, memoryBytes: 64 * MiB, diskBytes: 0 }
-  const driverOf = (directory: string, binary: string) =>
-    createCloudHypervisorDriver(
-      { id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory, options: { binary } },
-      { clock: systemClock, log: silentLog, network: loopbackNetwork },
-    )
-  const binary = doubleBinary(t, faults)
-  const bench = new Bench(t, {
-    makeDriver: directory => driverOf(directory, binary),
-    template: { ...paths, disks: [{ path: join(home, 'data.raw') }], ...template },
-    resources: capacity,
-    port: 8080,
-    timeoutMs: 60_000,
-  })
-  return { bench, driverOf }
-}
 
 const fileOf = (bench: Bench, instance: string, file: string) =>
   join(bench.directory, 'instances', instance, file)
@@ -45,7 +19,7 @@ t.test(
   async t => {
     const release = join(mkdtempSync(join(tmpdir(), 'ch-release-')), 'go')
     t.teardown(() => rmSync(join(release, '..'), { recursive: true, force: true }))
-    const { bench } = benchOf(t, { snapshotWritesUntil: release })
+    const { bench } = doubleBench(t, { snapshotWritesUntil: release })
     await bench.running(name)
     const taken = bench.driver.snapshot(snapshot, bench.signal())
     await until('it is being saved', () =>
@@ -61,7 +35,7 @@ t.test(
 )
 
 t.test('a refused snapshot leaves the source running and nothing else', async t => {
-  const { bench } = benchOf(t, { refuse: { 'vm.snapshot': 'Could not get vCPU state' } })
+  const { bench } = doubleBench(t, { refuse: { 'vm.snapshot': 'Could not get vCPU state' } })
   const source = await bench.running(name)
   const taken = bench.driver.snapshot(snapshot, bench.signal())
   await t.rejects(taken, { code: 'hypervisor_failed', message: /\(500\): .*vCPU state/ })
@@ -71,7 +45,7 @@ t.test('a refused snapshot leaves the source running and nothing else', async t 
 })
 
 t.test('disks and memory are a clone’s own; another version reads no snapshot', async t => {
-  const { bench, driverOf } = benchOf(t, {})
+  const { bench, driverOf } = doubleBench(t, {})
   const { driver } = bench
   const source = await bench.running(name)
   writeFileSync(fileOf(bench, name, 'disk-0.raw'), 'of the source')
@@ -98,7 +72,7 @@ t.test('disks and memory are a clone’s own; another version reads no snapshot'
 t.test(
   'memory in no file: restored by version, and 52 saves nothing that is still being filled in',
   async t => {
-    const { bench } = benchOf(t, { version: '52.0.0' }, { memory_backing: 'anonymous' })
+    const { bench } = doubleBench(t, { version: '52.0.0' }, { template: { memory_backing: 'anonymous' } })
     const { driver } = bench
     const source = await bench.running(name)
     await ask(source, '/sessions/kept', 'in memory')
@@ -113,7 +87,7 @@ t.test(
 )
 
 t.test('where no kernel comes up, doctor says so and a create is refused at once', async t => {
-  const { bench } = benchOf(t, { noBoot: true })
+  const { bench } = doubleBench(t, { noBoot: true })
   const create = bench.driver.create(bench.spec(name), bench.signal())
   await t.rejects(create, {
     code: 'hypervisor_failed',
@@ -122,4 +96,53 @@ t.test('where no kernel comes up, doctor says so and a create is refused at once
   t.same(bench.files('instances'), [])
   const row = (await bench.driver.check(bench.options.template)).find(line => line.name === 'kvm')
   t.match(row, { ok: false, fix: /driver: qemu/ })
+})
+
+t.test('an image or a hypervisor that it cannot be is refused before anything is started', async t => {
+  const { bench, driverOf } = doubleBench(t, {})
+  const { template, resources } = bench.options
+  const nothing = (template.kernel as string).replace('kernel', 'nothing')
+  const faults: [object, string, RegExp][] = [
+    [
+      { template: { ...template, kernel: nothing } },
+      'image_missing',
+      /nothing cannot be read; .*build-image/,
+    ],
+    [
+      { template: { ...template, disks: [{ path: nothing }] } },
+      'image_missing',
+      /it is a disk of the template/,
+    ],
+    [
+      { template: { ...template, kernel: template.initrd } },
+      'template_invalid',
+      /no Linux kernel; give a Linux/,
+    ],
+    [
+      { resources: { ...resources, memoryBytes: 2 ** 24 } },
+      'template_invalid',
+      /memory: 16 MiB is too little/,
+    ],
+  ]
+  for (const [change, code, message] of faults) {
+    const create = bench.driver.create({ ...bench.spec(name), ...change }, bench.signal())
+    await t.rejects(create, { code, message })
+  }
+  for (const version of ['50.2.0', 'main']) {
+    const other = driverOf(bench.directory, doubleBinary(t, { version }))
+    const unsupported = { code: 'hypervisor_unsupported', message: /51\.0 or later is needed, and this one/ }
+    await t.rejects(other.create(bench.spec(name), bench.signal()), unsupported, version)
+    const [row] = await other.check(null)
+    t.match(row, { name: 'cloud-hypervisor', ok: false, code: 'hypervisor_unsupported' }, version)
+  }
+  t.same(bench.files('instances'), [])
+})
+
+t.test('a stranger on the socket is told nothing', async t => {
+  const { bench } = doubleBench(t, { pid: 1 })
+  const create = bench.driver.create(bench.spec(name), bench.signal())
+  const message = /api\.sock is a foreign socket: the process 1 and not the Cloud Hypervisor that was started/
+  await t.rejects(create, { code: 'hypervisor_failed', message })
+  t.same(bench.files('instances'), [])
+  t.same(bench.processes(), [])
 })

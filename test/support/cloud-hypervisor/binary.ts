@@ -9,6 +9,8 @@ import { freePorts } from '../../../lib/hypervisor/network/ports.ts'
 /** How the double misbehaves. */
 export interface Faults {
   readonly version?: string
+  /** What it says is its process. */
+  readonly pid?: number
   /** A kernel ends without a word. */
   readonly noBoot?: boolean
   /** Endpoint → how long its answer, and all behind it, waits. */

@@ -77,7 +77,7 @@ async function act(
     await new Promise(resolve => setTimeout(resolve, faults.slowMs![endpoint]))
   }
   if (endpoint === 'vmm.ping') {
-    return { build_version: `v${version}`, version, pid: process.pid, features: ['kvm'] }
+    return { build_version: `v${version}`, version, pid: faults.pid ?? process.pid, features: ['kvm'] }
   }
   const isGet = endpoint === 'vm.info' || endpoint === 'vm.counters'
   if (isGet !== (method === 'GET')) throw new No(400, 'Bad Request')

@@ -1,15 +1,13 @@
 /** Resizing against the double: what is refused first, what is undone, and what is believed only when the guest follows. */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Clock } from '../../../../lib/clock.ts'
 import { systemClock } from '../../../../lib/clock.ts'
-import { createCloudHypervisorDriver } from '../../../../lib/hypervisor/cloud-hypervisor/driver.ts'
 import { apiOf } from '../../../../lib/hypervisor/cloud-hypervisor/vmm.ts'
-import { silentLog } from '../../../../lib/log.ts'
-import { doubleBinary, type Faults, loopbackNetwork } from '../../../support/cloud-hypervisor/binary.ts'
-import { Bench } from '../../../support/driver-bench.ts'
+import { doubleBench } from '../../../support/cloud-hypervisor/bench.ts'
+import type { Faults } from '../../../support/cloud-hypervisor/binary.ts'
+import type { Bench } from '../../../support/driver-bench.ts'
 
 const MiB = 2 ** 20
 const limits = { timeoutMs: 10_000 }
@@ -17,26 +15,13 @@ let pace = 1
 /** A clock that can be made to run faster, for what waits for a guest in vain. */
 const clock: Clock = { ...systemClock, monotonic: () => performance.now() * pace }
 
-function made(t: Test, faults: Faults): Bench {
-  const home = mkdtempSync(join(tmpdir(), 'ch-resize-'))
-  t.teardown(() => rmSync(home, { recursive: true, force: true }))
-  const paths = { kernel: join(home, 'vmlinuz'), initrd: join(home, 'initramfs') }
-  for (const path of Object.values(paths)) writeFileSync(path, 'not looked at')
-  writeFileSync(join(home, 'data.raw'), Buffer.alloc(MiB))
-  const capacity = { cpus: 1, memoryBytes: 128 * MiB, diskBytes: MiB }
-  const binary = doubleBinary(t, faults)
-  return new Bench(t, {
-    makeDriver: directory =>
-      createCloudHypervisorDriver(
-        { id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory, options: { binary } },
-        { clock, log: silentLog, network: loopbackNetwork },
-      ),
-    template: { ...paths, cpus_max: 4, memory_max: '640MiB', disks: [{ path: join(home, 'data.raw') }] },
-    resources: capacity,
-    port: 8080,
-    timeoutMs: 30_000,
-  })
-}
+const made = (t: Test, faults: Faults): Bench =>
+  doubleBench(t, faults, {
+    clock,
+    template: { cpus_max: 4, memory_max: '640MiB' },
+    memoryBytes: 128 * MiB,
+    disk: Buffer.alloc(MiB),
+  }).bench
 
 const name = 'web-op1-1'
 const directoryOf = (bench: Bench) => join(bench.directory, 'instances', name)

@@ -1,20 +1,36 @@
 import t from 'tap'
 import {
   chooseRestoreMode,
-  parseVersion,
   restoreWord,
   seemsEager,
   snapshotsDamaged,
 } from '../../../../lib/hypervisor/cloud-hypervisor/restore-mode.ts'
+import { parseVersion, requireSupported } from '../../../../lib/hypervisor/cloud-hypervisor/version.ts'
 
 const MiB = 2 ** 20
-const auto = (version: string | null, memoryIsFile = false) =>
-  chooseRestoreMode('auto', version === null ? null : parseVersion(version), { memoryIsFile })
+const auto = (version: string, memoryIsFile = false) =>
+  chooseRestoreMode('auto', requireSupported(version), { memoryIsFile })
 
 t.test('versions as they are said', async t => {
   t.match(parseVersion('53.0.0'), { major: 53, minor: 0 })
   t.match(parseVersion('v52.1-12-gabcdef'), { major: 52, minor: 1 })
+  t.match(parseVersion('cloud-hypervisor v53.0-dirty'), { major: 53, minor: 0, text: '53.0-dirty' })
   for (const text of ['', 'main', '53', '.1', 'vv1.2']) t.equal(parseVersion(text), null, text)
+})
+
+t.test('what is too old, or does not say what it is, is refused by name', async t => {
+  for (const text of ['51.0.0', 'cloud-hypervisor v53.0', '60.1'])
+    t.doesNotThrow(() => requireSupported(text))
+  const found = { 'cloud-hypervisor v50.2': '50.2', 'v30.0': '30.0', main: '"main"', '': '""' }
+  for (const [text, words] of Object.entries(found)) {
+    const message = `Cloud Hypervisor 51.0 or later is needed, and this one says that it is ${words}; `
+    t.throws(
+      () => requireSupported(text),
+      { code: 'hypervisor_unsupported', details: { version: words } },
+      text,
+    )
+    t.throws(() => requireSupported(text), { message: new RegExp(`^${message}install another and name it`) })
+  }
 })
 
 t.test('the first sound mode by version', async t => {
@@ -22,13 +38,12 @@ t.test('the first sound mode by version', async t => {
   t.equal(auto('53.0.0'), 'copy', 'its on-demand fills in everything behind the guest’s back')
   t.equal(auto('52.0.0'), 'on_demand')
   t.equal(auto('51.1.0'), 'copy', 'which ignores a mode that it does not know')
-  t.equal(auto(null), 'copy', 'an unknown version is promised nothing')
-  for (const version of ['40.0.0', '52.0.0', '54.0.0']) t.equal(auto(version, true), 'file_zone', version)
+  for (const version of ['51.0.0', '52.0.0', '54.0.0']) t.equal(auto(version, true), 'file_zone', version)
 })
 
 t.test('what is asked for by name is had or refused, never ignored', async t => {
   const choose = (choice: 'copy' | 'on_demand' | 'copy_on_write', version: string) =>
-    chooseRestoreMode(choice, parseVersion(version), { memoryIsFile: false })
+    chooseRestoreMode(choice, requireSupported(version), { memoryIsFile: false })
   t.equal(choose('on_demand', '53.0.0'), 'on_demand')
   t.equal(choose('copy', '54.0.0'), 'copy')
   const refused = {

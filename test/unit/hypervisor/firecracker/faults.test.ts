@@ -53,6 +53,15 @@ t.test('a boot that dies or is refused leaves nothing and says why', async t => 
   }
 })
 
+t.test('a stranger on the socket is told nothing', async t => {
+  const { bench, network } = node(t, { id: 'somebody-else' })
+  const create = bench.driver.create(bench.spec('web-op1-1'), bench.signal())
+  const message =
+    /api\.sock is a foreign socket: who answers there is called "somebody-else" and not web-op1-1/
+  await t.rejects(create, { code: 'hypervisor_failed', message })
+  nothingLeft(t, bench, network)
+})
+
 t.test('a boot on a Firecracker that hangs ends with its signal', async t => {
   const { bench, network } = node(t, { faults: { 'PUT /boot-source': 'hang' } })
   const stop = new AbortController()
@@ -68,7 +77,7 @@ t.test('a boot on a Firecracker that hangs ends with its signal', async t => {
 t.test('versions are looked at before anything is started', async t => {
   const { bench, network, install } = node(t, { version: '1.12.1' })
   const create = () => bench.driver.create(bench.spec('web-op1-1'), bench.signal())
-  await t.rejects(create(), { code: 'hypervisor_failed', message: /1\.13\.0 or later/ })
+  await t.rejects(create(), { code: 'hypervisor_unsupported', message: /1\.13\.0 or later/ })
   nothingLeft(t, bench, network)
 
   install({ version: '1.15.1', format: '9.0.0' })

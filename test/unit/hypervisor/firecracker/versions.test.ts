@@ -12,7 +12,7 @@ t.test('old ones and a broken one are refused, with what to install', async t =>
   for (const version of ['0.25.0', '1.4.0', '1.12.1', 'unknown']) {
     t.throws(
       () => requireSupported(version),
-      { code: 'hypervisor_failed', message: /1\.13\.0 or later/ },
+      { code: 'hypervisor_unsupported', message: /1\.13\.0 or later/ },
       version,
     )
   }
@@ -33,10 +33,11 @@ t.test('a snapshot is for one format, CPU and host kernel', async t => {
   const binary = { version: '1.16.1', format: '10.0.0' }
   const taken = { ...binary, ...host }
   t.equal(whyNotLoadable(taken, binary, host), null)
-  t.match(
-    whyNotLoadable({ ...taken, version: '1.15.1', format: '9.0.0' }, binary, host),
-    /1\.15\.1 .* cannot read/,
-  )
-  t.match(whyNotLoadable(taken, binary, { ...host, cpu: 'B' }), /another CPU/)
-  t.match(whyNotLoadable(taken, binary, { ...host, kernel: '6.18.0' }), /another kernel/)
+  t.match(whyNotLoadable({ ...taken, version: '1.15.1', format: '9.0.0' }, binary, host), {
+    why: 'version',
+    message: /1\.15\.1 .* cannot read/,
+  })
+  t.match(whyNotLoadable(taken, binary, { ...host, cpu: 'B' }), { why: 'cpu', message: /another CPU/ })
+  const upgraded = whyNotLoadable(taken, binary, { ...host, kernel: '6.18.0' })
+  t.match(upgraded, { why: 'kernel', message: /another kernel/ })
 })
