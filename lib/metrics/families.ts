@@ -246,6 +246,12 @@ const perThread: readonly Family[] = [
       threads.map(({ thread, facts }) => ({ labels: { thread }, value: facts.loopDelayMs / msPerSecond })),
   ),
   threadFamily('tidegate_thread_heap_bytes', "The thread's used heap.", 'gauge', 'heapBytes'),
+  threadFamily(
+    'tidegate_thread_external_bytes',
+    "What the thread holds outside of its heap: buffers, V8's own.",
+    'gauge',
+    'externalBytes',
+  ),
 ]
 
 const whole: readonly Family[] = [

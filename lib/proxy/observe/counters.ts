@@ -48,7 +48,9 @@ const rowUsed = headAt + bucketCount + 1
 /** Whole cache lines. */
 const rowCells = Math.ceil(rowUsed / 8) * 8
 
-/** Facts of a thread. Those of the last line are gauges; the others only grow. */
+const threadGauges = ['loopUtilization', 'loopDelayMs', 'heapBytes', 'externalBytes'] as const
+
+/** Facts of a thread. The gauges say what is; the others only grow. */
 export const threadFacts = [
   'connectionsAccepted',
   'connectionsClosed',
@@ -60,7 +62,7 @@ export const threadFacts = [
   'logDropped',
   'spansSent',
   'spansDropped',
-  ...(['loopUtilization', 'loopDelayMs', 'heapBytes'] as const),
+  ...threadGauges,
 ] as const
 export type ThreadFact = (typeof threadFacts)[number]
 
@@ -171,8 +173,7 @@ export class Counters {
   wipeThread(thread: number): void {
     const start = thread * columnCells
     this.#cells[start + factIndex.connectionsClosed] = this.#cells[start + factIndex.connectionsAccepted]!
-    for (const gauge of ['loopUtilization', 'loopDelayMs', 'heapBytes'] as const)
-      this.#cells[start + factIndex[gauge]] = 0
+    for (const gauge of threadGauges) this.#cells[start + factIndex[gauge]] = 0
     this.logBaton(thread).give()
   }
 
@@ -221,7 +222,7 @@ export class CounterColumn {
     this.#cells[factIndex[fact]]! += n
   }
 
-  gauge(fact: 'loopUtilization' | 'loopDelayMs' | 'heapBytes', value: number): void {
+  gauge(fact: (typeof threadGauges)[number], value: number): void {
     this.#cells[factIndex[fact]] = value
   }
 }

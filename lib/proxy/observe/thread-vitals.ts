@@ -21,7 +21,9 @@ export function startVitals(counters: CounterColumn, clock: Clock): () => void {
     // It measures the time between two samples; what is beyond the sampling time is delay.
     counters.gauge('loopDelayMs', Math.max(0, delay.max / nanosPerMs - sampleMs))
     delay.reset()
-    counters.gauge('heapBytes', getHeapStatistics().used_heap_size)
+    const { used_heap_size, external_memory, malloced_memory } = getHeapStatistics()
+    counters.gauge('heapBytes', used_heap_size)
+    counters.gauge('externalBytes', external_memory + malloced_memory)
   })
   return () => {
     cancel()

@@ -21,8 +21,8 @@ export interface SoakReport extends Tally {
   /** Before the first client, and when all clients and backends had gone. */
   readonly before: Holds
   readonly after: Holds
-  /** The least heap of all threads together in each part of the run, bytes. */
-  readonly heapFloors: readonly number[]
+  /** Bytes in each part of the run, the least that was seen: heap and what is outside of it of all threads together, and the process. */
+  readonly floors: Readonly<Record<'heap' | 'external' | 'resident', readonly number[]>>
   readonly died: boolean
 }
 
@@ -46,13 +46,13 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const clients = Array.from({ length: options.clients }, (_, i) =>
     new SoakClient(tidegate.port, new Random(random.below(2 ** 31)), tally, `c${i}`).run(more),
   )
-  const heap = new HeapFloors(options.requests)
+  const memory = new Floors(options.requests)
   let over = false
   const watching = (async () => {
     while (!over && !tidegate.died) {
       const holds = await tidegate.holds().catch(() => null)
       if (holds !== null) {
-        heap.note(tally.requests, holds)
+        memory.note(tally.requests, holds)
         options.onProgress?.(tally, holds)
       }
       await Promise.race([delay(1_000), Promise.all(clients)])
@@ -67,7 +67,9 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const after = died ? before : await settled(tidegate, before)
   await tidegate.stop()
   const deaths = backends.reduce((all, one) => all + one.deaths, 0)
-  return { ...tally, seconds, deaths, before, after, heapFloors: heap.floors, died }
+  const { heap, external, resident } = memory
+  const floors = { heap, external, resident }
+  return { ...tally, seconds, deaths, before, after, floors, died }
 }
 
 /** As soon as nothing more is held than before, or what is still held after a while. */
@@ -81,18 +83,28 @@ async function settled(tidegate: Tidegate, before: Holds): Promise<Holds> {
   }
 }
 
-class HeapFloors {
-  readonly floors: number[] = []
+/** The least that was seen in each part of the run: what is really held, without what only waits to be collected. */
+class Floors {
+  readonly heap: number[] = []
+  readonly external: number[] = []
+  readonly resident: number[] = []
   readonly #requests: number
 
   constructor(requests: number) {
     this.#requests = requests
   }
 
-  note(done: number, { heapBytes }: Holds): void {
-    const bytes = heapBytes.reduce((all, one) => all + one, 0)
+  note(done: number, { heapBytes, externalBytes, residentBytes }: Holds): void {
+    // A thread that has not told of itself yet.
     if (heapBytes.includes(0)) return
     const part = Math.min(parts - 1, Math.floor((done / this.#requests) * parts))
-    this.floors[part] = Math.min(this.floors[part] ?? Number.POSITIVE_INFINITY, bytes)
+    const lower = (floors: number[], bytes: number) => {
+      floors[part] = Math.min(floors[part] ?? Number.POSITIVE_INFINITY, bytes)
+    }
+    lower(this.heap, sum(heapBytes))
+    lower(this.external, sum(externalBytes))
+    lower(this.resident, residentBytes)
   }
 }
+
+const sum = (bytes: readonly number[]) => bytes.reduce((all, one) => all + one, 0)

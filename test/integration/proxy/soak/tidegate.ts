@@ -11,6 +11,10 @@ export interface Holds {
   readonly tunnels: number
   /** Used heap of each data-plane thread, bytes. */
   readonly heapBytes: readonly number[]
+  /** Outside of it, of each: buffers. */
+  readonly externalBytes: readonly number[]
+  /** What the process has in memory, whoever asked for it. */
+  readonly residentBytes: number
   /** Open sockets of the process, listeners and all; -1 where there is no /proc. */
   readonly sockets: number
 }
@@ -64,6 +68,8 @@ export class Tidegate {
       inFlight: sum('tidegate_backend_in_flight'),
       tunnels: sum('tidegate_backend_tunnels'),
       heapBytes: valuesOf(metrics, 'tidegate_thread_heap_bytes'),
+      externalBytes: valuesOf(metrics, 'tidegate_thread_external_bytes'),
+      residentBytes: sum('process_resident_memory_bytes'),
       sockets: this.#sockets(),
     }
   }
