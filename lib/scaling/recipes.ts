@@ -5,7 +5,7 @@
  *   scale_in   validate collect_metrics plan fence drain DEREGISTER stop destroy finalize
  *   resize     validate collect_metrics plan resize verify ADOPT finalize
  *   failover   validate collect_metrics plan allocate clone identify verify REGISTER warm_up stop destroy finalize
- *   replace    the first as far as warm_up, then the second from fence on; its pivot is REGISTER
+ *   replace    the first as far as warm_up, then the second from fence on; its pivot is WARM_UP: new ones that are ill in the table go again
  *   rolling    collect_metrics plan batch_1 … batch_n FINALIZE, where each batch is a replace on trial: `rolling.ts`
  *   on trial   the same with a checkpoint between fence and drain, in place of warm_up; its pivot is DEREGISTER
  */
@@ -35,26 +35,21 @@ import { rollingRecipe } from './steps/rolling.ts'
 import { stop } from './steps/stop.ts'
 import { validate } from './steps/validate.ts'
 import { verify } from './steps/verify.ts'
-import { warmUp } from './steps/warm-up.ts'
+import { warmUp, warmUpOrBack } from './steps/warm-up.ts'
 
 const decide: readonly Step[] = [validate, collectMetricsStep, plan]
 const make: readonly Step[] = [prepare, clone, identify, verify]
-const grow: readonly Step[] = [allocate, ...make.map(straining), keepGolden, register, warmUp]
+const begin: readonly Step[] = [...decide, allocate, ...make.map(straining), keepGolden]
 const shrink: readonly Step[] = [fence, drain, deregister, stop, destroy]
-const prove: readonly Step[] = [
-  allocate,
-  ...make.map(straining),
-  keepGolden,
-  registerOnTrial,
-  fence,
-  checkpoint,
-]
 const leave: readonly Step[] = [drain, deregister, stop, destroy, finalize]
 
 export const recipes = {
-  scale_out: { steps: [...decide, ...grow, finalize], pivot: register.name },
+  scale_out: { steps: [...begin, register, warmUp, finalize], pivot: register.name },
   scale_in: { steps: [...decide, ...shrink, finalize], pivot: deregister.name },
-  replace: { steps: [...decide, ...grow, ...shrink, finalize], pivot: register.name },
+  replace: {
+    steps: [...begin, registerOnTrial, warmUpOrBack, ...shrink, finalize],
+    pivot: warmUpOrBack.name,
+  },
   resize: {
     steps: [validateResize, collectMetricsStep, planResizeStep, resize, verifyResize, adopt, finalize],
     pivot: adopt.name,
@@ -67,7 +62,10 @@ export const recipes = {
     pivot: registerStandby.name,
   },
   /** Until the old ones leave it can be undone. */
-  replace_on_trial: { steps: [...decide, ...prove, ...leave], pivot: deregister.name },
+  replace_on_trial: {
+    steps: [...begin, registerOnTrial, fence, checkpoint, ...leave],
+    pivot: deregister.name,
+  },
 } satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'> | 'replace_on_trial', Recipe>
 
 /** Which recipe an operation has: of each kind there is one, but of a rolling replace one for each number of batches. */

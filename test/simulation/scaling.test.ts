@@ -39,7 +39,7 @@ const scenarios: readonly Scenario[] = [
     from: 2,
     request: lab => ({ type: 'replace', instance_id: lab.backends()[0]!.id }),
     counts: [2, 2],
-    pivot: 'register',
+    pivot: 'warm_up',
   },
 ]
 

@@ -30,11 +30,15 @@ export function judge(
     const why = illegal(shape, journal.slice(0, index), entry)
     if (why !== null) return { why: `entry ${entry.seq}: ${why}`, sound: journal.slice(0, index) }
   }
-  // Members and the pivot's `done` are written together.
-  if (shape.pivot === 'register' && member && !pivoted(shape, journal))
+  // Members and the registration's `done` are written together.
+  const registers = shape.steps.some(({ name }) => name === registerStep)
+  const registered = journal.some(({ step, kind }) => step === registerStep && kind === 'done')
+  if (registers && member && !registered)
     return { why: 'what it made serves, and its journal ends before that', sound: journal }
   return { why: null, sound: journal }
 }
+
+const registerStep = 'register'
 
 /** As far as each entry by itself can be read. */
 export function toldUntil(journal: readonly JournalEntry[]): Judged {

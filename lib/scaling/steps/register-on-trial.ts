@@ -1,6 +1,7 @@
 /**
- * Registration that can be taken back, for a replace whose new instances are on trial: those that have served already are seen out
- * like anybody who leaves, in reverse: fenced, drained by the cluster's settings, out of the table, out of the store.
+ * Registration that can be taken back, for a replace: its new instances may turn out to be ill, or not to prove themselves on trial. Those that
+ * have served already are seen out like anybody who leaves, in reverse: fenced, drained by the cluster's settings, out of the table in one
+ * generation, out of the store.
  */
 import type { Write } from '../../store/store.ts'
 import { type AllocateData, doneData } from '../facts.ts'

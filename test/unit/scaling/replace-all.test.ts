@@ -58,6 +58,47 @@ t.test('one of the new ones that is not healthy: all new ones go, the old ones n
   await lab.close()
 })
 
+t.test(
+  'a new one that is ill or dead as soon as it serves: all new ones go in one generation, and the old ones were never closed',
+  async t => {
+    for (const [what, code] of [
+      ['ill', 'instance_unhealthy'],
+      ['dead', 'instance_died'],
+    ] as const)
+      for (const all of [true, false]) {
+        const { lab, ids, request } = await three()
+        const closed: string[] = []
+        const tables: number[] = []
+        lab.events.subscribe(({ event }) => {
+          if (event.type === 'generation') tables.push(event.members)
+          if (event.type !== 'operation_step' || event.step !== 'register' || event.status !== 'done') return
+          const made = [...lab.nodes[0]!.instances.values()].find(({ name }) => !ids.includes(name))!
+          if (what === 'ill') made.healthy = false
+          else lab.nodes[0]!.kill(made.name)
+        })
+        lab.watch.onTable = () => {
+          for (const { id, state } of lab.backends())
+            if (ids.includes(id) && state !== 'ready') closed.push(id)
+        }
+        const operation = await lab.operate(all ? request : { type: 'replace', instance_id: ids[0]! })
+        const label = `${what}, ${all ? 'all' : 'one'}`
+        t.match(operation, { status: 'failed', phase: 'rolled_back', error: { code } }, label)
+        const stays = all ? ids.join(', ') : ids[0]!
+        t.ok(operation.error?.message.endsWith(`what was made goes again and ${stays} stays`), label)
+        t.strictSame(
+          lab.backends().map(({ id, state }) => `${id} ${state}`),
+          ids.map(id => `${id} ready`),
+          label,
+        )
+        t.strictSame(tables, [all ? 6 : 4, 3], label)
+        t.strictSame(closed, [], label)
+        t.match(await lab.store.history('web', 1), [{ action: 'replace', outcome: 'failed', to: stays }])
+        await check(t, lab)
+        await lab.close()
+      }
+  },
+)
+
 t.test('refused with the numbers where they do not fit beside the old ones', async t => {
   const { lab, request } = await three()
   await lab.scaleTo(4)
