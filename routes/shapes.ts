@@ -6,6 +6,7 @@ import type { BackendView, DrainProof } from '../lib/cluster/backend.ts'
 import { type ErrorCode, errorTable } from '../lib/errors.ts'
 import type { StampedEvent } from '../lib/events.ts'
 import type { Diagnosis } from '../lib/hypervisor/driver.ts'
+import { phases } from '../lib/phases.ts'
 import { type PolicyView, protections } from '../lib/policy.ts'
 import type { OperationView } from '../lib/scaling/operation.ts'
 import type { SnapshotView } from '../lib/scaling/readiness/snapshots.ts'
@@ -186,25 +187,7 @@ export const reloadShape: z.ZodType<ReloadView> = z.strictObject({
 
 const errorFields = { code: z.string(), message: z.string(), details: json }
 
-/** Those of `lib/scaling/phase.ts`, in their order. */
-const phase = z.enum([
-  'requested',
-  'validating',
-  'collecting_metrics',
-  'planning',
-  'allocating',
-  'preparing',
-  'configuring',
-  'verifying',
-  'replacing',
-  'finalizing',
-  'completed',
-  'failed',
-  'rolling_back',
-  'rolled_back',
-  'cancelled',
-  'stuck',
-])
+const phase = z.enum(phases)
 
 const rolling = z.strictObject({
   batches: count,

@@ -7,7 +7,8 @@ import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.
 import { errorOf } from './failure.ts'
 import { backoffMs } from './limits.ts'
 import { differencesOf, next, type Outcome, pivoted, type RecipeShape, standing } from './next.ts'
-import { phaseOf, restoreStep } from './phase.ts'
+import { illegalTransition, phaseOf, restoreStep } from './phase.ts'
+import { outOfOrder } from './recovery/soundness.ts'
 import { summaryOf } from './summary.ts'
 import { remember, type World } from './world.ts'
 
@@ -42,17 +43,20 @@ export class Journal {
   /**
    * Appends one entry, with `writes` in the same transaction. The pivot is refused (`operation_cancelled`) when somebody
    * asked to cancel before it, and a request to cancel is refused (`operation_not_cancellable`) after it: whichever is
-   * written first wins. Throws `store_unavailable` when the store does not take it.
+   * written first wins. What those before it did not lead to is refused (`internal`), and what would lead from a phase to one that may
+   * not follow it. Throws `store_unavailable` when the store does not take it.
    */
   append(step: string, kind: JournalEntry['kind'], data: Json, writes: readonly Write[] = []): Promise<void> {
     return this.#inTurn(async () => {
       this.#check(step, kind)
+      this.#checkOrder({ step, kind, data })
       const { clock } = this.#world
       const seq = (this.#entries.at(-1)?.seq ?? 0) + 1
       const entry: JournalEntry = { operation: this.#record.id, seq, step, kind, data, atMs: clock.now() }
       const entries = [...this.#entries, entry]
       const decision = next(this.#shape, entries)
       const ended = decision.act === 'end' ? this.#ended(decision.outcome) : null
+      this.#checkPhase(entries, ended)
       const batch: Write[] = [...writes, { put: 'journal', record: entry }]
       if (ended) batch.push({ put: 'operation', record: ended }, ...summaryOf(ended, entries))
       await this.#write(batch, seq)
@@ -68,6 +72,7 @@ export class Journal {
   finish(outcome: Outcome): Promise<void> {
     return this.#inTurn(async () => {
       const ended = this.#ended(outcome)
+      this.#checkPhase(this.#entries, ended)
       await this.#world.store.write([{ put: 'operation', record: ended }])
       this.#end(ended)
     })
@@ -96,6 +101,27 @@ export class Journal {
         details: { operation_id: id },
       },
     )
+  }
+
+  /** Whoever reads it later would not believe it. Said twice of what may be said twice is harmless. */
+  #checkOrder(entry: Pick<JournalEntry, 'step' | 'kind' | 'data'>): void {
+    const { id, outcome } = this.#record
+    const why = outcome === null ? outOfOrder(this.#shape, this.#entries, entry) : `it is ${outcome}`
+    if (why === null) return
+    throw new TidegateError('internal', `operation ${id} cannot go on like that: ${why}`, {
+      details: { operation_id: id, step: entry.step, kind: entry.kind },
+    })
+  }
+
+  /** No phase is followed by one that may not follow it. Who says the same again changes nothing. */
+  #checkPhase(entries: readonly JournalEntry[], ended: OperationRecord | null): void {
+    const wrong = illegalTransition(this.#record, this.#entries, entries, ended)
+    if (wrong === null) return
+    const { id } = this.#record
+    const [from, to] = wrong
+    throw new TidegateError('internal', `operation ${id} is ${from} and cannot be ${to} next`, {
+      details: { operation_id: id, from, to },
+    })
   }
 
   #checkStanding(): void {

@@ -1,9 +1,10 @@
 /** An operation as it is asked for and as it is shown: views over its record and journal. @pure */
 import type { Resources } from '../config/config.ts'
+import type { Phase } from '../phases.ts'
 import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
 import { errorOf } from './failure.ts'
 import { standing } from './next.ts'
-import { type Phase, type PhaseSpan, pseudoSteps, restoreStep, trace } from './phase.ts'
+import { type PhaseSpan, pseudoSteps, restoreStep, trace } from './phase.ts'
 import {
   type BatchData,
   batchOf,

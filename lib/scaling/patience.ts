@@ -6,9 +6,10 @@
  * undone before it is tried again, all its tries share its one deadline, and all steps of a phase share its failures. Behind the point
  * of no return, and while undoing, every step has `limits.attemptsMax`.
  */
+import type { Phase } from '../phases.ts'
 import type { JournalEntry } from '../store/store.ts'
 import { backoffMs, limits } from './limits.ts'
-import { type Phase, phaseOfStep, triedAgain } from './phase.ts'
+import { phaseOfStep, triedAgain } from './phase.ts'
 
 interface Patience {
   /** With so many failures the phase has failed. */

@@ -1,66 +1,10 @@
 /**
- * The phase of an operation: the progress label people see. @pure
- * Derived from the journal for display; never stored, never decided by.
- *
- *   requested ► validating ► collecting_metrics ► planning ► allocating ► preparing ► configuring ► verifying ► finalizing ► COMPLETED
- *       │            │               │               │  └─(scale_in)────────►│  │          │ └─(scale_in)─────────►▲    │
- *       └────────────┴───────────────┴───────┬───────┴───────────┴───────────┘──┴──────────┴────────────┘          │    │
- *                                            │ a step failed, a restart          │ somebody cancelled              │    │ patience
- *                                            ▼                                   ▼                                 │    ▼ ended
- *                                          failed ────────────────────────► rolling_back ─► ROLLED_BACK            │  FAILED
- *                                            │                               │  ▲   │ └───► CANCELLED              │    │
- *                                            │          an undo gives up,    ▼  │   └─────► FAILED (not as before)  │    ▼
- *                                            └──────────────────────────►  stuck ──────────────────────────────────┘  stuck
- *                                                                            └ acknowledged ► FAILED
- *
- * Capitals are ends. A phase never comes back but through `stuck`, and entries that say the same again change nothing.
+ * The phase of an operation, derived from its journal for display; never stored, never decided by. Which there are, and what may
+ * follow what, is in `lib/phases.ts`. @pure
  */
+import { forward, legal, type Phase } from '../phases.ts'
 import type { JournalEntry, OperationRecord } from '../store/store.ts'
 import { batchOf } from './rolling/rolling.ts'
-
-const forward = [
-  'requested',
-  'validating',
-  'collecting_metrics',
-  'planning',
-  'allocating',
-  'preparing',
-  'configuring',
-  'verifying',
-  'replacing',
-  'finalizing',
-] as const
-
-export const phases = [
-  ...forward,
-  'completed',
-  'failed',
-  'rolling_back',
-  'rolled_back',
-  'cancelled',
-  'stuck',
-] as const
-export type Phase = (typeof phases)[number]
-
-/** What may follow what. */
-export const legal: Readonly<Record<Phase, readonly Phase[]>> = {
-  requested: ['validating', 'collecting_metrics', 'failed', 'rolling_back'],
-  validating: ['collecting_metrics', 'failed', 'rolling_back'],
-  collecting_metrics: ['planning', 'failed', 'rolling_back'],
-  planning: ['allocating', 'preparing', 'replacing', 'failed', 'rolling_back'],
-  allocating: ['preparing', 'failed', 'rolling_back'],
-  preparing: ['configuring', 'verifying', 'failed', 'rolling_back'],
-  configuring: ['verifying', 'finalizing', 'failed', 'rolling_back'],
-  verifying: ['finalizing', 'failed', 'rolling_back'],
-  replacing: ['finalizing', 'failed', 'rolling_back'],
-  finalizing: ['completed', 'failed', 'rolling_back'],
-  failed: ['rolling_back', 'stuck'],
-  rolling_back: ['rolled_back', 'cancelled', 'failed', 'stuck'],
-  stuck: ['rolling_back', 'finalizing', 'failed'],
-  completed: [],
-  rolled_back: [],
-  cancelled: [],
-}
 
 /**
  * In which phase a step is. A step of `replace` that comes after one of a later phase is in the later one: seeing the old
@@ -134,6 +78,20 @@ export function trace(record: Told, journal: readonly JournalEntry[]): readonly 
 /** The phase that an operation is in, or that it ended in. */
 export function phaseOf(record: Told, journal: readonly JournalEntry[]): Phase {
   return trace(record, journal).at(-1)!.phase
+}
+
+/** The first transition that one more entry, or the end with it, would make and that may not be; null: there is none. */
+export function illegalTransition(
+  record: Told,
+  journal: readonly JournalEntry[],
+  longer: readonly JournalEntry[],
+  ended: Told | null,
+): readonly [from: Phase, to: Phase] | null {
+  const known = trace(record, journal).length
+  const spans = trace(ended ?? record, longer).map(({ phase }) => phase)
+  for (let at = known; at < spans.length; at++)
+    if (!legal[spans[at - 1]!].includes(spans[at]!)) return [spans[at - 1]!, spans[at]!]
+  return null
 }
 
 /** A failure after which the same step is tried once more. */

@@ -19,7 +19,7 @@ const rules: Record<string, readonly string[]> = {
   config: ['schema', 'policy', 'certificates', 'certificate-files'],
   cluster: ['types:config', 'config'],
   proxy: ['cluster', 'types:config', 'certificates', 'certificate-files'],
-  scaling: ['cluster', 'types:config', 'policy', 'hypervisor', 'types:store'],
+  scaling: ['cluster', 'types:config', 'policy', 'phases', 'hypervisor', 'types:store'],
   hypervisor: ['types:config', 'guest'],
   store: ['types:config', 'types:hypervisor'],
   guest: [],
@@ -28,6 +28,7 @@ const rules: Record<string, readonly string[]> = {
   schedule: [],
   drains: ['types:cluster', 'types:store'],
   policy: ['types:config'],
+  phases: [],
   reload: [
     'config',
     'types:views',
@@ -52,6 +53,7 @@ const rules: Record<string, readonly string[]> = {
   routes: [
     'schema',
     'policy',
+    'phases',
     'types:control',
     'types:views',
     'types:cluster',

@@ -222,7 +222,7 @@ export class Lab {
   /** A reload: what the cluster's section says from now on. */
   async reconfigure(over: Partial<ClusterConfig>): Promise<void> {
     this.config = { ...this.config, ...over }
-    await this.time.until(this.clusters.reconfigure([this.config]))
+    await this.time.until(this.clusters.reconfigure(this.configs))
   }
 
   backends(): readonly BackendView[] {

@@ -3,10 +3,12 @@
  * in an order in which they cannot have happened is neither run nor undone: nobody can say what it did. @pure
  *
  * Each entry is judged by what `next` would have decided from those before it, so there is no second list of what may follow what.
+ * The journal asks the same before it writes one.
  */
 import type { JournalEntry, Json, OperationRecord } from '../../store/store.ts'
 import { next, pivoted, type RecipeShape, standing } from '../next.ts'
 import { cancelStep, recoverStep, restoreStep, stuckStep } from '../phase.ts'
+import { batchOf } from '../rolling/rolling.ts'
 
 export interface Judged {
   /** Null: all of it is sound. */
@@ -27,7 +29,7 @@ export function judge(
   if (shape === null) return { why: `this version knows no operations of type \`${record.type}\``, sound: [] }
   if (told.why !== null) return told
   for (const [index, entry] of journal.entries()) {
-    const why = illegal(shape, journal.slice(0, index), entry)
+    const why = outOfOrder(shape, journal.slice(0, index), entry)
     if (why !== null) return { why: `entry ${entry.seq}: ${why}`, sound: journal.slice(0, index) }
   }
   // Members and the registration's `done` are written together.
@@ -64,7 +66,12 @@ function unreadable({ flaw, seq, kind, atMs }: JournalEntry, expected: number): 
   return Number.isFinite(atMs) && Math.abs(atMs) <= timeMaxMs ? null : 'it has no time'
 }
 
-function illegal(shape: RecipeShape, before: readonly JournalEntry[], entry: JournalEntry): string | null {
+/** Null: the entry is what those before it led to. */
+export function outOfOrder(
+  shape: RecipeShape,
+  before: readonly JournalEntry[],
+  entry: Pick<JournalEntry, 'step' | 'kind' | 'data'>,
+): string | null {
   const { step, kind } = entry
   const own = before.findLast(earlier => earlier.step === step)?.kind
   // A request to cancel may be written between a decision and the start of what was decided.
@@ -84,7 +91,12 @@ function illegal(shape: RecipeShape, before: readonly JournalEntry[], entry: Jou
       return may(own === 'started' && !(step === shape.pivot && cancelled)) ?? lacks(entry)
     }
     case 'failed':
-      return may(own === 'started' || (step === recoverStep && !pivoted(shape, before)))
+      // Or it could not even say what it was about to make.
+      return may(
+        own === 'started' ||
+          (step === recoverStep && !pivoted(shape, before)) ||
+          (decision.act === 'run' && decision.step === step),
+      )
     case 'reverting':
       if (step === restoreStep) return may(decision.act === 'restore')
       return may(decision.act === 'revert' && decision.step === step)
@@ -107,8 +119,8 @@ const lists: Readonly<Record<string, readonly string[]>> = {
   ...{ clone: ['instances'], identify: ['items'] },
 }
 
-function lacks({ step, data }: JournalEntry): string | null {
-  for (const list of lists[step] ?? []) {
+function lacks({ step, data }: Pick<JournalEntry, 'step' | 'data'>): string | null {
+  for (const list of batchOf(step) === null ? (lists[step] ?? []) : ['by', 'replaced']) {
     const why = malformed(step, list, data, true)
     if (why !== null) return why
   }

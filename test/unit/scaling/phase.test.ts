@@ -1,11 +1,15 @@
 /** Every journal that can come about gives only phases that may follow each other. */
 import t from 'tap'
+import { legal, phases } from '../../../lib/phases.ts'
 import { limits } from '../../../lib/scaling/limits.ts'
 import { next, pivoted, type RecipeShape, standing, turnedBack } from '../../../lib/scaling/next.ts'
 import { operationView } from '../../../lib/scaling/operation.ts'
-import { legal, phaseOf, phaseOfStep, phases, trace, triedAgain } from '../../../lib/scaling/phase.ts'
+import { phaseOf, phaseOfStep, trace, triedAgain } from '../../../lib/scaling/phase.ts'
 import { recipes } from '../../../lib/scaling/recipes.ts'
+import { outOfOrder } from '../../../lib/scaling/recovery/soundness.ts'
 import { shapeOf } from '../../../lib/scaling/runner.ts'
+import type { Recipe } from '../../../lib/scaling/step.ts'
+import { rollingRecipe } from '../../../lib/scaling/steps/rolling.ts'
 import type { JournalEntry, OperationRecord } from '../../../lib/store/store.ts'
 
 const record: OperationRecord = {
@@ -23,7 +27,7 @@ type Line = Pick<JournalEntry, 'step' | 'kind' | 'data'>
 const entryOf = (line: Line, seq: number): JournalEntry => ({ operation: 'o', seq, atMs: seq, ...line })
 
 /** The rows that a runner, a person or a restart may write next. */
-function successors(shape: RecipeShape, journal: readonly JournalEntry[]): readonly Line[] {
+function successors(shape: RecipeShape, journal: readonly JournalEntry[], goesOn: boolean): readonly Line[] {
   if (standing(journal))
     return [
       { step: 'stuck', kind: 'resumed', data: {} },
@@ -38,17 +42,23 @@ function successors(shape: RecipeShape, journal: readonly JournalEntry[]): reado
   const back = turnedBack(shape, journal)
   if (!onward) {
     if (!journal.some(entry => entry.kind === 'cancel_requested')) add('cancel', 'cancel_requested')
-    if (!back) add('recover', 'failed')
+    if (!back && !goesOn) add('recover', 'failed')
   }
   if (decision.act === 'stand') add('stuck', 'stuck')
   if (decision.act === 'run') {
     const { step, attempt } = decision
     const cancelled = journal.some(entry => entry.kind === 'cancel_requested')
     if (last?.step === step && last.kind === 'started') {
-      if (step !== shape.pivot || !cancelled) add(step, 'done')
+      if (step !== shape.pivot || !cancelled) add(step, 'done', told)
+      // A restart that goes on runs it again.
+      if (goesOn && !cancelled) add(step, 'started')
       add(step, 'failed', onward && attempt < limits.attemptsMax ? { again: true } : {})
       if (!onward && attempt < 2) add(step, 'failed', { again: true })
-    } else add(step, 'started')
+    } else {
+      add(step, 'started')
+      // It cannot say what it is about to make.
+      if (!onward) add(step, 'failed')
+    }
   }
   // A step that was under way when somebody cancelled fails after that.
   if (back && last?.kind === 'cancel_requested' && journal.at(-2)?.kind === 'started')
@@ -86,9 +96,19 @@ function keyOf(shape: RecipeShape, journal: readonly JournalEntry[]): string {
 const isFailure = ({ kind }: JournalEntry) => kind === 'failed' || kind === 'revert_failed'
 const isFatal = (entry: JournalEntry) => entry.kind === 'failed' && !triedAgain(entry)
 
-for (const [type, recipe] of Object.entries(recipes))
+/** What later steps read of an earlier one. */
+const told = { instances: [], items: [], snapshots: [], by: [], replaced: [] }
+
+const rolling = { batches: [['a'], ['b']] } as unknown as Parameters<typeof rollingRecipe>[0]
+const all: readonly (readonly [string, Recipe])[] = [
+  ...Object.entries(recipes),
+  ['rolling_replace', rollingRecipe(rolling)],
+]
+
+for (const [type, recipe] of all)
   t.test(`${type}: every journal there can be`, async t => {
     const shape = shapeOf(recipe)
+    const goesOn = recipe.goesOn ?? false
     const known = new Set<string>()
     const open: (readonly JournalEntry[])[] = [[]]
     const went = new Set<string>()
@@ -109,8 +129,10 @@ for (const [type, recipe] of Object.entries(recipes))
         if ((view.error === null) !== (view.status === 'completed')) illegal.push(`error of ${spans}`)
         continue
       }
-      for (const line of successors(shape, journal)) {
+      for (const line of successors(shape, journal, goesOn)) {
         const longer = [...journal, entryOf(line, journal.length + 1)]
+        const why = outOfOrder(shape, journal, line)
+        if (why !== null) illegal.push(`would not be believed: ${why}`)
         const key = keyOf(shape, longer)
         if (known.has(key)) continue
         known.add(key)
@@ -124,7 +146,7 @@ for (const [type, recipe] of Object.entries(recipes))
   })
 
 t.test('each step of each recipe has a phase, and the phases of a recipe go one way', async t => {
-  for (const { steps } of Object.values(recipes)) for (const { name } of steps) t.ok(phaseOfStep(name), name)
+  for (const [, { steps }] of all) for (const { name } of steps) t.ok(phaseOfStep(name), name)
   t.equal(phaseOfStep('of a newer version'), null)
   t.strictSame(Object.keys(legal).sort(), [...phases].sort())
   const reachable = new Set(Object.values(legal).flat())

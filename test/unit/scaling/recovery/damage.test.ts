@@ -5,15 +5,17 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
+import { claimedNames } from '../../../../lib/scaling/facts.ts'
 import type { OperationRequest } from '../../../../lib/scaling/operation.ts'
+import type { PoolItem } from '../../../../lib/scaling/readiness/pool.ts'
 import { recordFormat, sealed } from '../../../../lib/store/seal.ts'
 import { openSqliteStore } from '../../../../lib/store/sqlite.ts'
 import { Chance } from '../../../simulation/faults/chance.ts'
 import { Lab } from '../../../support/scaling-lab.ts'
 
-/** Each kind of damage at least twice. */
-const seeds = 26
-const rounds = 5
+/** Each kind of damage at least twice, and of each kind of operation several. */
+const seeds = 30
+const roundsMax = 5
 const roundMs = 30_000
 
 type Cells = Record<string, null | number | string>
@@ -64,17 +66,52 @@ const harms: Readonly<Record<string, (db: DatabaseSync, id: string, chance: Chan
   },
 }
 
+/** Clones that are not made anew while this goes on. */
+const wait = {
+  ...{ idleAfterMs: Number.POSITIVE_INFINITY, maxWaiting: 10, waitTimeoutMs: 10_000 },
+  afterFailure: true,
+} as const
+const standingBy = { scaleToZero: null, warmPool: null, clones: { count: 1, refresh: '0 0 1 1 *', wait } }
+
+/** What is under way in `web` when it crashes. */
+const acts: Readonly<Record<string, (lab: Lab, chance: Chance) => Promise<unknown>>> = {
+  scale: (lab, chance) => lab.scaling.start('web', to(chance.happens(0.6) ? 4 : 1), 'test'),
+  replace: lab => lab.scaling.start('web', { type: 'replace', instance_id: lab.backends()[0]!.id }, 'test'),
+  resize: lab => {
+    const instance_id = lab.backends()[0]!.id
+    return lab.scaling.start('web', { type: 'resize', instance_id, resources: { cpus: 2 } }, 'test')
+  },
+  failover: async lab => {
+    const dead = lab.backends()[0]!.id
+    for (const node of lab.nodes) node.kill(dead)
+    return lab.scaling.start('web', { type: 'failover', instance_id: dead, instance_ids: [dead] }, 'test')
+  },
+  rolling: lab => {
+    const wish = { batch_size: 1, pause_seconds: 1, max_failure_ratio: 0.1 }
+    return lab.scaling.replaceRolling('web', wish, 'test')
+  },
+}
+/** Of all operations that they consist of. */
+const types = ['scale_out', 'scale_in', 'replace', 'resize', 'failover', 'rolling_replace']
+
+const to = (target: number): OperationRequest => ({
+  ...{ type: target > 2 ? 'scale_out' : 'scale_in', target_count: target },
+  ...{ immediate: false, drain_connections: true },
+})
+
 const only = process.env.DAMAGE_SEED
 const chosen = only ? [Number(only)] : Array.from({ length: seeds }, (_, n) => n + 1)
 
 t.test('journals that were damaged at random', async t => {
   const directory = t.testdir({})
   const seen = new Set<string>()
+  const damaged = new Set<string>()
   let judged = 0
   for (const seed of chosen) {
     const what = await life(t, directory, seed)
     if (what === null) continue
-    seen.add(what)
+    seen.add(what.harm)
+    damaged.add(what.type)
     judged++
     if (!t.passing())
       return t.comment(`again: DAMAGE_SEED=${seed} node test/unit/scaling/recovery/damage.test.ts`)
@@ -82,43 +119,57 @@ t.test('journals that were damaged at random', async t => {
   if (!only) {
     t.ok(judged > seeds / 2, `${judged} of ${seeds} seeds had something to damage`)
     t.strictSame([...seen].sort(), Object.keys(harms).sort(), 'each kind of damage')
+    t.strictSame([...damaged].sort(), [...types].sort(), 'each kind of operation')
   }
 })
 
-/** The kind of damage; null: nothing was under way when it crashed. */
-async function life(t: Test, directory: string, seed: number): Promise<string | null> {
+/** What was damaged; null: nothing was under way when it crashed. */
+async function life(t: Test, directory: string, seed: number) {
   const chance = new Chance(seed)
   const path = join(directory, `${seed}.db`)
-  const lab = new Lab({ store: await openSqliteStore(path), others: ['api'], random: chance.next })
-  await crashed(lab, chance)
-  const id = (await lab.store.operations({ cluster: 'web', unfinished: true }))[0]?.id
-  const members = (await lab.store.membership()).instances.filter(({ cluster }) => cluster === 'web')
+  const act = Object.keys(acts)[seed % Object.keys(acts).length]!
+  const store = await openSqliteStore(path)
+  const clones = act === 'failover' ? { cluster: { standby: standingBy } } : {}
+  const lab = new Lab({ store, others: ['api'], random: chance.next, ...clones })
+  await crashed(lab, act, chance)
+  const unfinished = await lab.store.operations({ cluster: 'web', unfinished: true })
+  // Of a rolling replace the whole: its part is a replace like any other.
+  const record = unfinished.find(({ type }) => type === 'rolling_replace') ?? unfinished[0]
+  const alive = new Set(lab.nodes.flatMap(node => [...node.instances.values()].filter(running).map(nameOf)))
+  const members = (await lab.store.membership()).instances.filter(
+    ({ id, cluster }) => cluster === 'web' && alive.has(id),
+  )
+  const others = unfinished.filter(one => one !== record)
+  const journals = await Promise.all(others.map(({ id }) => lab.store.journal(id)))
   await lab.store.close()
-  if (id === undefined) return null
+  if (record === undefined) return null
 
-  const kind = Object.keys(harms)[seed % Object.keys(harms).length]!
+  const { id, type } = record
+  const harm = Object.keys(harms)[seed % Object.keys(harms).length]!
   const db = new DatabaseSync(path, { enableForeignKeyConstraints: false })
-  const done = `seed ${seed}: ${kind}: ${harms[kind]!(db, id, chance)}`
+  const done = `seed ${seed}: ${type}: ${harm}: ${harms[harm]!(db, id, chance)}`
   db.close()
   const before = owned(lab)
   lab.store = await openSqliteStore(path)
   t.ok(await lab.boot(), `${done}: it starts`)
-  for (let round = 0; round < rounds; round++) {
-    await lab.time.pass(roundMs)
-    await lab.time.until(lab.scaling.reconcile())
-  }
+  await rounds(lab)
   const after = owned(lab)
+  // What can be believed goes on: a part of what is damaged takes its own back; and the dead leave.
+  const theirs = new Set(journals.flatMap(claimedNames))
   t.strictSame(
-    before.filter(name => !after.includes(name)),
+    before.filter(
+      name => !after.includes(name) && !theirs.has(name) && (act !== 'failover' || alive.has(name)),
+    ),
     [],
     `${done}: nothing is destroyed`,
   )
   const serving = new Map(lab.backends().map(backend => [backend.id, backend.state]))
-  for (const member of members) t.equal(serving.get(member.id), 'ready', `${done}: ${member.id} serves`)
+  for (const member of members)
+    if (!theirs.has(member.id)) t.equal(serving.get(member.id), 'ready', `${done}: ${member.id} serves`)
   t.strictSame(lab.violations, [], done)
-  const others = await lab.store.operations({ cluster: 'api' })
+  const elsewhere = await lab.store.operations({ cluster: 'api' })
   t.ok(
-    others.every(record => record.outcome !== null),
+    elsewhere.every(one => one.outcome !== null),
     `${done}: every other operation has ended`,
   )
   const unsound = (await lab.store.operations({ unfinished: true })).filter(one => one.cluster !== 'api')
@@ -126,35 +177,41 @@ async function life(t: Test, directory: string, seed: number): Promise<string | 
   await acknowledged(t, lab, unsound[0]!.id, done)
   await lab.close()
   await lab.store.close()
-  return kind
+  return { harm, type }
+}
+
+const nameOf = ({ name }: { readonly name: string }) => name
+const running = ({ state }: { readonly state: string }) => state !== 'stopped'
+
+async function rounds(lab: Lab): Promise<void> {
+  for (let round = 0; round < roundsMax; round++) {
+    await lab.time.pass(roundMs)
+    await lab.time.until(lab.scaling.reconcile())
+  }
 }
 
 /** Two instances in each cluster, and a crash while something is done to both. */
-async function crashed(lab: Lab, chance: Chance): Promise<void> {
+async function crashed(lab: Lab, act: string, chance: Chance): Promise<void> {
   await lab.boot()
-  const start = (cluster: string, request: OperationRequest) => lab.scaling.start(cluster, request, 'test')
-  const to = (target: number): OperationRequest => {
-    const type = target > 2 ? 'scale_out' : 'scale_in'
-    return { type, target_count: target, immediate: false, drain_connections: true }
+  for (const cluster of ['web', 'api']) {
+    const request = { ...to(2), type: 'scale_out' } as OperationRequest
+    await lab.time.until(lab.scaling.start(cluster, request, 'test'))
   }
-  for (const cluster of ['web', 'api'])
-    await lab.time.until(start(cluster, { ...to(2), type: 'scale_out' } as OperationRequest))
   await lab.time.until(lab.settle())
-  const crashAt = lab.writes + chance.whole(4, 44)
+  if (act === 'failover')
+    for (let looks = 0; looks < 2; looks++) await lab.time.until(lab.scaling.readiness.keepReady())
+  if (act === 'rolling')
+    await lab.reconfigure({ instance: { ...lab.config.instance!, template: { release: 2 } } })
+  const crashAt = lab.writes + chance.whole(4, act === 'resize' ? 14 : 44)
   lab.faults.store = (moment, write) => (moment === 'after' && write >= crashAt ? 'crash' : null)
   await lab.survive(async () => {
-    await start('web', chance.happens(0.3) ? replace(lab) : to(chance.happens(0.6) ? 4 : 1))
-    await start('api', to(chance.happens(0.5) ? 3 : 1))
+    await acts[act]!(lab, chance)
+    await lab.scaling.start('api', to(chance.happens(0.5) ? 3 : 1), 'test')
     await lab.settle()
   })
   if (lab.alive) lab.kill()
   lab.faults = {}
 }
-
-const replace = (lab: Lab): OperationRequest => ({
-  type: 'replace',
-  instance_id: lab.backends()[0]!.id,
-})
 
 /** It is told, and ends when somebody says so; what is left of it goes then. */
 async function acknowledged(t: Test, lab: Lab, id: string, done: string): Promise<void> {
@@ -169,9 +226,15 @@ async function acknowledged(t: Test, lab: Lab, id: string, done: string): Promis
   await lab.time.pass(roundMs)
   await lab.time.until(lab.scaling.reconcile())
   const { instances } = await lab.store.membership()
+  const pool = (await lab.store.value('pool:web')) as { readonly items: readonly PoolItem[] } | null
+  const standing = pool?.items.flatMap(({ name, snapshot }) => [name, snapshot]) ?? []
+  const there = owned(lab)
   t.strictSame(
-    owned(lab),
-    instances.flatMap(one => (one.cluster === 'web' ? one.id : [])).sort(),
+    there,
+    [
+      ...instances.flatMap(one => (one.cluster === 'web' ? one.id : [])),
+      ...standing.filter(name => there.includes(name)),
+    ].sort(),
     `${done}: nothing is left over`,
   )
 }
@@ -266,10 +329,7 @@ t.test('a damaged record of an instance is mended by what its node holds', async
     { action: 'scale_out', from: 1, to: 2, actor: 'reconcile' },
     { action: 'mend', reason: /checksum/ },
   ])
-  for (let round = 0; round < rounds; round++) {
-    await lab.time.pass(roundMs)
-    await lab.time.until(lab.scaling.reconcile())
-  }
+  await rounds(lab)
   t.ok(owned(lab).includes(second!.id), 'whose record cannot be found is left alone')
   t.match(await lab.store.flaws(), [{ of: 'instance', id: 'web-nobody-1' }])
   await lab.close()
