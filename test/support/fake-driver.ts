@@ -258,6 +258,8 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       await stage('resize:before', name, signal)
       const instance = alive(name)
       if (instance.state !== 'running') throw failure('not running', name)
+      if (resources.diskBytes < (instance.resources?.diskBytes ?? 0))
+        throw new TidegateError('resize_unsupported', `${name}: disks only grow`)
       instance.resources = resources
       await stage('resize:done', name, signal)
       return { instance: { ...instance }, resources, application: 'acknowledged' }

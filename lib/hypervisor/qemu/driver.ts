@@ -198,8 +198,8 @@ class QemuDriver implements Driver {
     const directory = this.#ownership.path('instances', name)
     const facts = await this.#living(name)
     const client = await guestClient(directory, facts.agent, this.#clock)
-    const { machine, memory } = facts
-    const site = { directory, machine, memory, client, clock: this.#clock, signal }
+    const { machine, memory, countedDiskBytes } = facts
+    const site = { directory, machine, memory, countedDiskBytes, client, clock: this.#clock, signal }
     try {
       const { result, application, warnings } = await resizeInstance(name, site, resources)
       if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'resized')
@@ -276,7 +276,9 @@ class QemuDriver implements Driver {
     signal: AbortSignal,
     build: (directory: string) => Promise<void>,
   ): Promise<HeldInstance> {
-    const directory = await this.#ownership.claim('instances', spec.name, spec.owner, fields)
+    const counted = { counted_disk_bytes: spec.resources.diskBytes }
+    const made = { ...fields, ...counted }
+    const directory = await this.#ownership.claim('instances', spec.name, spec.owner, made)
     try {
       await build(directory)
       return await this.#held(spec.name)

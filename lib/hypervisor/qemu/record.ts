@@ -23,6 +23,8 @@ export interface InstanceFacts extends VmFacts {
   readonly guest: GuestPorts
   /** `shared`: its memory is its own file. `private`: copy-on-write on a snapshot's file. `anonymous`: in no file. */
   readonly memory: 'shared' | 'private' | 'anonymous'
+  /** What it was made with as `resources.disk`, counted also where it has no disk. Null: an older Tidegate, which did not say. */
+  readonly countedDiskBytes: number | null
 }
 
 export interface SnapshotFacts extends VmSnapshotFacts {
@@ -56,6 +58,7 @@ export function instanceFacts(record: OwnerRecord): InstanceFacts {
   return {
     ...shared(record),
     memory: fields.memory === 'private' || fields.memory === 'anonymous' ? fields.memory : 'shared',
+    countedDiskBytes: numberOrNull(fields.counted_disk_bytes),
     app: endpoint(fields.host, fields.app_port),
     agent: endpoint(fields.host, fields.agent_port),
     process: readProcessKey(fields),

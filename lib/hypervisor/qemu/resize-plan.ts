@@ -19,8 +19,17 @@ export interface ResizePlan {
   readonly result: Resources
 }
 
-/** Throws `resize_unsupported` that names what cannot be and what can. */
-export function planResize(name: string, machine: Machine, now: Added, wanted: Resources): ResizePlan {
+/**
+ * `countedDiskBytes`: what it was made with as `resources.disk`, which for a machine without a disk is only counted; null where no
+ * record says. Throws `resize_unsupported` that names what cannot be and what can.
+ */
+export function planResize(
+  name: string,
+  machine: Machine,
+  now: Added,
+  wanted: Resources,
+  countedDiskBytes: number | null,
+): ResizePlan {
   const cpus = wholeCpus(wanted.cpus)
   if (cpus > machine.cpusMax) {
     throw refused(name, `at most ${machine.cpusMax} CPUs (instance.template.cpus_max)`)
@@ -30,6 +39,9 @@ export function planResize(name: string, machine: Machine, now: Added, wanted: R
   const disk = wholePages(wanted.diskBytes)
   if (diskBytes !== null && disk < diskBytes) {
     throw refused(name, `a disk of at least its ${diskBytes} bytes: disks only grow`)
+  }
+  if (diskBytes === null && countedDiskBytes !== null && wanted.diskBytes !== countedDiskBytes) {
+    throw noDisk(name, countedDiskBytes)
   }
   return {
     now,
@@ -70,6 +82,14 @@ function planMemory(name: string, machine: Machine, now: Added, wanted: number) 
   }
   return { add: 0, keep, bytes }
 }
+
+/** Of a machine that was made without one. See docs/decisions/disks-are-there-from-the-start.md. */
+const noDisk = (name: string, counted: number): TidegateError =>
+  new TidegateError(
+    'resize_unsupported',
+    `${name} was made without a disk, so \`resources.disk\` stays ${counted} bytes while it runs; to have a disk set \`instance.template.disk\` and replace it`,
+    { details: { field: 'resources.disk', disk_bytes: counted } },
+  )
 
 const refused = (name: string, can: string): TidegateError =>
   new TidegateError(

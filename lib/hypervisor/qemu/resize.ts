@@ -4,6 +4,7 @@ import type { Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { GuestClient } from '../../guest/client.ts'
 import { changeTold, type Told } from '../vm/limits.ts'
+import { readChain } from './disks.ts'
 import { readAdded, resizeVm } from './hot-plug.ts'
 import { type Machine, memoryOf } from './machine.ts'
 import type { InstanceFacts } from './record.ts'
@@ -12,7 +13,9 @@ import { openControl } from './vm.ts'
 
 export interface ResizeRequest {
   readonly directory: string
+  /** As it is recorded; what can be asked of QEMU is asked. */
   readonly machine: Machine
+  readonly countedDiskBytes: number | null
   readonly memory: InstanceFacts['memory']
   readonly client: GuestClient
   readonly clock: Clock
@@ -29,10 +32,13 @@ export async function resizeInstance(
   request: ResizeRequest,
   wanted: Resources,
 ): Promise<Told & { readonly result: Resources }> {
-  const { directory, machine, memory, client, clock, signal } = request
+  const { directory, memory, client, clock, signal, countedDiskBytes } = request
   const qmp = await openControl(directory, clock, connectTimeoutMs, signal)
   try {
-    const plan = planResize(name, machine, await readAdded(qmp, machine), wanted)
+    // The disk too may be larger than a record says, if QEMU's answer to that was never heard.
+    const chain = await readChain(qmp)
+    const machine = { ...request.machine, diskBytes: chain?.virtualBytes ?? null }
+    const plan = planResize(name, machine, await readAdded(qmp, machine), wanted, countedDiskBytes)
     const before = await client.resize(0, 0, { timeoutMs: guestTimeoutMs, signal })
     const tell = async (cpus: number, abort?: AbortSignal) => {
       const least = before.memory_bytes + (abort ? plan.addMemoryBytes * usableShare : 0)

@@ -3,6 +3,7 @@
  * fails; `adopt` is the point of no return. The application hears of both from the driver, which knows what leaves and when.
  */
 import type { Resources } from '../../config/config.ts'
+import { toTidegateError } from '../../errors.ts'
 import { type Claim, doneData } from '../facts.ts'
 import { limits } from '../limits.ts'
 import type { OperationRequest } from '../operation.ts'
@@ -61,14 +62,25 @@ export const resize: Step = {
     return { data: { resources: { ...resources }, application } }
   },
   async revert(ctx, intent) {
-    const { node } = planned(ctx)
+    const { node, to } = planned(ctx)
     const id = asked(ctx).instance_id
     const held = await ctx.world.reality.find(node, id)
     // One that is gone or dead has nothing to be taken back.
     if (held === null || held.state === 'stopped') return []
     const never = new AbortController().signal
-    await ctx.world.reality.driver(node).resize(id, (intent as ResizeIntent).from, never)
-    return []
+    const { from } = intent as ResizeIntent
+    const back = (resources: Resources) => ctx.world.reality.driver(node).resize(id, resources, never)
+    const { resources } = await back(from).catch(error => {
+      const grown = from.diskBytes !== to.diskBytes
+      if (toTidegateError(error).code !== 'resize_unsupported' || !grown) throw error
+      return back({ ...from, diskBytes: to.diskBytes })
+    })
+    const record = ctx.world.members.get(id)
+    if (record === null || resources.diskBytes === from.diskBytes) return []
+    // A disk that has grown stays as large as it is. Who is asked next starts from what there is.
+    return [
+      { put: 'instance', record: { ...record, resources: { ...from, diskBytes: resources.diskBytes } } },
+    ]
   },
 }
 

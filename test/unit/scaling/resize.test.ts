@@ -60,6 +60,27 @@ t.test('refused past the node, with the numbers and with nothing begun', async t
   await lab.close()
 })
 
+t.test('what is taken back is all but a disk that has grown: those only grow', async t => {
+  const { lab, resize, instance } = await booted()
+  lab.faults.driver = point => {
+    if (point === 'resize:done') instance().healthy = instance().resources?.cpus === 1
+    return null
+  }
+  const sick = await lab.operate(resize({ cpus: 2, diskBytes: 2 * MiB }))
+  t.match(sick, { status: 'failed', error: { code: 'instance_unhealthy' } })
+  t.strictSame(instance().resources, { cpus: 1, memoryBytes: 64 * MiB, diskBytes: 2 * MiB })
+  lab.faults = {}
+  const kept = { cpus: 1, memoryBytes: 64 * MiB, diskBytes: 2 * MiB }
+  t.strictSame((await lab.store.membership()).instances[0]?.resources, kept, 'and is counted')
+  t.match(
+    await lab.operate(resize({ cpus: 2 })),
+    { status: 'completed' },
+    'what comes next starts from there',
+  )
+  t.strictSame(instance().resources, { ...kept, cpus: 2 })
+  await lab.close()
+})
+
 t.test('taken back when the instance does not take it well, fails, or the process dies', async t => {
   const { lab, resize, instance } = await booted()
   const former = { cpus: 1, memoryBytes: 64 * MiB, diskBytes: MiB }

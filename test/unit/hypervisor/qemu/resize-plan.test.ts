@@ -21,7 +21,7 @@ const want = (cpus: number, memory: number, disk = 64) => ({
   diskBytes: disk * MiB,
 })
 const plan = (wanted: ReturnType<typeof want>, now = nothingAdded) =>
-  planResize('web-1', machine, now, wanted)
+  planResize('web-1', machine, now, wanted, 64 * MiB)
 
 t.test('what is so already needs nothing', async t => {
   t.match(plan(want(1, 384)), { cpus: 1, addCpus: 0, addMemoryBytes: 0, keepDimms: 0, diskBytes: null })
@@ -55,5 +55,23 @@ t.test('what cannot be is refused by name', async t => {
     t.throws(() => plan(wanted), { code: 'resize_unsupported', message }, String(message))
   }
   const uneven = { ...machine, memoryMaxBytes: 450 * MiB }
-  t.throws(() => planResize('web-1', uneven, nothingAdded, want(1, 440)), { message: /in steps of 128MiB/ })
+  t.throws(() => planResize('web-1', uneven, nothingAdded, want(1, 440), null), {
+    message: /in steps of 128MiB/,
+  })
+})
+
+t.test('a machine without a disk gets none while it runs, and never says that it has one', t => {
+  const bare = { ...machine, diskBytes: null }
+  const asked = (disk: number, counted: number | null) =>
+    planResize('web-1', bare, nothingAdded, want(2, 384, disk), counted)
+  t.match(asked(64, 64 * MiB), { addCpus: 1, diskBytes: null, result: { diskBytes: 64 * MiB } }, 'as counted')
+  for (const disk of [128, 32]) {
+    t.throws(() => asked(disk, 64 * MiB), {
+      code: 'resize_unsupported',
+      message: /made without a disk.*`resources.disk` stays 67108864 bytes.*set `instance.template.disk`/,
+      details: { field: 'resources.disk', disk_bytes: 64 * MiB },
+    })
+  }
+  t.match(asked(128, null), { addCpus: 1, diskBytes: null }, 'where no record says what was counted')
+  t.end()
 })
