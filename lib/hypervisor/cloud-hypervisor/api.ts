@@ -7,7 +7,7 @@
  * - Actions without parameters are refused (400) when any body comes with them, `{}` included: they send none.
  * - The hypervisor answers one call at a time. While it saves or restores, every other call waits, `ping` too, so a call
  *   that is not answered in time says nothing of its health (`NoAnswer`, `still_working`). Long acts get a deadline by the
- *   memory's size (`longTimeoutMs`).
+ *   memory's size (`memoryDeadlineMs`).
  * - Optional fields may be null (before 53) or missing.
  */
 import type { Clock } from '../../clock.ts'
@@ -61,13 +61,6 @@ export class Refused extends TidegateError {
 const requestBytesMax = 4 * 1024 * 1024
 const wordsCharsMax = 600
 const root = '/api/v1'
-/** The slowest disk that we wait for, and what an act takes besides. */
-const bytesPerMs = (50 * 1024 * 1024) / 1000
-const longBaseMs = 30_000
-
-/** For what reads or writes all of a VM's memory. */
-export const longTimeoutMs = (memoryBytes: number): number => longBaseMs + Math.ceil(memoryBytes / bytesPerMs)
-
 export class CloudHypervisorApi {
   readonly #client: HttpUnixClient
 

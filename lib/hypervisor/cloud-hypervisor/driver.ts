@@ -29,9 +29,10 @@ import { livingVm, recordOf } from '../vm/held.ts'
 import { requireMemory } from '../vm/image.ts'
 import { changeTold } from '../vm/limits.ts'
 import { makerOf } from '../vm/maker.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import { findVmm, killVmm } from '../vm/process.ts'
 import { type Fields, type GuestPorts, processFields } from '../vm/record.ts'
-import { type CloudHypervisorApi, type Counters, longTimeoutMs } from './api.ts'
+import type { CloudHypervisorApi, Counters } from './api.ts'
 import { binaryVersion } from './boot-trial.ts'
 import { checkCloudHypervisor, located, requireBoot, requireImage } from './check.ts'
 import { heldInstance, heldSnapshot } from './held.ts'
@@ -217,7 +218,7 @@ class CloudHypervisorDriver implements Driver {
   /** With the deadline of a snapshot: it waits behind one that nobody waits for any more. */
   resume(name: string): Promise<void> {
     return this.#tell(name, (api, { machine }) =>
-      api.resume({ timeoutMs: longTimeoutMs(machine.memoryBytes) }),
+      api.resume({ timeoutMs: memoryDeadlineMs(machine.memoryBytes) }),
     )
   }
 

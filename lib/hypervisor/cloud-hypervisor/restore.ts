@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import type { Link } from '../network/network.ts'
 import { residentBytes } from '../proc.ts'
 import { allocatedBytes, prepareCopy, requireSpace } from '../vm/disk.ts'
-import { longTimeoutMs } from './api.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import type { SnapshotFacts } from './record.ts'
 import {
   chooseRestoreMode,
@@ -77,7 +77,7 @@ export async function restoreVm(
   const { directory, facts, signal } = request
   const mode = chooseRestoreMode(choice, version, facts)
   const { memoryBytes, memoryExtraBytes } = facts.machine
-  const limits = { timeoutMs: longTimeoutMs(memoryBytes + memoryExtraBytes), signal }
+  const limits = { timeoutMs: memoryDeadlineMs(memoryBytes + memoryExtraBytes), signal }
   const source = join(directory, files.saved)
   const restore = api.restore({ source, mode: restoreWord(mode) }, limits)
   await decided(restore, async asked => (await api.info(asked))?.state === 'Paused', limits)

@@ -16,7 +16,8 @@ import { join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { allocatedBytes, prepareCopy, requireSpace, type WaitingCopy } from '../vm/disk.ts'
-import { type CloudHypervisorApi, longTimeoutMs } from './api.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
+import type { CloudHypervisorApi } from './api.ts'
 import type { MemoryKind } from './record.ts'
 import { stateOfMappedMemory } from './restored-config.ts'
 import { diskFile, files, type Machine } from './vm-config.ts'
@@ -89,7 +90,7 @@ async function savePaused(
   const both = AbortSignal.any([signal, abort.signal])
   // Their processes are started before the pause and only released in it.
   const copies: WaitingCopy[] = copied.map(name => prepareCopy(join(source, name), join(target, name), both))
-  const longMs = longTimeoutMs(machine.memoryBytes + machine.memoryExtraBytes)
+  const longMs = memoryDeadlineMs(machine.memoryBytes + machine.memoryExtraBytes)
   let stoodAtMs = clock.monotonic()
   try {
     try {

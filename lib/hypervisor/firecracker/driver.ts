@@ -21,6 +21,7 @@ import type {
   SnapshotReport,
   SnapshotRequest,
 } from '../driver.ts'
+import type { CallLimits } from '../http-unix/client.ts'
 import { keepSmall } from '../log-file.ts'
 import { openNamespaces } from '../network/namespace.ts'
 import { hostPort, type Network } from '../network/network.ts'
@@ -31,6 +32,7 @@ import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnviron
 import { livingVm, recordOf } from '../vm/held.ts'
 import { requireMemory } from '../vm/image.ts'
 import { changeTold } from '../vm/limits.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import { findVmm, killVmm } from '../vm/process.ts'
 import { processFields } from '../vm/record.ts'
 import { FirecrackerApi } from './api.ts'
@@ -50,7 +52,7 @@ import {
   sharedFields,
 } from './record.ts'
 import { planResize, resizeVm } from './resize.ts'
-import { pauseVm, resumeVm, saveVm } from './save.ts'
+import { memoryBytesOf, pauseVm, resumeVm, saveVm } from './save.ts'
 import { requireSnapshot } from './snapshots.ts'
 import { sumFiles, verifySnapshot } from './sums.ts'
 import { type FirecrackerOptions, parseOptions, parseTemplate } from './template.ts'
@@ -60,7 +62,6 @@ import { endVmm, explain, startVmm } from './vmm.ts'
 const callTimeoutMs = 10_000
 /** The kernel of the guest and its first file system are read within. */
 const bootCallTimeoutMs = 60_000
-const loadTimeoutMs = 60_000
 const logBytesMax = 16 * 1024 * 1024
 
 export interface FirecrackerDeps {
@@ -174,7 +175,8 @@ class FirecrackerDriver implements Driver {
     }
     const shared: Shared = { ...facts, binary: here.binary }
     return this.#make(spec, shared, spec.snapshot, signal, prepare, async ({ directory, api, tap }) => {
-      await this.#load(api, directory, tap, signal)
+      const timeoutMs = memoryDeadlineMs(memoryBytesOf(facts))
+      await this.#load(api, directory, tap, { timeoutMs, signal })
       const limits = { timeoutMs: callTimeoutMs, signal }
       await api.send(metadataCall(await readMetadata(directory, spec.name, guest)), limits)
       await api.send(stateCall('Resumed'), limits)
@@ -313,9 +315,9 @@ class FirecrackerDriver implements Driver {
     return { enter, tap }
   }
 
-  async #load(api: FirecrackerApi, directory: string, tap: Tap, signal: AbortSignal): Promise<void> {
+  async #load(api: FirecrackerApi, directory: string, tap: Tap, limits: CallLimits): Promise<void> {
     try {
-      await api.send(loadCall(tap), { timeoutMs: loadTimeoutMs, signal })
+      await api.send(loadCall(tap), limits)
     } catch (error) {
       // It says why and ends: what it said is the news, not its end.
       if (error instanceof TidegateError && error.code === 'hypervisor_failed') {

@@ -14,6 +14,7 @@ import { TidegateError } from '../../errors.ts'
 import { NoAnswer } from '../no-answer.ts'
 import { syncDirectory } from '../ownership.ts'
 import { allocatedBytes, prepareCopy, requireSpace } from '../vm/disk.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import { FirecrackerApi } from './api.ts'
 import { files, saveCall, stateCall } from './calls.ts'
 import type { InstanceFacts } from './record.ts'
@@ -30,9 +31,6 @@ const mib = 1024 * 1024
 const infoTimeoutMs = 5_000
 /** Firecracker itself waits 30 s for its processors to stop. */
 const pauseTimeoutMs = 35_000
-/** No disk that a VM is run from is slower. */
-const writeMibPerSecondMin = 16
-const writeTimeoutMinMs = 15_000
 const retryMs = 20
 
 /** Returns how long the source stood still, milliseconds, the requests that stopped it and let it go included. */
@@ -54,7 +52,7 @@ export async function saveVm(request: SaveRequest, clock: Clock): Promise<number
 /** Makes it run, also behind a write that somebody left under way. What runs is a success. */
 export async function resumeVm(directory: string, facts: InstanceFacts, clock: Clock): Promise<void> {
   const api = new FirecrackerApi(directory, clock)
-  const deadline = clock.monotonic() + writeTimeoutMs(facts)
+  const deadline = clock.monotonic() + memoryDeadlineMs(memoryBytesOf(facts))
   for (;;) {
     try {
       const timeoutMs = Math.max(1, deadline - clock.monotonic())
@@ -84,7 +82,10 @@ async function paused(api: FirecrackerApi, request: SaveRequest, clock: Clock): 
     signal.throwIfAborted()
     await api.send(stateCall('Paused'), { timeoutMs: pauseTimeoutMs })
     const save = saveCall(kind, join(target, files.state), join(target, files.memory))
-    const parts = [api.send(save, { timeoutMs: writeTimeoutMs(facts), signal: both }), copy?.run()]
+    const parts = [
+      api.send(save, { timeoutMs: memoryDeadlineMs(memoryBytesOf(facts)), signal: both }),
+      copy?.run(),
+    ]
     for (const part of parts) part?.catch(error => abort.abort(error))
     const outcomes = await Promise.allSettled(parts)
     signal.throwIfAborted()
@@ -120,8 +121,5 @@ async function isSparse({ sparseSnapshots, snapshot }: InstanceFacts): Promise<b
   return swaps !== null && swaps.trim().split('\n').length <= 1
 }
 
-const memoryBytesOf = ({ machine }: InstanceFacts): number => (machine.bootMib + machine.hotplugMib) * mib
-
-function writeTimeoutMs(facts: InstanceFacts): number {
-  return writeTimeoutMinMs + (memoryBytesOf(facts) / mib / writeMibPerSecondMin) * 1_000
-}
+export const memoryBytesOf = ({ machine }: Pick<InstanceFacts, 'machine'>): number =>
+  (machine.bootMib + machine.hotplugMib) * mib

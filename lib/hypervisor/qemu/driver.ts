@@ -31,6 +31,7 @@ import { guestClient, guestPorts, identifyGuest, writeGuestEnvironment } from '.
 import { livingVm, recordOf } from '../vm/held.ts'
 import { requireMemory } from '../vm/image.ts'
 import { makerOf } from '../vm/maker.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import { killVmm } from '../vm/process.ts'
 import { askAbilities } from './abilities.ts'
 import { chooseAccelerator, type Verdict } from './accelerator.ts'
@@ -41,7 +42,7 @@ import { imagesIn, linkImages, makeImage, readBase } from './disks.ts'
 import { heldInstance, heldSnapshot } from './held.ts'
 import { requireImage } from './image.ts'
 import { agentReady, launchVm } from './launch.ts'
-import { machineFor } from './machine.ts'
+import { machineFor, memoryOf } from './machine.ts'
 import { loadState } from './migrate.ts'
 import { type InstanceFacts, instanceFacts, machineFields } from './record.ts'
 import { resizeInstance } from './resize.ts'
@@ -51,7 +52,6 @@ import { sumFiles, verifySnapshot } from './sums.ts'
 import { parseOptions, parseTemplate, type QemuOptions, type QemuTemplate } from './template.ts'
 import { endVm, explain, inItsWords } from './vm.ts'
 
-const restoreTimeoutMs = 60_000
 const commandTimeoutMs = 5_000
 const identifyLimits = { tryTimeoutMs: 20_000, triesMax: 2 }
 
@@ -171,7 +171,8 @@ class QemuDriver implements Driver {
         disk && (await makeImage(directory, machine.diskBytes ?? 0, { path: disk, format: 'qcow2' }))
       const qmp = await this.#launch(spec.name, directory, { from: 'clone', disk: over }, network, signal)
       try {
-        await loadState(qmp, 'devices', { timeoutMs: restoreTimeoutMs, signal }).catch(async error => {
+        const timeoutMs = memoryDeadlineMs(memoryOf(machine))
+        await loadState(qmp, 'devices', { timeoutMs, signal }).catch(async error => {
           throw await inItsWords(error, directory)
         })
         await qmp.execute('cont', {}, { timeoutMs: commandTimeoutMs, signal })

@@ -16,6 +16,7 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import type { ProcessKey } from '../proc.ts'
 import { allocatedBytes, prepareCopy, requireSpace } from '../vm/disk.ts'
+import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import { killVmm } from '../vm/process.ts'
 import { commandLine, files, memoryFiles } from './command-line.ts'
 import { type PreparedDisk, prepareDisk, shortenChain } from './disk-snapshot.ts'
@@ -41,7 +42,6 @@ export interface SaveRequest {
 const connectTimeoutMs = 5_000
 const commandTimeoutMs = 10_000
 const startTimeoutMs = 30_000
-const streamTimeoutMs = 120_000
 const statesMax = 50
 const statePollMs = 10
 
@@ -64,7 +64,7 @@ export async function saveVm(asked: SaveRequest, clock: Clock): Promise<Saved> {
     const machine = { ...asked.machine, added: await readAdded(qmp, asked.machine) }
     const request = { ...asked, machine }
     await requireSpace(target, await needBytes(request), 'a snapshot')
-    const disk = await prepareDisk(qmp, source, { timeoutMs: streamTimeoutMs, signal })
+    const disk = await prepareDisk(qmp, source, { timeoutMs: memoryDeadlineMs(memoryOf(machine)), signal })
     let pausedMs: number
     try {
       pausedMs = await save[memory](qmp, request, disk, clock)
@@ -180,8 +180,8 @@ async function savePrivate(
   disk: PreparedDisk | null,
   clock: Clock,
 ): Promise<number> {
-  const { source, target, signal } = request
-  const limits = { timeoutMs: streamTimeoutMs, signal }
+  const { source, target, machine, signal } = request
+  const limits = { timeoutMs: memoryDeadlineMs(memoryOf(machine)), signal }
   const atRest = disk && (() => qmp.executeAll([disk.command], { timeoutMs: commandTimeoutMs }))
   const pausedMs = await paused(qmp, source, clock, () =>
     saveState(qmp, source, 'full', clock, limits, atRest === null ? {} : { atRest }),
@@ -198,8 +198,8 @@ async function saveAnonymous(
   disk: PreparedDisk | null,
   clock: Clock,
 ): Promise<number> {
-  const { source, target, signal } = request
-  const limits = { timeoutMs: streamTimeoutMs, signal }
+  const { source, target, machine, signal } = request
+  const limits = { timeoutMs: memoryDeadlineMs(memoryOf(machine)), signal }
   // Stopped by us only where the disk must be of the same moment: QEMU's own stop is the shorter one.
   const first = disk === null ? [] : [{ name: 'stop', args: {} }, disk.command]
   const pausedMs = await paused(qmp, source, clock, () =>
@@ -229,7 +229,7 @@ async function rebase(request: SaveRequest, clock: Clock): Promise<void> {
   const enter = ['nice', '-n', '10']
   const start = { enter, binary, directory: target, args, timeoutMs: startTimeoutMs, signal, started }
   const qmp = await startVm(start, clock)
-  const limits = { timeoutMs: streamTimeoutMs, signal }
+  const limits = { timeoutMs: memoryDeadlineMs(memoryOf(machine)), signal }
   try {
     await loadState(qmp, 'full', limits)
     qmp.forgetEvents()
