@@ -10,6 +10,7 @@ import { mkdir, readFile, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { writeDurably } from '../ownership.ts'
 import { bootId } from '../proc.ts'
@@ -51,29 +52,36 @@ export async function qemuVersion(binary: string): Promise<string> {
 /** What to run VMs of `kernel` with. `choice` other than `auto` is taken as it is. */
 export async function chooseAccelerator(
   choice: AcceleratorChoice,
-  request: { readonly binary: string; readonly kernel: string },
+  request: { readonly binary: string; readonly kernel: string; readonly clock: Clock },
 ): Promise<Verdict> {
   if (choice !== 'auto') return { accelerator: choice, reason: 'as configured' }
   const key = await cacheKey(request.binary, request.kernel)
   const kept = (await readVerdicts())[key]
   if (kept !== undefined) return kept
-  const verdict = await tryKvm(request.binary, request.kernel)
+  const verdict = await tryKvm(request.binary, request.kernel, request.clock)
   await keepVerdict(key, verdict)
   return verdict
 }
 
-async function tryKvm(binary: string, kernel: string): Promise<Verdict> {
+async function tryKvm(binary: string, kernel: string, clock: Clock): Promise<Verdict> {
   const args = [
     ...['-machine', 'pc', '-accel', 'kvm', '-cpu', 'host', '-m', '256'],
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
     ...['-kernel', kernel, '-append', 'console=ttyS0 panic=-1'],
   ]
+  const deadline = new AbortController()
+  const cancel = clock.after(trialTimeoutMs, () => deadline.abort())
   let said: string
   try {
-    const limits = { timeout: trialTimeoutMs, maxBuffer: outputBytesMax, killSignal: 'SIGKILL' } as const
+    const limits = { signal: deadline.signal, maxBuffer: outputBytesMax, killSignal: 'SIGKILL' } as const
     said = (await run(binary, args, limits)).stdout
   } catch (error) {
-    return { accelerator: 'tcg', reason: `KVM does not work: ${trialFailure(error)}` }
+    const reason = deadline.signal.aborted
+      ? `a kernel started under it did not come up within ${trialTimeoutMs / 1000} s`
+      : trialFailure(error)
+    return { accelerator: 'tcg', reason: `KVM does not work: ${reason}` }
+  } finally {
+    cancel()
   }
   return /Linux version/.test(said)
     ? { accelerator: 'kvm', reason: 'this kernel starts under KVM' }
@@ -82,8 +90,7 @@ async function tryKvm(binary: string, kernel: string): Promise<Verdict> {
 
 function trialFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const { killed = false, stderr = '' } = error as { killed?: boolean; stderr?: string }
-  if (killed) return `a kernel started under it did not come up within ${trialTimeoutMs / 1000} s`
+  const { stderr = '' } = error as { stderr?: string }
   return stderr.trim().split('\n').at(-1) || error.message
 }
 

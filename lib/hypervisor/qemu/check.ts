@@ -2,6 +2,7 @@
 import { access, constants } from 'node:fs/promises'
 import { release } from 'node:os'
 import { resolve } from 'node:path'
+import type { Clock } from '../../clock.ts'
 import type { Diagnosis } from '../driver.ts'
 import { openNamespaces } from '../network/namespace.ts'
 import { diskRow, reflinkRow, row, templateRows } from '../vm/doctor.ts'
@@ -18,6 +19,7 @@ export async function checkQemu(
   options: QemuOptions,
   directory: string,
   template: Readonly<Record<string, unknown>> | null,
+  clock: Clock,
 ): Promise<readonly Diagnosis[]> {
   const rows = [
     await row('qemu', 'npm run setup', async () => {
@@ -28,10 +30,10 @@ export async function checkQemu(
     await reflinkRow(directory),
     await userfaultRow(options.binary),
   ]
-  if (template === null) return [...rows, ...(await machineRows(options))]
+  if (template === null) return [...rows, ...(await machineRows(options, clock))]
   const shape = await templateRows(
     () => located(parseTemplate(template)),
-    parsed => imageRows(options, parsed),
+    parsed => imageRows(options, parsed, clock),
   )
   return [...rows, ...shape]
 }
@@ -49,11 +51,11 @@ async function userfaultRow(binary: string): Promise<Diagnosis> {
 }
 
 /** What a template decides, as far as it can be said without one. */
-async function machineRows(options: QemuOptions): Promise<readonly Diagnosis[]> {
+async function machineRows(options: QemuOptions, clock: Clock): Promise<readonly Diagnosis[]> {
   const accelerator = await row('accelerator', 'tidegate doctor -c tidegate.yaml', async () => {
     const kernel = await hostKernel()
     if (kernel === null) throw new Error('KVM is tried by booting a kernel, and no template names one')
-    const verdict = await chooseAccelerator(options.accelerator, { binary: options.binary, kernel })
+    const verdict = await chooseAccelerator(options.accelerator, { binary: options.binary, kernel, clock })
     return `${verdict.accelerator}: ${verdict.reason}`
   })
   const networks = await openNamespaces(options.pool).check()
@@ -80,7 +82,11 @@ export function located(template: QemuTemplate): QemuTemplate {
   return { ...template, kernel: resolve(kernel), initrd: resolve(initrd), disk: disk && { base } }
 }
 
-async function imageRows(options: QemuOptions, template: QemuTemplate): Promise<readonly Diagnosis[]> {
+async function imageRows(
+  options: QemuOptions,
+  template: QemuTemplate,
+  clock: Clock,
+): Promise<readonly Diagnosis[]> {
   const image = await row('vm image', buildCommand, async () => {
     await requireImage(template)
     if (template.disk?.base) await readBase(template.disk.base)
@@ -89,7 +95,7 @@ async function imageRows(options: QemuOptions, template: QemuTemplate): Promise<
   if (!image.ok) return [image]
   const choice = template.accelerator === 'auto' ? options.accelerator : template.accelerator
   const accelerator = await row('accelerator', 'set accelerator: tcg in the node’s options', async () => {
-    const request = { binary: options.binary, kernel: template.kernel }
+    const request = { binary: options.binary, kernel: template.kernel, clock }
     const verdict = await chooseAccelerator(choice, request)
     return `${verdict.accelerator}: ${verdict.reason}`
   })

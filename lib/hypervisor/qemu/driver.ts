@@ -8,6 +8,7 @@ import type { Clock } from '../../clock.ts'
 import type { NodeConfig, Resources } from '../../config/config.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { abortable } from '../abortable.ts'
 import type {
   Capabilities,
   CloneSpec,
@@ -89,7 +90,7 @@ class QemuDriver implements Driver {
   }
 
   check(template: Readonly<Record<string, unknown>> | null): Promise<readonly Diagnosis[]> {
-    return checkQemu(this.#options, this.#directory, template)
+    return checkQemu(this.#options, this.#directory, template, this.#clock)
   }
 
   async create(spec: InstanceSpec, signal: AbortSignal): Promise<HeldInstance> {
@@ -99,7 +100,8 @@ class QemuDriver implements Driver {
     const base = template.disk?.base ? await readBase(template.disk.base) : null
     requireMemory(spec.resources.memoryBytes, needBytes)
     await askAbilities(this.#options.binary)
-    const { accelerator } = await this.#accelerator(template)
+    // Others may wait for the same trial: who gives up only stops waiting.
+    const { accelerator } = await abortable(this.#accelerator(template), signal)
     const machine = machineFor(spec.resources, template, accelerator, base?.bytes ?? 0)
     const { memory } = await chooseSnapshot(template, this.#options, machine.memoryBytes)
     signal.throwIfAborted()
@@ -318,7 +320,7 @@ class QemuDriver implements Driver {
     const key = `${choice} ${kernel}`
     const running = this.#trials.get(key)
     if (running) return running
-    const trial = chooseAccelerator(choice, { binary, kernel })
+    const trial = chooseAccelerator(choice, { binary, kernel, clock: this.#clock })
     this.#trials.set(key, trial)
     return trial.finally(() => this.#trials.delete(key))
   }

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { systemClock } from '../../../../lib/clock.ts'
 import { checkQemu } from '../../../../lib/hypervisor/qemu/check.ts'
 import { parseOptions } from '../../../../lib/hypervisor/qemu/template.ts'
 
@@ -11,7 +12,7 @@ const names = ['qemu', 'disk', 'reflink', 'userfaultfd', 'accelerator', 'network
 t.test('a row for each thing, with what to do about it', async t => {
   const directory = mkdtempSync(join(tmpdir(), 'tidegate-check-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
-  const look = (raw: Record<string, unknown>) => checkQemu(parseOptions(raw), directory, null)
+  const look = (raw: Record<string, unknown>) => checkQemu(parseOptions(raw), directory, null, systemClock)
   const rows = await look({})
   t.same(
     rows.map(({ name }) => name),
