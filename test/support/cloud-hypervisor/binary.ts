@@ -19,6 +19,8 @@ export interface Faults {
   readonly refuse?: Readonly<Record<string, string>>
   /** It writes the memory, after `snapshotted` was said, until this file is there. */
   readonly snapshotWritesUntil?: string
+  /** A restore that was to be lazy reads all of the memory, and says nothing of it. */
+  readonly eager?: boolean
   /** The guest plugs nothing in. */
   readonly guestIgnoresMemory?: boolean
   /** How often it is still taking CPUs away (429). */

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
@@ -109,10 +110,21 @@ export function packed({ environment, shape, state }: Image, size?: number): Buf
   return size === undefined ? whole : Buffer.concat([whole], size)
 }
 
-export function unpacked(memory: Buffer): Image {
-  const end = 8 + memory.readUInt32LE()
-  const { environment, shape, bytes } = JSON.parse(memory.toString('utf8', 8, end))
-  return { environment, shape, state: memory.subarray(end, end + bytes) }
+/** Reads what was packed into a file, and none of what it was filled up with. */
+export function unpacked(path: string): Image {
+  const file = openSync(path, 'r')
+  try {
+    const piece = (at: number, length: number) => {
+      const buffer = Buffer.alloc(length)
+      readSync(file, buffer, 0, length, at)
+      return buffer
+    }
+    const end = 8 + piece(0, 8).readUInt32LE()
+    const { environment, shape, bytes } = JSON.parse(piece(8, end - 8).toString())
+    return { environment, shape, state: piece(end, bytes) }
+  } finally {
+    closeSync(file)
+  }
 }
 
 /** What the guest's first process would read: the shell assignments in the last archive of the initial file system. */

@@ -44,6 +44,8 @@ export class DoubleVm {
   #paused = false
   /** What the guest has in memory that is in no file. */
   #image: Image | null = null
+  /** Memory that was read and not mapped. */
+  #resident: Buffer | null = null
   #restoring = false
   #removalsPending = 0
   readonly #devices = new Set<string>()
@@ -84,20 +86,21 @@ export class DoubleVm {
 
   info(): Json {
     const config = this.#config
-    if (config === null)
-      throw new No(404, 'Error from API', 'The VM info is not available', 'VM is not created')
+    if (config === null) {
+      const status = this.#major >= 53 ? 404 : 500
+      throw new No(status, 'Error from API', 'The VM info is not available', 'VM is not created')
+    }
     const [zone] = config.memory.zones ?? []
     const base = zone?.size ?? config.memory.size
     const plugged = (zone?.hotplugged_size ?? config.memory.hotplugged_size) || 0
     const followed = this.#faults.guestIgnoresMemory ? 0 : plugged
     const state = this.#guest === null ? 'Created' : this.#paused ? 'Paused' : 'Running'
+    const devices = Object.fromEntries([...this.#devices].map(id => [id, { id }]))
     return {
-      config,
+      config: this.#written(config),
       state,
       memory_actual_size: base + followed,
-      ...(this.#guest === null
-        ? {}
-        : { device_tree: Object.fromEntries([...this.#devices].map(id => [id, { id }])) }),
+      ...(this.#guest !== null ? { device_tree: devices } : this.#major >= 53 ? {} : { device_tree: null }),
     }
   }
 
@@ -174,6 +177,8 @@ export class DoubleVm {
     if (this.#config === null) return
     if (this.#guest !== null) this.#shutdown()
     this.#config = null
+    this.#resident?.fill(0)
+    this.#resident = null
     this.#event('deleted')
   }
 
@@ -192,7 +197,8 @@ export class DoubleVm {
     const released = this.#faults.snapshotWritesUntil
     if (released !== undefined) await until('it may go on', () => existsSync(released))
     try {
-      writeFileSync(join(target, 'config.json'), JSON.stringify(this.#config), { flag: 'wx' })
+      const config = JSON.stringify(this.#written(this.#config!))
+      writeFileSync(join(target, 'config.json'), config, { flag: 'wx' })
       writeFileSync(join(target, 'state.json'), stateJson(ranges, size, zone?.id ?? 'mem0'), { flag: 'wx' })
       if (ranges.length > 0) {
         writeFileSync(join(target, 'memory-ranges'), packed(this.#image!, size), { flag: 'wx' })
@@ -207,7 +213,8 @@ export class DoubleVm {
     if (this.#config !== null) throw new No(500, 'Error from API', why, 'VM is already created')
     const mode = this.#restoreMode(body.memory_restore_mode)
     const source = directoryOf(body.source_url, why)
-    this.#config = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as Config
+    const text = readFileSync(join(source, 'config.json'), 'utf8')
+    this.#config = JSON.parse(text, (_key, value) => (value === null ? undefined : value)) as Config
     try {
       const { initramfs } = this.#config.payload
       if (initramfs !== undefined && !existsSync(initramfs)) {
@@ -217,13 +224,14 @@ export class DoubleVm {
       const ranges = rangesOf(readFileSync(join(source, 'state.json'), 'utf8'))
       const [zone] = this.#config.memory.zones ?? []
       const dump = join(source, 'memory-ranges')
-      if (mode === 'OnDemand' && !existsSync(dump))
+      if (mode !== 'Copy' && !existsSync(dump))
         throw new No(500, 'Error from API', why, 'No such file or directory')
       const file = ranges.length > 0 ? dump : zone?.file
       if (file === undefined) throw new No(500, 'Error from API', why, 'the memory is nowhere')
       this.#event('restoring')
       this.#openSerial()
-      this.#image = unpacked(readFileSync(file))
+      this.#image = unpacked(file)
+      if (this.#faults.eager || (mode === 'Copy' && ranges.length > 0)) this.#resident = readFileSync(file)
       this.#guest = await DoubleGuest.restore(this.#image, this.#tap(why))
       this.#paused = true
       this.#started()
@@ -237,12 +245,25 @@ export class DoubleVm {
 
   /** Before 52 the word is not known, and what is not known is not looked at. */
   #restoreMode(word: unknown): string {
-    const major = Number((this.#faults.version ?? '53').split('.')[0])
-    if (word === undefined || major < 52) return 'Copy'
-    const known = major >= 54 ? ['Copy', 'OnDemand', 'CopyOnWrite'] : ['Copy', 'OnDemand']
+    if (word === undefined || this.#major < 52) return 'Copy'
+    const known = this.#major >= 54 ? ['Copy', 'OnDemand', 'CopyOnWrite'] : ['Copy', 'OnDemand']
     if (!known.includes(String(word)))
       throw new No(400, 'Failed to deserialize JSON', `unknown variant \`${word}\``)
     return String(word)
+  }
+
+  /** As it is told and saved: before 53 with null for what is not set. */
+  #written(config: Config): object {
+    if (this.#major >= 53) return config
+    const { memory } = config
+    const zones =
+      memory.zones?.map(zone => ({ host_numa_node: null, hotplugged_size: null, ...zone })) ?? null
+    const unset = { disks: null, net: null, fs: null, vsock: null, devices: null, platform: null }
+    return { ...unset, ...config, memory: { hotplug_size: null, hotplugged_size: null, ...memory, zones } }
+  }
+
+  get #major(): number {
+    return Number((this.#faults.version ?? '53').split('.')[0])
   }
 
   #resize({ desired_vcpus: cpus, desired_ram: ram }: Json): void {
