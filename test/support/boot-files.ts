@@ -53,8 +53,18 @@ export function arm64Image(): Buffer {
 /** For this machine, whatever it is. */
 export const kernelHere = (): Buffer => (process.arch === 'arm64' ? arm64Image() : vmlinux())
 
+/** A type and no interface: a template is any record. */
+type BootPaths = { readonly kernel: string; readonly initrd: string }
+
+let made: BootPaths | null = null
+
 /** A kernel and an initial file system in a folder that is there until the process ends. */
-export function bootFiles(): { readonly kernel: string; readonly initrd: string } {
+export function bootFiles(): BootPaths {
+  made ??= makeFiles()
+  return made
+}
+
+function makeFiles(): BootPaths {
   const home = mkdtempSync(join(tmpdir(), 'tidegate-boot-'))
   process.once('exit', () => rmSync(home, { recursive: true, force: true }))
   const [kernel, initrd] = [join(home, 'kernel'), join(home, 'initramfs')]

@@ -60,11 +60,15 @@ export class Refused extends TidegateError {
 
 const requestBytesMax = 4 * 1024 * 1024
 const wordsCharsMax = 600
+/** Between two looks at what a guest has still to do. */
+const pollMs = 20
 const root = '/api/v1'
 export class CloudHypervisorApi {
   readonly #client: HttpUnixClient
+  readonly #clock: Clock
 
   constructor(socket: string, clock: Clock) {
+    this.#clock = clock
     this.#client = new HttpUnixClient(socket, { peer: 'Cloud Hypervisor', requestBytesMax }, clock)
   }
 
@@ -180,9 +184,18 @@ export class CloudHypervisorApi {
     return { id: String(id), bdf: String(bdf) }
   }
 
-  /** The guest has still to let go of it: it is gone when `info` no longer lists it. */
-  async removeDevice(id: string, limits: CallLimits): Promise<void> {
+  /**
+   * The answer says only that the guest was asked to let go of it: it is gone when `info` no longer lists it. False: after
+   * `guestTimeoutMs` the guest still had it.
+   */
+  async removeDevice(id: string, guestTimeoutMs: number, limits: CallLimits): Promise<boolean> {
     await this.#ask('PUT', 'vm.remove-device', { id }, limits)
+    const deadline = this.#clock.monotonic() + guestTimeoutMs
+    while ((await this.info(limits))?.devices.includes(id)) {
+      if (this.#clock.monotonic() >= deadline) return false
+      await this.#clock.sleep(pollMs, limits.signal)
+    }
+    return true
   }
 
   /** An act that is idempotent here and not there. */

@@ -24,15 +24,16 @@ import { openNamespaces } from '../network/namespace.ts'
 import { hostPort, type Link, type Network } from '../network/network.ts'
 import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../proc.ts'
-import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
+import { guestClient, guestPorts, identifyGuest, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
 import { requireMemory } from '../vm/image.ts'
 import { changeTold } from '../vm/limits.ts'
 import { makerOf } from '../vm/maker.ts'
 import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
-import { findVmm, killVmm } from '../vm/process.ts'
+import { killVmm } from '../vm/process.ts'
 import { type Fields, type GuestPorts, processFields } from '../vm/record.ts'
-import type { CloudHypervisorApi, Counters } from './api.ts'
+import type { CloudHypervisorApi } from './api.ts'
+import { agentReady } from './boot.ts'
 import { binaryVersion } from './boot-trial.ts'
 import { checkCloudHypervisor, located, requireBoot, requireImage } from './check.ts'
 import { heldInstance, heldSnapshot } from './held.ts'
@@ -123,7 +124,9 @@ class CloudHypervisorDriver implements Driver {
       const running = async () => (await vmm.api.info(limits))?.state === 'Running'
       await vmm.api.create(coldConfig(machine, template, nic), limits)
       await decided(vmm.api.boot(limits), running, limits)
-      await this.#agentReady(spec.name, directory, signal)
+      const { agent, process } = await this.#living(spec.name)
+      const patience = { timeoutMs: this.#options.bootTimeoutMs, signal }
+      await agentReady({ directory, agent, process }, this.#clock, patience)
       return {}
     })
   }
@@ -222,15 +225,6 @@ class CloudHypervisorDriver implements Driver {
     )
   }
 
-  /** Bytes and operations of its disks and networks, by device. */
-  async counters(name: string): Promise<Counters> {
-    let counters: Counters = {}
-    await this.#tell(name, async api => {
-      counters = await api.counters({ timeoutMs: commandTimeoutMs })
-    })
-    return counters
-  }
-
   async stop(name: string, graceMs: number): Promise<void> {
     const found = await this.#ownership.read('instances', name)
     if (found === null) return
@@ -301,18 +295,6 @@ class CloudHypervisorDriver implements Driver {
     const vmm = await startVmm(request, this.#clock)
     await this.#ownership.update('instances', name, { version: vmm.version.text })
     return vmm
-  }
-
-  async #agentReady(name: string, directory: string, signal: AbortSignal): Promise<void> {
-    const { agent, process } = await this.#living(name)
-    const client = await guestClient(directory, agent, this.#clock)
-    const alive = async () => {
-      if ((await findVmm(directory, process)) !== null) return
-      const ended = new TidegateError('hypervisor_unreachable', 'Cloud Hypervisor ended')
-      throw await explain(ended, directory, process, this.#clock)
-    }
-    const limits = { timeoutMs: this.#options.bootTimeoutMs, signal }
-    await waitForAgent(client, alive, this.#clock, limits)
   }
 
   async #tell(

@@ -127,14 +127,24 @@ export async function endVmm(
   if (!(await vmmGoneBy(directory, found, deadline, clock))) await killVmm(directory, found, clock)
 }
 
-/** What an error in the middle of an act means: when the process is gone, that is the news. */
-export const explain = (
+/**
+ * What an error in the middle of an act means: when the process is gone, that is the news; when it is still at work, what
+ * it last told of itself.
+ */
+export async function explain(
   error: unknown,
   directory: string,
   key: ProcessKey | null,
   clock: Clock,
-): Promise<unknown> =>
-  explainBy(error, { name: 'Cloud Hypervisor', directory, logs: [files.log] }, key, clock)
+): Promise<unknown> {
+  const vmm = { name: 'Cloud Hypervisor', directory, logs: [files.log] }
+  const explained = await explainBy(error, vmm, key, clock)
+  if (!(explained instanceof NoAnswer) || explained.silence !== 'still_working') return explained
+  const last = (await readEvents(join(directory, files.events))).at(-1)
+  if (last === undefined) return explained
+  const message = `${explained.message}; the last that it told of itself is: ${last.source} ${last.event}`
+  return new NoAnswer(explained.silence, explained.sent, message, explained)
+}
 
 /**
  * An act that may have been done although its answer did not come: then `done` decides, asked as long as the hypervisor

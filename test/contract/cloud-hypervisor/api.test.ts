@@ -150,8 +150,8 @@ async function created(t: Test, api: CloudHypervisorApi, config: Record<string, 
   await api.shutdown(limits)
   const disk = { id: 'more', path: '/dev/null', readonly: true }
   t.equal(await api.add('disk', disk, limits), null, 'only noted before the boot (204)')
-  await api.removeDevice('more', limits)
-  await t.rejects(api.removeDevice('more', limits), { ...no, words: /more/ })
+  t.equal(await api.removeDevice('more', 100, limits), true)
+  await t.rejects(api.removeDevice('more', 100, limits), { ...no, words: /more/ })
 }
 
 async function running(t: Test, api: CloudHypervisorApi, directory: string): Promise<void> {
@@ -167,8 +167,15 @@ async function running(t: Test, api: CloudHypervisorApi, directory: string): Pro
   t.match(await api.add('disk', disk, limits), { id: 'more', bdf: /^0000:/ }, 'where it is (200)')
   await t.rejects(api.add('disk', disk, limits), { ...no, words: /not unique/ }, 'a second of one id')
   await api.resizeDisk('more', 2 * MiB, limits)
-  await api.removeDevice('more', limits)
-  await t.rejects(api.removeDevice('nothing', limits), { ...no, words: /nothing/ })
+  // Whether its guest, which need not have come up, lets go of it is not the hypervisor's to say.
+  t.type(await api.removeDevice('more', 100, limits), 'boolean')
+  const nic = { id: 'net1', tap: 'tgmore' }
+  t.match(await api.add('net', nic, limits), { id: 'net1', bdf: /^0000:/ })
+  await t.rejects(api.add('net', nic, limits), { ...no, words: /not unique/ })
+  t.ok((await api.info(limits))?.devices.includes('net1'), 'among the devices')
+  t.type(await api.removeDevice('net1', 100, limits), 'boolean')
+  await t.rejects(api.add('device', { id: 'pci', path: '/nowhere' }, limits), { ...no, answered: 500 })
+  await t.rejects(api.removeDevice('nothing', 100, limits), { ...no, words: /nothing/ })
   t.equal(await api.resize({ desired_vcpus: 2 }, limits), true)
   await t.rejects(api.resizeZone('mem0', 64 * MiB, limits), { ...no, words: /below boot size/ })
   await t.rejects(api.resizeZone('nothing', 256 * MiB, limits), { code: 'hypervisor_failed' })

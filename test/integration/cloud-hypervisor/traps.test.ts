@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { systemClock } from '../../../lib/clock.ts'
 import { doubleBench } from '../../support/cloud-hypervisor/bench.ts'
 import { doubleBinary } from '../../support/cloud-hypervisor/binary.ts'
 import { ask, type Bench, owner, told } from '../../support/driver-bench.ts'
@@ -136,6 +137,30 @@ t.test('an image or a hypervisor that it cannot be is refused before anything is
     t.match(row, { name: 'cloud-hypervisor', ok: false, code: 'hypervisor_unsupported' }, version)
   }
   t.same(bench.files('instances'), [])
+})
+
+t.test('a boot without an agent says how far the guest came', async t => {
+  for (const [sentBytes, message] of [
+    [0, /did not answer within 1000 ms of its start; its guest has sent nothing: its network did not/],
+    [1500, /its guest has sent 1500 bytes and received 0: its network is up, the agent is not/],
+  ] as const) {
+    const { bench } = doubleBench(t, { noAgent: { sentBytes } }, { bootTimeoutMs: 1_000 })
+    const create = bench.driver.create(bench.spec(name), bench.signal())
+    await t.rejects(create, { code: 'guest_unreachable', message })
+    t.same(bench.files('instances'), [])
+  }
+})
+
+t.test('an act that is still under way says what was last told of it', async t => {
+  let pace = 1
+  const clock = { ...systemClock, after: (ms: number, act: () => void) => systemClock.after(ms / pace, act) }
+  const { bench } = doubleBench(t, { slowMs: { 'vm.pause': 1_500 } }, { clock })
+  await bench.running(name)
+  pace = 50
+  const pause = bench.driver.pause(name)
+  await t.rejects(pause, { code: 'step_timeout', message: /may still be at it; the last .* is: vm booted/ })
+  pace = 1
+  await until('it is paused in the end', async () => (await bench.held(name))?.state === 'paused')
 })
 
 t.test('a stranger on the socket is told nothing', async t => {

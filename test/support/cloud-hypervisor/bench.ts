@@ -17,6 +17,7 @@ export interface BenchShape {
   readonly memoryBytes?: number
   /** What is in the template's disk. */
   readonly disk?: string | Buffer
+  readonly bootTimeoutMs?: number
   readonly clock?: Clock
   readonly log?: Log
 }
@@ -26,12 +27,16 @@ export function doubleBench(t: Test, faults: Faults, shape: BenchShape = {}) {
   t.teardown(() => rmSync(home, { recursive: true, force: true }))
   const disk = join(home, 'data.raw')
   writeFileSync(disk, shape.disk ?? 'of the template')
-  const { memoryBytes = 64 * MiB, clock = systemClock, log = silentLog } = shape
+  const { memoryBytes = 64 * MiB, clock = systemClock, log = silentLog, bootTimeoutMs } = shape
   const capacity = { cpus: 1, memoryBytes, diskBytes: 0 }
+  const optionsOf = (binary: string) => ({
+    binary,
+    ...(bootTimeoutMs === undefined ? {} : { boot_timeout_ms: bootTimeoutMs }),
+  })
   /** Over the same folder with another program, as after an upgrade. */
   const driverOf = (directory: string, binary: string) =>
     createCloudHypervisorDriver(
-      { id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory, options: { binary } },
+      { id: 'local', driver: 'cloud_hypervisor', zone: 'a', capacity, directory, options: optionsOf(binary) },
       { clock, log, network: loopbackNetwork },
     )
   const binary = doubleBinary(t, faults)

@@ -21,6 +21,10 @@ export interface Faults {
   readonly snapshotWritesUntil?: string
   /** A restore that was to be lazy reads all of the memory, and says nothing of it. */
   readonly eager?: boolean
+  /** The guest does not let go of devices. */
+  readonly guestKeepsDevices?: boolean
+  /** The guest's agent does not come up; the guest has sent so many bytes when it should have. */
+  readonly noAgent?: { readonly sentBytes: number }
   /** The guest plugs nothing in. */
   readonly guestIgnoresMemory?: boolean
   /** How often it is still taking CPUs away (429). */
@@ -34,9 +38,19 @@ export function doubleBinary(t: Test, faults: Faults = {}): string {
   const path = join(directory, 'cloud-hypervisor')
   const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
   const main = join(import.meta.dirname, 'double.ts')
+  const { version = '53.0.0', noBoot = false } = faults
+  const trial = noBoot
+    ? 'exit 1'
+    : '[ -f "$2" ] || exit 1; echo "[    0.000000] Linux version 6.1.0 (double)"; exec sleep 60'
   const lines = [
     '#!/bin/sh',
-    `export TIDEGATE_DOUBLE=${quoted(JSON.stringify(faults))}`,
+    // What needs no API is said without Node, which would take its time for it.
+    'case "$1" in',
+    `--version) echo ${quoted(`cloud-hypervisor v${version}`)}; exit ;;`,
+    // Somebody tries whether a kernel comes up.
+    `--kernel) ${trial} ;;`,
+    'esac',
+    `export TIDEGATE_DOUBLE=${quoted(JSON.stringify({ ...faults, version }))}`,
     `exec ${quoted(process.execPath)} ${quoted(main)} "$@"`,
   ]
   writeFileSync(path, `${lines.join('\n')}\n`, { mode: 0o700 })

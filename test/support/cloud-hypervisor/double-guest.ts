@@ -32,7 +32,7 @@ export class DoubleGuest {
   readonly #client: GuestClient
   readonly #environment: Readonly<Record<string, string>>
 
-  private constructor(environment: Readonly<Record<string, string>>, tap: string) {
+  private constructor(environment: Readonly<Record<string, string>>, tap: string, listens: boolean) {
     const [app, agent] = [tap.slice(2, 6), tap.slice(6, 10)].map(hex => Number.parseInt(hex, 16))
     this.#environment = environment
     // Without the right to name the host and set its clock, which a guest in a VM has.
@@ -56,7 +56,8 @@ export class DoubleGuest {
         one.on('error', () => other.destroy())
         one.pipe(other)
       }
-    }).listen(agent, '127.0.0.1')
+    })
+    if (listens) this.#agent.listen(agent, '127.0.0.1')
     this.#client = new GuestClient(
       { socketPath: resolve(agentSocket) },
       settings[guestEnv.token] ?? '',
@@ -64,13 +65,13 @@ export class DoubleGuest {
     )
   }
 
-  static async boot(initramfs: Buffer, tap: string): Promise<DoubleGuest> {
-    return new DoubleGuest(environmentIn(initramfs), tap)
+  static async boot(initramfs: Buffer, tap: string, listens: boolean): Promise<DoubleGuest> {
+    return new DoubleGuest(environmentIn(initramfs), tap, listens)
   }
 
   /** Stands still when it is there. */
   static async restore(image: Image, tap: string): Promise<DoubleGuest> {
-    const guest = new DoubleGuest(image.environment, tap)
+    const guest = new DoubleGuest(image.environment, tap, true)
     if (image.shape !== null) {
       const options = { timeoutMs: callTimeoutMs }
       await until('the agent answers', () => guest.#client.ping(options))

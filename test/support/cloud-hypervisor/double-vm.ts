@@ -107,7 +107,7 @@ export class DoubleVm {
   counters(): Json {
     this.#living('The VM info is not available')
     return {
-      net0: { tx_bytes: 0, rx_bytes: 0 },
+      net0: { tx_bytes: this.#faults.noAgent?.sentBytes ?? 0, rx_bytes: 0 },
       disk0: { read_bytes: 0, read_latency_min: 18446744073709551615n.toString() },
     }
   }
@@ -134,7 +134,7 @@ export class DoubleVm {
       if (!existsSync(path)) throw new No(500, 'Error from API', why, path)
     }
     this.#backing(why)
-    this.#guest = await DoubleGuest.boot(readFileSync(initramfs ?? ''), this.#tap(why))
+    this.#guest = await DoubleGuest.boot(readFileSync(initramfs ?? ''), this.#tap(why), !this.#faults.noAgent)
     this.#started()
     this.#event('booted')
   }
@@ -263,7 +263,7 @@ export class DoubleVm {
   }
 
   get #major(): number {
-    return Number((this.#faults.version ?? '53').split('.')[0])
+    return Number.parseInt(this.#faults.version ?? '', 10)
   }
 
   #resize({ desired_vcpus: cpus, desired_ram: ram }: Json): void {
@@ -330,6 +330,13 @@ export class DoubleVm {
       ]
       throw new No(500, 'Error from API', ...words)
     }
+    if (kind === 'devices' && !existsSync(String(device.path)))
+      throw new No(
+        500,
+        'Error from API',
+        'The device could not be added to the VM',
+        'No such file or directory',
+      )
     list.push({ ...device, id })
     if (this.#guest === null) return undefined
     this.#devices.add(id)
@@ -344,7 +351,7 @@ export class DoubleVm {
       if (index < 0) continue
       config[kind]!.splice(index, 1)
       // The guest lets go of it in its own time.
-      setTimeout(() => this.#devices.delete(String(id)), 20)
+      if (!this.#faults.guestKeepsDevices) setTimeout(() => this.#devices.delete(String(id)), 20)
       return
     }
     throw new No(

@@ -11,22 +11,12 @@ import type { Faults } from './binary.ts'
 import { DoubleVm, No } from './double-vm.ts'
 
 const faults = JSON.parse(process.env.TIDEGATE_DOUBLE ?? '{}') as Faults
-const version = faults.version ?? '53.0.0'
+const { version } = faults
 const started = performance.now()
-const given = (name: string) => process.argv.includes(`--${name}`)
 const option = (name: string) =>
   (process.argv[process.argv.indexOf(`--${name}`) + 1] ?? '').replace(/^path=/, '')
 
-if (given('version')) {
-  console.log(`cloud-hypervisor v${version}`)
-  process.exit()
-}
-if (given('kernel')) {
-  // Somebody tries whether a kernel comes up.
-  if (faults.noBoot || !existsSync(option('kernel'))) process.exit(1)
-  console.log('[    0.000000] Linux version 6.1.0 (double)')
-  setTimeout(() => {}, 60_000)
-} else serve()
+serve()
 
 function serve(): void {
   const events = createWriteStream(option('event-monitor'))

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../../lib/clock.ts'
 import { coldConfig } from '../../../../lib/hypervisor/cloud-hypervisor/vm-config.ts'
-import { decided, endVmm, startVmm } from '../../../../lib/hypervisor/cloud-hypervisor/vmm.ts'
+import { apiOf, decided, endVmm, startVmm } from '../../../../lib/hypervisor/cloud-hypervisor/vmm.ts'
+import { doubleBench } from '../../../support/cloud-hypervisor/bench.ts'
 import { doubleBinary, type Faults } from '../../../support/cloud-hypervisor/binary.ts'
 
 const limits = { timeoutMs: 20_000 }
@@ -69,4 +70,15 @@ t.test('before 53: 500 for no VM, and null for what is not set', async t => {
   t.match(info, { state: 'Created', devices: [], config: { disks: null, memory: { hotplugged_size: null } } })
   await api.delete(limits)
   t.equal(await api.info(limits), null)
+})
+
+t.test('a device is gone when the guest has let go of it', async t => {
+  for (const guestKeepsDevices of [false, true]) {
+    const { bench } = doubleBench(t, { guestKeepsDevices })
+    const { name } = await bench.driver.create(bench.spec('web-op1-1'), bench.signal())
+    const api = apiOf(join(bench.directory, 'instances', name), systemClock)
+    t.match(await api.add('net', { id: 'net1', tap: 'tg1' }, limits), { id: 'net1' })
+    t.equal(await api.removeDevice('net1', guestKeepsDevices ? 50 : 20_000, limits), !guestKeepsDevices)
+    t.equal((await api.info(limits))?.devices.includes('net1'), guestKeepsDevices, 'as it says itself')
+  }
 })
