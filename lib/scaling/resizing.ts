@@ -66,7 +66,7 @@ async function mustHaveRoom(world: World, node: string, id: string, from: Resour
   )
 }
 
-const words = { cpus: 'cpus', memoryBytes: 'memory bytes', diskBytes: 'disk bytes' } as const
+export const words = { cpus: 'cpus', memoryBytes: 'memory bytes', diskBytes: 'disk bytes' } as const
 
 const view = ({ cpus, memoryBytes, diskBytes }: Resources) => ({
   cpus,

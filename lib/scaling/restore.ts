@@ -1,6 +1,6 @@
 /** Looking at a cluster before an operation and after its undo, for `picture.ts` to compare. */
 import type { Held } from '../hypervisor/driver.ts'
-import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
+import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import {
   type AllocateData,
   claimedNames,
@@ -10,12 +10,12 @@ import {
   type PlanData,
   type PrepareIntent,
 } from './facts.ts'
-import { servingIds } from './membership-change.ts'
+import { ensureDeregistered, servingIds } from './membership-change.ts'
 import type { Difference } from './next.ts'
 import { differencesBetween, type Own, type Picture, pictureOf, type Scene } from './picture.ts'
 import { batchStep, type RollingRequest } from './rolling/rolling.ts'
 import { destroyAll } from './teardown.ts'
-import type { World } from './world.ts'
+import { commit, type World } from './world.ts'
 
 /** What is there now, for the journal. */
 export async function takePicture(
@@ -35,12 +35,12 @@ export async function differencesAfter(
   const held = await world.reality.inspectAll()
   const before = lastDone<{ readonly picture?: Picture }>(journal, 'collect_metrics')?.picture ?? null
   const scene = await sceneOf(world, record.cluster, held)
-  const own = ownOf(world, record, journal)
+  const own = await ownOf(world, record, journal)
   if (record.type !== 'rolling_replace' || before === null) return differencesBetween(before, scene, own)
-  return [
-    ...differencesBetween(exceptReplaced(before, record, journal, scene), scene, own),
-    ...notBack(world, before, record, scene),
-  ]
+  const found = differencesBetween(exceptReplaced(before, record, journal, scene), scene, own)
+  // Others took their places, and the golden snapshot is of the template that the configuration names.
+  const other = found.filter(({ what }) => what !== 'member_new' && what !== 'golden_changed')
+  return [...other, ...notBack(world, before, record, scene)]
 }
 
 /** Whom a batch replaced did not come back as he was: somebody made as he was made did. */
@@ -98,6 +98,15 @@ export async function mendDifferences(
   const serving = servingIds(world, cluster)
   for (const { name } of own('fenced')) if (serving.has(name)) world.clusters.unfence(cluster, name)
   for (const { name, node } of own('paused')) await world.reality.driver(node).resume(name)
+  const left = own('member_left').map(({ name }) => name)
+  if (left.length > 0) {
+    const removal = left.flatMap((id): Write[] => [
+      { delete: 'instance', id },
+      { delete: 'mark', cluster, backend: id },
+    ])
+    await commit(world, removal)
+    await ensureDeregistered(world, cluster, left)
+  }
   await destroyAll(world, own('left_over'))
 }
 
@@ -108,7 +117,7 @@ export function nodesOfJournal(journal: readonly JournalEntry[]): readonly strin
   return [...new Set([...items, ...snapshots, ...victims].map(row => row.node))]
 }
 
-function ownOf(world: World, record: OperationRecord, journal: readonly JournalEntry[]): Own {
+async function ownOf(world: World, record: OperationRecord, journal: readonly JournalEntry[]): Promise<Own> {
   const sources = intentOf<Partial<PrepareIntent>>(journal, 'prepare')?.snapshots ?? []
   const fenced = intentOf<{ readonly names?: readonly string[] }>(journal, 'fence')?.names ?? []
   return {
@@ -116,7 +125,21 @@ function ownOf(world: World, record: OperationRecord, journal: readonly JournalE
     nodes: claimedNames(journal).length > 0 ? nodesOfJournal(journal) : [],
     taken: [...sources.map(({ source }) => source), ...fenced],
     reserved: world.promises.of(record.id),
+    attended: await attendedSince(world, record),
   }
+}
+
+/** Lines of history that are looked through for what operators did meanwhile. */
+const linesMax = 500
+const acts: readonly string[] = ['drain_backend', 'ready_backend', 'maint_backend', 'protect_backend']
+
+async function attendedSince({ store }: World, { cluster, createdAtMs }: OperationRecord) {
+  const lines = await store.history(cluster, linesMax)
+  const since = lines.filter(
+    ({ atMs, action = '', outcome }) => atMs >= createdAtMs && acts.includes(action) && outcome === 'done',
+  )
+  // Each ends with whom it is about.
+  return new Set(since.flatMap(({ reason }) => reason.split(' ').at(-1) ?? []))
 }
 
 async function sceneOf(
@@ -126,7 +149,8 @@ async function sceneOf(
 ): Promise<Scene> {
   const { installation, members, promises, store, clusters } = world
   const golden = (await store.value(goldenKey(cluster))) as GoldenValue | null
-  const marked = new Set((await store.marks()).map(({ backend }) => backend))
+  const marks = (await store.marks()).filter(mark => mark.cluster === cluster)
+  const marked = new Map(marks.map(({ backend, mark }) => [backend, mark]))
   const serving = servingIds(world, cluster)
   const door = (id: string) => {
     if (!serving.has(id)) return 'absent'
@@ -136,7 +160,7 @@ async function sceneOf(
     return drains && !marked.has(id) && health.says === 'ready' ? 'closed' : 'open'
   }
   return {
-    ...{ installation, cluster, held, door },
+    ...{ installation, cluster, held, door, mark: (id: string) => marked.get(id) ?? null },
     members: members.of(cluster),
     golden: golden?.snapshot ?? null,
     promised: promises.all(),

@@ -81,6 +81,8 @@ export class FakeNode {
   onMade: (name: string, owner: Owner) => void = () => {}
   /** Called before an instance stops or goes. */
   onEnd: (name: string) => void = () => {}
+  /** What an instance gets of what `resize` asks for. */
+  gives: (wanted: Resources, had: Resources | null) => Resources = wanted => wanted
   /** What an instance answers that was told who it is. */
   onIdentity: (name: string, identity: Identity) => IdentityAck = (name, { incarnation }) => ({
     ...{ instanceId: name, incarnation, application: 'acknowledged' },
@@ -260,9 +262,10 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       if (instance.state !== 'running') throw failure('not running', name)
       if (resources.diskBytes < (instance.resources?.diskBytes ?? 0))
         throw new TidegateError('resize_unsupported', `${name}: disks only grow`)
-      instance.resources = resources
+      const given = node.gives(resources, instance.resources)
+      instance.resources = given
       await stage('resize:done', name, signal)
-      return { instance: { ...instance }, resources, application: 'acknowledged' }
+      return { instance: { ...instance }, resources: given, application: 'acknowledged' }
     },
     async pause(name) {
       await stage('pause:before', name)

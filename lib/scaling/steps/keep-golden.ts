@@ -51,11 +51,18 @@ export const keepGolden: Step = {
       ctx.world,
       names.map(name => ({ name, node })),
     )
-    const kept = (await ctx.world.store.value(goldenKey(ctx.cluster))) as GoldenValue | null
-    return kept && names.includes(kept.snapshot)
-      ? [{ put: 'value', key: goldenKey(ctx.cluster), value: null }]
-      : []
+    const key = goldenKey(ctx.cluster)
+    const kept = (await ctx.world.store.value(key)) as GoldenValue | null
+    return kept && names.includes(kept.snapshot) ? [{ put: 'value', key, value: await former(ctx) }] : []
   },
+}
+
+/** The one that it took the place of, as long as that is there: nobody may have collected it. */
+async function former({ world, journal }: StepContext): Promise<GoldenValue | null> {
+  const { former = null } = doneData<{ readonly former?: GoldenValue | null }>(journal, 'keep_golden')
+  if (former === null) return null
+  const { snapshots } = await world.reality.inspect(former.node)
+  return snapshots.some(({ name }) => name === former.snapshot) ? former : null
 }
 
 /** The inputs are read before the instance is saved: what changes meanwhile makes it an old one, never a wrong one. */
@@ -80,8 +87,9 @@ async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promis
     bytes,
     made_at_ms: world.clock.now(),
   }
+  const former = await world.store.value(goldenKey(cluster))
   return {
-    data: { kept: name, bytes, paused_ms: pausedMs, warmed: instance.warmRequests.length },
+    data: { kept: name, former, bytes, paused_ms: pausedMs, warmed: instance.warmRequests.length },
     writes: [{ put: 'value', key: goldenKey(cluster), value }],
   }
 }

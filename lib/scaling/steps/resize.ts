@@ -3,12 +3,14 @@
  * fails; `adopt` is the point of no return. The application hears of both from the driver, which knows what leaves and when.
  */
 import type { Resources } from '../../config/config.ts'
-import { toTidegateError } from '../../errors.ts'
+import { TidegateError, toTidegateError } from '../../errors.ts'
+import type { Driver } from '../../hypervisor/driver.ts'
+import type { Write } from '../../store/store.ts'
 import { type Claim, doneData } from '../facts.ts'
 import { limits } from '../limits.ts'
 import type { OperationRequest } from '../operation.ts'
 import { mustBeMember } from '../placement/protection.ts'
-import { growth, planResize, type Resizing } from '../resizing.ts'
+import { growth, planResize, type Resizing, words } from '../resizing.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 import { untilHealthy } from './verify.ts'
 
@@ -67,21 +69,50 @@ export const resize: Step = {
     const held = await ctx.world.reality.find(node, id)
     // One that is gone or dead has nothing to be taken back.
     if (held === null || held.state === 'stopped') return []
-    const never = new AbortController().signal
     const { from } = intent as ResizeIntent
-    const back = (resources: Resources) => ctx.world.reality.driver(node).resize(id, resources, never)
-    const { resources } = await back(from).catch(error => {
-      const grown = from.diskBytes !== to.diskBytes
-      if (toTidegateError(error).code !== 'resize_unsupported' || !grown) throw error
-      return back({ ...from, diskBytes: to.diskBytes })
-    })
-    const record = ctx.world.members.get(id)
-    if (record === null || resources.diskBytes === from.diskBytes) return []
-    // A disk that has grown stays as large as it is. Who is asked next starts from what there is.
-    return [
-      { put: 'instance', record: { ...record, resources: { ...from, diskBytes: resources.diskBytes } } },
-    ]
+    const has = await giveBack(ctx.world.reality.driver(node), id, from, to)
+    return remembered(ctx, id, { from, to, has })
   },
+}
+
+/** Disks only grow: where one has, a driver may refuse what is less, and the rest is given back without it. */
+async function giveBack(driver: Driver, id: string, from: Resources, to: Resources): Promise<Resources> {
+  const never = new AbortController().signal
+  try {
+    return (await driver.resize(id, from, never)).resources
+  } catch (error) {
+    const grew = to.diskBytes > from.diskBytes
+    if (!grew || toTidegateError(error).code !== 'resize_unsupported') throw error
+    return (await driver.resize(id, { ...from, diskBytes: to.diskBytes }, never)).resources
+  }
+}
+
+/** Hypervisors round up: to whole CPUs, and bytes to pages or mebibytes. */
+const roundedMaxBytes = 2 ** 20
+const isBack = (key: keyof Resources, from: number, has: number): boolean =>
+  has >= from && has - from < (key === 'diskBytes' || key === 'memoryBytes' ? roundedMaxBytes : 1)
+
+/**
+ * A disk that has grown stays so: the store learns it, so that rooms count it and the comparison tells it. CPUs and memory that do not come
+ * back may yet: that is tried again.
+ */
+function remembered(
+  { world }: StepContext,
+  id: string,
+  { from, to, has }: Pick<Resizing, 'from' | 'to'> & { readonly has: Resources },
+): readonly Write[] {
+  const keys = ['cpus', 'memoryBytes', 'diskBytes'] as const
+  const stays = keys.filter(key => to[key] !== from[key] && !isBack(key, from[key], has[key]))
+  const held = stays.filter(key => key !== 'diskBytes')
+  if (held.length > 0) {
+    const said = held.map(key => `${words[key]} ${has[key]} where it had ${from[key]}`).join(', ')
+    throw new TidegateError('hypervisor_failed', `instance ${id} does not have again what it had: ${said}`, {
+      details: { instance_id: id, expected: { ...from }, found: { ...has } },
+    })
+  }
+  const record = world.members.get(id)
+  if (stays.length === 0 || record === null) return []
+  return [{ put: 'instance', record: { ...record, resources: { ...from, diskBytes: has.diskBytes } } }]
 }
 
 export const verifyResize: Step = {

@@ -145,6 +145,84 @@ t.test('a node that goes away in the middle: stuck until it can be asked', async
   await lab.close()
 })
 
+t.test(
+  'a resize whose undo does not give all back is no success: told, tried again, and counted',
+  async t => {
+    const { lab, told } = await started({ nodes: [{ id: 'n1', cpus: 8 }] })
+    const [node] = lab.nodes as [(typeof lab.nodes)[number]]
+    const { id } = lab.backends()[0]!
+    const resize = (resources: object) => lab.operate({ type: 'resize', instance_id: id, resources })
+    const size = () => lab.scaling.instance(id)?.resources
+    // Disks only grow.
+    node.gives = (wanted, had) => ({ ...wanted, diskBytes: Math.max(wanted.diskBytes, had?.diskBytes ?? 0) })
+    const diskBytes = 2 ** 30
+    lab.faults.driver = point => {
+      if (point === 'resize:done') lab.faults = {}
+      return point === 'resize:done' ? 'fail' : null
+    }
+    const grown = await resize({ cpus: 2, diskBytes })
+    t.match(grown, { status: 'failed', phase: 'failed' })
+    t.match(grown.error?.details, { differences: [{ what: 'resources', id, ours: false }] })
+    t.match(
+      told.find(({ type }) => type === 'rollback_differs'),
+      { operation_id: grown.id },
+    )
+    t.match(node.instances.get(id)?.resources, { cpus: 1, diskBytes })
+    t.match(size(), { cpus: 1, diskBytes }, 'rooms count what it has')
+    // A guest that does not let go of its CPUs, for a while.
+    let holds = true
+    node.gives = (wanted, had) => ({
+      ...wanted,
+      cpus: holds ? Math.max(wanted.cpus, had?.cpus ?? 0) : wanted.cpus,
+    })
+    lab.faults.driver = point => {
+      if (point === 'resize:done') lab.faults = {}
+      return point === 'resize:done' ? 'fail' : null
+    }
+    const held = await resize({ cpus: 3 })
+    t.match(held, {
+      status: 'stuck',
+      error: { message: /cannot be undone .*resize: .* cpus 3 where it had 1/ },
+    })
+    holds = false
+    await rounds(lab, 3)
+    t.match(await lab.scaling.view(held.id), { status: 'failed', phase: 'rolled_back' })
+    t.match(size(), { cpus: 1, diskBytes })
+    await check(t, lab)
+    await lab.close()
+  },
+)
+
+t.test('what an operator did meanwhile is no difference; what nobody did is one', async t => {
+  const { lab } = await started()
+  await lab.scaleTo(2)
+  const [first, second] = lab.backends().map(({ id }) => id) as [string, string]
+  const line = (actor: string, reason: string) => ({
+    ...{ cluster: 'web', actor, from: false, to: true, atMs: lab.time.now, outcome: 'done' as const },
+    ...{ action: 'protect_backend', reason },
+  })
+  lab.faults.driver = point => {
+    if (point !== 'clone:tagged') return null
+    const record = line('anna', `Protected instance ${first}`)
+    void lab.scaling.protect('web', first, true, { put: 'history', record })
+    return 'fail'
+  }
+  t.match(await lab.scaleTo(3), { status: 'failed', phase: 'rolled_back' })
+  t.ok(lab.scaling.instance(first)?.protected)
+  lab.faults.driver = point => {
+    if (point !== 'clone:tagged') return null
+    const record = { ...line('nobody', 'Something else') }
+    void lab.scaling.protect('web', second, true, { put: 'history', record })
+    return 'fail'
+  }
+  const operation = await lab.scaleTo(3)
+  t.match(operation, {
+    ...{ status: 'failed', phase: 'failed' },
+    error: { message: /not protected expected, protected found \(protection\)/ },
+  })
+  await lab.close()
+})
+
 t.test('what others changed meanwhile is told and left alone', async t => {
   const { lab, told } = await started()
   await lab.scaleTo(2)

@@ -57,6 +57,25 @@ t.test('the first cold boot is saved before it serves; the next ones are its clo
   await lab.close()
 })
 
+t.test('one that is undone makes way for the one before it', async t => {
+  const { lab, node, value } = await started()
+  const former = await value()
+  await lab.reconfigure({ instance: { ...golden.cluster.instance, template: { release: 2 } } })
+  const { id } = lab.backends()[0]!
+  const kept: unknown[] = []
+  lab.events.subscribe(({ event }) => {
+    if (event.type !== 'operation_step' || event.status !== 'done' || event.step !== 'register') return
+    kept.push(...node.snapshots.keys())
+    for (const one of node.instances.values()) one.healthy = one.name === id
+  })
+  const operation = await lab.operate({ type: 'replace', instance_id: id })
+  t.match(operation, { status: 'failed', phase: 'rolled_back' })
+  t.equal(kept.length, 2, 'another one was kept')
+  t.strictSame(await value(), former)
+  t.strictSame([...node.snapshots.keys()], [former!.snapshot])
+  await lab.close()
+})
+
 t.test('an application that cannot be saved serves all the same', async t => {
   const lab = new Lab(golden)
   lab.faults.driver = point => (point === 'snapshot:paused' ? 'fail' : null)
