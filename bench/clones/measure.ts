@@ -91,6 +91,8 @@ export async function snapshotUnderRequests(driver: Driver, source: Started, nam
 export const cloned = (driver: Driver, spec: InstanceSpec, snapshot: string): Promise<Started> =>
   timed(() => driver.clone({ ...spec, snapshot }, signal))
 
+export type Settled = Awaited<ReturnType<typeof settled>>
+
 /** Gives a clone its identity; it must have every session. */
 export async function settled(driver: Driver, spec: InstanceSpec, started: Started) {
   const begun = performance.now()
