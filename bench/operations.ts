@@ -23,6 +23,8 @@ const { values } = parseArgs({
   },
 })
 
+const compiled = mkdtempSync(join(tmpdir(), 'tidegate-compiled-'))
+
 process.exitCode = await main()
 
 async function main(): Promise<number> {
@@ -33,7 +35,7 @@ async function main(): Promise<number> {
     return report(await measure(directory, doors))
   } finally {
     doors.close()
-    rmSync(directory, { recursive: true, force: true })
+    for (const made of [directory, compiled]) rmSync(made, { recursive: true, force: true })
   }
 }
 
@@ -72,7 +74,12 @@ async function measure(directory: string, doors: Doors): Promise<Results> {
 /** Runs one process to its end; its line of JSON. */
 async function life<T>({ ports }: Doors, ...args: readonly string[]): Promise<T> {
   const script = join(import.meta.dirname, 'operations/life.ts')
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
+  // As `tidegate serve` keeps what it compiled in the user's cache directory; the first life fills it.
+  const env = { ...process.env, NODE_COMPILE_CACHE: compiled }
+  const child = spawn(process.execPath, [script, ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  })
   child.send(ports)
   return JSON.parse(await told(child)) as T
 }

@@ -9,6 +9,7 @@
  */
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { writeCompiled } from '../../lib/compiled.ts'
 import { decide } from './decisions.ts'
 import { keepNodes, makeNodes, readNodes } from './simulated.ts'
 import {
@@ -60,5 +61,6 @@ if (what === 'decide') {
 
 /** And ends as a death does: nothing is closed. */
 function say(value: object): void {
+  writeCompiled()
   process.stdout.write(`${JSON.stringify(value)}\n`, () => process.kill(process.pid, 'SIGKILL'))
 }

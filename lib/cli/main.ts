@@ -1,66 +1,12 @@
 #!/usr/bin/env node
-/** The command line's entry: runs one verb, says its error in one line (or one JSON document), ends with its exit code. */
-import { readFileSync } from 'node:fs'
-import { systemClock } from '../clock.ts'
-import { CliError, type ExitCode, type Io, line, printJson } from './io.ts'
-import { runProgram, UsageError, wantsJson } from './program.ts'
-import { printable } from './table.ts'
-import { AlreadyPrinted } from './verbs/doctor.ts'
+/** The command line's entry. What it runs is imported when compiled code of former starts can be had. */
+import { keepCompiled } from '../compiled.ts'
 
-/** Runs the verb; never rejects. */
-export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
-  try {
-    await runProgram(argv, io, version())
-    return 0
-  } catch (error) {
-    if (error instanceof UsageError) {
-      if (error.exit !== 0 && wantsJson(argv)) printError(io, 'invalid_request', error.message, {})
-      return error.exit
-    }
-    if (error instanceof AlreadyPrinted) return error.exit
-    if (error instanceof CliError) {
-      if (wantsJson(argv)) printError(io, error.code, error.message, error.details)
-      else line(io.stderr, `tidegate: ${error.message.split('\n').map(printable).join('\n')}`)
-      return error.exit
-    }
-    const message = error instanceof Error ? error.message : String(error)
-    if (wantsJson(argv)) printError(io, 'internal', message, {})
-    else line(io.stderr, `tidegate: ${(error instanceof Error && error.stack) || message}`)
-    return 1
-  }
-}
-
-function printError(io: Io, code: string, message: string, details: Readonly<Record<string, unknown>>): void {
-  printJson(io, { error: { code, message, details } })
-}
-
-const version = (): string =>
-  (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string })
-    .version
-
-const processIo: Io = {
-  stdout: process.stdout,
-  stderr: process.stderr,
-  env: process.env,
-  clock: systemClock,
-  onSignal: fn => {
-    const onInt = () => fn('SIGINT')
-    const onTerm = () => fn('SIGTERM')
-    process.on('SIGINT', onInt).on('SIGTERM', onTerm)
-    return () => process.off('SIGINT', onInt).off('SIGTERM', onTerm)
-  },
-  onHangup: fn => {
-    process.on('SIGHUP', fn)
-    return () => process.off('SIGHUP', fn)
-  },
-  exitNow: code => process.exit(code),
-}
-
-if (import.meta.main) {
-  // A reader that has gone (`tidegate status | head -1`) is no failure.
-  process.stdout.on('error', error => {
-    if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0)
-    throw error
-  })
-  process.exitCode = await run(process.argv.slice(2), processIo)
-}
+// A reader that has gone (`tidegate status | head -1`) is no failure.
+process.stdout.on('error', error => {
+  if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0)
+  throw error
+})
+keepCompiled()
+const { processIo, run } = await import('./run.ts')
+process.exitCode = await run(process.argv.slice(2), processIo)

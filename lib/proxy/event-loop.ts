@@ -7,6 +7,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
+import { compiledEnv } from '../compiled.ts'
 import type { Log, LogLevel } from '../log.ts'
 import { DataPlane } from './data-plane.ts'
 import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
@@ -41,6 +42,7 @@ export function workerLoop(init: DataPlaneInit, { clock, log }: LoopDeps, ears: 
   const worker = new Worker(new URL('./thread.ts', import.meta.url), {
     workerData: { init, logLevel: log.level as LogLevel },
     name: `tidegate-data-${init.thread}`,
+    env: compiledEnv(),
   })
   const loop: Loop = {
     ...bornWith(init, clock),

@@ -1,6 +1,7 @@
 /** The entry of a data-plane worker thread: a `DataPlane` whose messages travel through `parentPort`. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../clock.ts'
+import { writeCompiled } from '../compiled.ts'
 import { createLog } from '../log.ts'
 import { DataPlane } from './data-plane.ts'
 import type { DataPlaneInit, ToThread } from './messages.ts'
@@ -16,3 +17,4 @@ const plane = new DataPlane(init, {
 })
 port.on('message', (message: ToThread) => plane.receive(message))
 await plane.start()
+writeCompiled()

@@ -1,7 +1,7 @@
 /** Runs a verb in this process with streams that are kept, and signals that a test sends. */
 
 import type { Io } from '../../lib/cli/io.ts'
-import { run } from '../../lib/cli/main.ts'
+import { run } from '../../lib/cli/run.ts'
 import { systemClock } from '../../lib/clock.ts'
 
 export interface CliOptions {

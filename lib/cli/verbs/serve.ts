@@ -2,6 +2,7 @@
  * `serve -c FILE`: starts the server and stays until a signal. SIGHUP reads the file again. The first SIGINT or SIGTERM finishes
  * what is in flight, a second ends at once.
  */
+import { writeCompiled } from '../../compiled.ts'
 import { configFile, type Fault, faultLine } from '../../config/load.ts'
 import { toTidegateError } from '../../errors.ts'
 import { createLog, type LogLevel } from '../../log.ts'
@@ -37,6 +38,7 @@ export async function serve(
     })
     announce(context, server)
     reloads.begin(server)
+    void server.recovered.then(writeCompiled)
     await stop.promise
     reloads.end()
     if (!json) line(io.stderr, 'stopping: finishing what is in flight (again to stop at once)')
