@@ -18,11 +18,12 @@ const everywhere = ['clock', 'errors', 'log', 'events', 'command', 'units']
 const rules: Record<string, readonly string[]> = {
   config: ['schema', 'policy', 'certificates', 'certificate-files'],
   cluster: ['types:config', 'config'],
-  proxy: ['cluster', 'types:config', 'certificates', 'certificate-files'],
+  proxy: ['cluster', 'types:config', 'certificates', 'certificate-files', 'compiled'],
   scaling: ['cluster', 'types:config', 'policy', 'phases', 'hypervisor', 'types:store'],
   hypervisor: ['types:config', 'guest'],
   store: ['types:config', 'types:hypervisor'],
   guest: [],
+  compiled: [],
   keyring: ['types:cluster', 'types:store'],
   metrics: ['types:cluster', 'types:views', 'types:scaling', 'proxy'],
   schedule: [],
@@ -63,6 +64,7 @@ const rules: Record<string, readonly string[]> = {
     'types:store',
   ],
   cli: [
+    'compiled',
     'config',
     'policy',
     'server',
