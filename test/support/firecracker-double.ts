@@ -31,6 +31,7 @@ const { values: args } = parseArgs({
     'double-version': { type: 'string', default: '1.16.1' },
     'double-format': { type: 'string', default: '10.0.0' },
     'double-id': { type: 'string' },
+    'double-guest-keeps-memory': { type: 'boolean', default: false },
     /** `METHOD /path=die|hang|refuse|refuse-and-end|die-after`, comma-separated. */
     'double-faults': { type: 'string', default: '' },
   },
@@ -81,7 +82,7 @@ const interfaces: Record<string, string> = {}
 let mmds: { data: Body | null } | null = null
 let hotplug: Body | null = null
 let balloon: Body | null = null
-let plugged = 0
+let requested = 0
 
 /** The guest: its thread, the cells that stop it, and its memory as it was when it was stopped. */
 let worker: Worker | null = null
@@ -223,7 +224,8 @@ const handlers: Record<string, Handler> = {
     if (balloon === null)
       throw new Refused('Internal VMM error: Failed perform action on device: Device not found')
     const target = Number(balloon.amount_mib)
-    return { target_pages: target * 256, actual_pages: target * 256, target_mib: target, actual_mib: target }
+    const actual = args['double-guest-keeps-memory'] ? 0 : target
+    return { target_pages: target * 256, actual_pages: actual * 256, target_mib: target, actual_mib: actual }
   },
   'PUT /hotplug/memory': body => {
     preBoot()
@@ -237,11 +239,12 @@ const handlers: Record<string, Handler> = {
     const wanted = Number(body.requested_size_mib)
     if (hotplug === null || wanted > Number(hotplug.total_size_mib))
       throw new Refused('Memory hotplug update error: Failed to create memory hotplug device')
-    plugged = wanted
+    requested = wanted
   },
   'GET /hotplug/memory': () => {
     postBoot()
-    return { ...hotplug, plugged_size_mib: plugged, requested_size_mib: plugged }
+    const plugged = args['double-guest-keeps-memory'] ? 0 : requested
+    return { ...hotplug, plugged_size_mib: plugged, requested_size_mib: requested }
   },
   'PUT /actions': body => act(String(body.action_type)),
   'PATCH /vm': async body => {

@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock } from '../../lib/clock.ts'
+import { type Clock, systemClock } from '../../lib/clock.ts'
 import { createFirecrackerDriver } from '../../lib/hypervisor/firecracker/driver.ts'
 import { guestNet, type Network } from '../../lib/hypervisor/network/network.ts'
 import { freePorts } from '../../lib/hypervisor/network/ports.ts'
@@ -15,6 +15,8 @@ export interface DoubleOptions {
   /** `METHOD /path` → what happens instead, or right after. */
   readonly faults?: Readonly<Record<string, 'die' | 'hang' | 'refuse' | 'refuse-and-end' | 'die-after'>>
   readonly kernel?: 'boots' | 'spins'
+  /** What is wished of its memory the guest hears and does not do. */
+  readonly guestKeepsMemory?: boolean
   /** It answers as another one. */
   readonly id?: string
 }
@@ -23,10 +25,18 @@ export interface DoubleOptions {
 export function doubleBinary(directory: string, options: DoubleOptions = {}): string {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, 'firecracker')
-  const { version = '1.16.1', format = '10.0.0', faults = {}, kernel = 'boots', id } = options
+  const {
+    version = '1.16.1',
+    format = '10.0.0',
+    faults = {},
+    kernel = 'boots',
+    id,
+    guestKeepsMemory = false,
+  } = options
   const words = [
     ...['--double-version', version, '--double-format', format],
     ...(id === undefined ? [] : ['--double-id', id]),
+    ...(guestKeepsMemory ? ['--double-guest-keeps-memory'] : []),
     ...[
       '--double-faults',
       Object.entries(faults)
@@ -80,12 +90,14 @@ export function loopbackNetwork(tap = 'tap0'): Network & { readonly attached: Se
 
 export const doubleResources = { cpus: 1, memoryBytes: 128 * 2 ** 20, diskBytes: 64 * 2 ** 20 } as const
 
-export function doubleDriver(directory: string, binary: string, network: Network = loopbackNetwork()) {
+export function doubleDriver(
+  directory: string,
+  binary: string,
+  network: Network = loopbackNetwork(),
+  clock: Clock = systemClock,
+) {
   const node = { id: 'local', zone: 'a', capacity: doubleResources, directory, options: { binary } } as const
-  return createFirecrackerDriver(
-    { ...node, driver: 'firecracker' },
-    { clock: systemClock, log: silentLog, network },
-  )
+  return createFirecrackerDriver({ ...node, driver: 'firecracker' }, { clock, log: silentLog, network })
 }
 
 export const doubleTemplate = bootFiles()

@@ -3,6 +3,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { type Clock, systemClock } from '../../../../lib/clock.ts'
+import { FirecrackerApi } from '../../../../lib/hypervisor/firecracker/api.ts'
+import { HttpUnixClient } from '../../../../lib/hypervisor/http-unix/client.ts'
 import { Bench, owner, told } from '../../../support/driver-bench.ts'
 import {
   type DoubleOptions,
@@ -15,6 +18,14 @@ import {
 
 const snapshot = { name: 'web-op1-s', owner, source: 'web-op1-1' }
 
+let pace = 1
+/** A clock that can be made to run faster, for what waits for a guest in vain. */
+const clock: Clock = { ...systemClock, monotonic: () => performance.now() * pace }
+const client = { peer: 'Firecracker', requestBytesMax: 1024 }
+const directoryOf = (bench: Bench, name: string) => join(bench.directory, 'instances', name)
+const socketOf = (bench: Bench, name: string) => join(directoryOf(bench, name), 'api.sock')
+const apiOf = (bench: Bench, name: string) => new FirecrackerApi(directoryOf(bench, name), systemClock)
+
 /** A node whose binary can be replaced by another, and whose networks are seen. */
 function node(t: Test, options: DoubleOptions = {}) {
   const programs = mkdtempSync(join(tmpdir(), 'tidegate-double-'))
@@ -22,7 +33,7 @@ function node(t: Test, options: DoubleOptions = {}) {
   const binary = doubleBinary(programs, options)
   const network = loopbackNetwork()
   const bench = new Bench(t, {
-    makeDriver: directory => doubleDriver(directory, binary, network),
+    makeDriver: directory => doubleDriver(directory, binary, network, clock),
     template: doubleTemplate,
     resources: doubleResources,
     port: 8080,
@@ -193,6 +204,38 @@ t.test('disks, memory by wish, and sparse snapshots', async t => {
   rmSync(image)
   nothingLeft(t, bench, network)
 })
+
+t.test(
+  'a guest that does not follow, and a Firecracker that refuses: the memory stays as it was',
+  async t => {
+    const { bench, install } = node(t, { guestKeepsMemory: true })
+    const template = { ...doubleTemplate, memory_max: '384MiB', balloon: true }
+    await bench.driver.create({ ...bench.spec('web-op1-1'), template }, bench.signal())
+    const api = apiOf(bench, 'web-op1-1')
+    const resize = (name: string, mebibytes: number) =>
+      bench.driver.resize(name, { ...doubleResources, memoryBytes: mebibytes * 2 ** 20 }, bench.signal())
+    for (const mebibytes of [256, 96]) {
+      pace = 200
+      const message = new RegExp(
+        `did not go to ${mebibytes} MiB within 15000 ms; its kernel needs virtio_mem`,
+      )
+      await t.rejects(resize('web-op1-1', mebibytes), { code: 'hypervisor_failed', message })
+      pace = 1
+      t.match(await api.hotplug({ timeoutMs: 10_000 }), { requestedMib: 0 }, 'no wish is left')
+      const raw = new HttpUnixClient(socketOf(bench, 'web-op1-1'), client, systemClock)
+      const balloon = await raw.call('GET', '/balloon/statistics', undefined, { timeoutMs: 10_000 })
+      t.match(balloon.body, { target_mib: 0 })
+    }
+    t.equal((await bench.held('web-op1-1'))?.state, 'running')
+
+    install({ faults: { 'PATCH /hotplug/memory': 'refuse' } })
+    await bench.driver.create({ ...bench.spec('web-op1-2'), template }, bench.signal())
+    await t.rejects(resize('web-op1-2', 256), { code: 'hypervisor_failed', message: /refused as asked/ })
+    await bench.driver.snapshot({ ...snapshot, source: 'web-op1-2' }, bench.signal())
+    const clone = await bench.driver.clone(bench.cloneSpec('web-op1-3', snapshot.name), bench.signal())
+    t.equal(clone.state, 'running', 'a clone has the size that it was made with')
+  },
+)
 
 t.test('doctor tells a kernel that comes up from one that spins', async t => {
   const { bench, install } = node(t)
