@@ -47,5 +47,5 @@ export function doubleBench(t: Test, faults: Faults, shape: BenchShape = {}) {
     port: 8080,
     timeoutMs: 60_000,
   })
-  return { bench, driverOf }
+  return { bench, binary, driverOf }
 }
