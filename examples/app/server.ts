@@ -10,10 +10,11 @@ import { join } from 'node:path'
 import { type GuestResources, guest } from '../../lib/guest/index.ts'
 import { readBody } from './body.ts'
 import { Files } from './files.ts'
+import { machineFacts } from './machine.ts'
 import { page } from './page.ts'
 import { Sessions } from './sessions.ts'
 import { answerBytes, answerEcho, answerRandom, answerSlow } from './toys.ts'
-import { serveWebSockets } from './web-sockets.ts'
+import { serveWebSockets, type WebSockets } from './web-sockets.ts'
 
 const startedAt = new Date().toISOString()
 const sessions = new Sessions()
@@ -21,6 +22,13 @@ const files = new Files(process.env.FILES ?? join(tmpdir(), `tidegate-demo-${pro
 let me = { instance_id: `pid-${process.pid}`, incarnation: '' }
 /** What it was last told that it may use; null: what it began with. */
 let limits: GuestResources | null = null
+/** Whose copy it is, as of when, and what it let go of because it is one. */
+let copy: { readonly cloned_from: object | null; readonly dropped: number } = {
+  cloned_from: null,
+  dropped: 0,
+}
+
+let webSockets: WebSockets | null = null
 
 // Before listening, so that a clone has its sessions back before anybody asks for them.
 guest({
@@ -28,6 +36,11 @@ guest({
   takeBack: state => sessions.restore(state),
   identified: identity => {
     me = { instance_id: identity.instanceId, incarnation: identity.incarnation }
+    if (identity.reason === 'created') return
+    // Its connections are in its memory, and are its source's: it has no other end to them. Nor are there jobs or leases here.
+    const { clonedFrom } = identity
+    const source = clonedFrom ? { instance_id: clonedFrom.instanceId, at: clonedFrom.at.toISOString() } : null
+    copy = { cloned_from: source, dropped: webSockets?.drop() ?? 0 }
   },
   resized: resources => {
     limits = resources
@@ -44,7 +57,7 @@ const server = createServer((request, response) => {
 })
 // Longer than anybody in front keeps a connection that is idle: by itself Node closes it after five seconds, unread requests and all.
 server.keepAliveTimeout = 120_000
-const closeWebSockets = serveWebSockets(server, () => me)
+webSockets = serveWebSockets(server, () => me)
 server.listen(Number(process.env.PORT ?? 3000), process.env.HOST ?? '0.0.0.0')
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)
 
@@ -85,6 +98,8 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
         cpus: cpus().length,
         memory_bytes: totalmem(),
         limits,
+        ...copy,
+        ...machineFacts(),
       })
     case 'GET /random':
       return answerRandom(response)
@@ -120,7 +135,7 @@ function json(response: ServerResponse, status: number, value: unknown): void {
 
 /** Finishes what is under way. Tidegate has drained us by now, so there is seldom anything. */
 function stop(): void {
-  closeWebSockets()
+  webSockets?.close()
   server.close(() => process.exit(0))
   server.closeIdleConnections()
   setTimeout(() => process.exit(0), 2_000).unref()

@@ -5,8 +5,14 @@ import { WebSocketServer } from 'ws'
 const connectionsMax = 10_000
 const messageBytesMax = 1024 * 1024
 
-/** Returns the way to close them all, with 1001: the endpoint is going away (RFC 6455 §7.4.1). */
-export function serveWebSockets(server: Server, whoami: () => Record<string, string>): () => void {
+export interface WebSockets {
+  /** Closes them all with 1001: the endpoint is going away (RFC 6455 §7.4.1). */
+  close(): void
+  /** Drops them without a word, and says how many there were: the other ends are somebody else's. */
+  drop(): number
+}
+
+export function serveWebSockets(server: Server, whoami: () => Record<string, string>): WebSockets {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: messageBytesMax })
   server.on('upgrade', (request, socket, head) => {
     const path = request.url?.split('?', 1)[0]
@@ -22,7 +28,14 @@ export function serveWebSockets(server: Server, whoami: () => Record<string, str
       client.send(JSON.stringify(whoami()))
     })
   })
-  return () => {
-    for (const client of sockets.clients) client.close(1001, 'going away')
+  return {
+    close: () => {
+      for (const client of sockets.clients) client.close(1001, 'going away')
+    },
+    drop: () => {
+      const { size } = sockets.clients
+      for (const client of sockets.clients) client.terminate()
+      return size
+    },
   }
 }

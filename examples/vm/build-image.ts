@@ -90,6 +90,8 @@ function contents(main: string, kernel: Kernel): ArchiveEntry[] {
     program('bin/mender', menderProgram()),
     file('app/main', Buffer.from(app.main)),
     file('app/package.json', Buffer.from('{ "type": "module" }\n')),
+    // Every machine of this image boots with it, and is given one of its own with its identity.
+    file('etc/machine-id', Buffer.from(`${'0'.repeat(31)}1\n`)),
     file('modules/order', Buffer.from(kernel.modules.map(module => `${module.name}\n`).join(''))),
     ...kernel.modules.map(module => file(`modules/${module.name}`, readFileSync(module.path))),
     ...['data', 'dev', 'proc', 'run', 'sys', 'tmp'].map(name => file(`${name}/.keep`, new Uint8Array())),

@@ -192,7 +192,10 @@ function recordedBeforeStarted(directory: string, instance: HeldInstance): boole
   return born <= startedMs + 20
 }
 
-export function identity(instanceId: string, reason: Identity['reason']): Identity {
+/** When those who are told that they are clones were copied, as it seems. */
+export const copiedAtMs = 1_700_000_000_000
+
+export function identity(instanceId: string, reason: Identity['reason'], source = 'web-op1-1'): Identity {
   return {
     instanceId,
     incarnation: `inc-${instanceId}`,
@@ -200,6 +203,7 @@ export function identity(instanceId: string, reason: Identity['reason']): Identi
     reason,
     entropy: Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64'),
     wallClockMs: Date.now(),
+    ...(reason === 'cloned' ? { clonedFrom: { instanceId: source, atMs: copiedAtMs } } : {}),
   }
 }
 

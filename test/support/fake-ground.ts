@@ -77,9 +77,19 @@ function answer(instance: FakeInstance, path: string, body?: string) {
   if (path === '/count')
     return json(200, { count: memory.filter(line => line.startsWith('session ')).length })
   if (path === '/whoami')
-    return json(200, { instance_id: identity?.instanceId, incarnation: identity?.incarnation })
+    return json(200, {
+      instance_id: identity?.instanceId,
+      incarnation: identity?.incarnation,
+      ...copyOf(identity),
+    })
   if (path === '/random') return json(200, draw(instance))
   return json(path === '/healthz' ? 200 : 404, {})
+}
+
+function copyOf(identity: FakeInstance['identity']) {
+  const { clonedFrom } = identity ?? {}
+  if (!clonedFrom) return { cloned_from: null }
+  return { cloned_from: { instance_id: clonedFrom.instanceId, at: new Date(clonedFrom.atMs).toISOString() } }
 }
 
 /** Two that have the same memory and were given the same entropy draw the same. */

@@ -5,7 +5,7 @@
 import t, { type Test } from 'tap'
 import { TidegateError } from '../../../lib/errors.ts'
 import type { HeldInstance } from '../../../lib/hypervisor/driver.ts'
-import { Bench, type BenchOptions, identity, owner } from '../../support/driver-bench.ts'
+import { Bench, type BenchOptions, copiedAtMs, identity, owner } from '../../support/driver-bench.ts'
 import { until } from '../../support/wait.ts'
 
 /** Enough sessions that taking and giving back the state is not over in an instant. */
@@ -207,17 +207,20 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   const huge = { cpus, memoryBytes: memoryBytes * 64, diskBytes }
   const refused = driver.resize(name, huge, bench.signal())
   await t.rejects(refused, { code: 'resize_unsupported' }, 'more than it was made for')
-  const wanted = { cpus: cpus + 1, memoryBytes: memoryBytes + 2 ** 27, diskBytes }
+  const larger = bench.options.disk && driver.can.resize.includes('disk') ? diskBytes * 2 : diskBytes
+  const wanted = { cpus: cpus + 1, memoryBytes: memoryBytes + 2 ** 27, diskBytes: larger }
   const { resources, instance: same, application } = await driver.resize(name, wanted, bench.signal())
   t.same(resources, wanted)
   t.equal(application, 'acknowledged')
   t.match(same, { name, state: 'running', pid: instance.pid }, 'the same one, never stopped')
   const after = await bench.told(instance, '/whoami')
   t.equal(after.cpus, cpus + 1, 'the guest has another processor')
+  if (bench.options.disk)
+    t.same([before.disk_bytes, after.disk_bytes], [diskBytes, larger], 'and a larger disk')
   const heard = ({ limits }: Record<string, unknown>) => limits as Record<string, number>
   t.match(
     heard(after),
-    { cpus: cpus + 1, memoryBytes: wanted.memoryBytes },
+    { cpus: cpus + 1, memoryBytes: wanted.memoryBytes, ...(bench.options.disk ? { diskBytes: larger } : {}) },
     'and its application heard of it',
   )
   t.ok(Number(after.memory_bytes) - Number(before.memory_bytes) > 2 ** 26, 'and more memory')
@@ -233,11 +236,15 @@ async function grown(t: Test, bench: Bench, instance: HeldInstance): Promise<voi
   await bench.answers(clone)
   t.match(
     await bench.told(clone, '/whoami'),
-    { cpus: cpus + 1, memory_bytes: after.memory_bytes },
+    { cpus: cpus + 1, memory_bytes: after.memory_bytes, disk_bytes: after.disk_bytes },
     'as its clone',
   )
   for (const gone of [clone.name, request.name]) await driver.destroy(gone)
-  await driver.resize(name, options.resources, bench.signal())
+  if (larger > diskBytes) {
+    const less = driver.resize(name, options.resources, bench.signal())
+    await t.rejects(less, { code: 'resize_unsupported', message: /disks only grow/ })
+  }
+  await driver.resize(name, { ...options.resources, diskBytes: larger }, bench.signal())
   const again = await bench.told(instance, '/whoami')
   t.match(again, { cpus, memory_bytes: before.memory_bytes }, 'and what it had before')
   t.match(heard(again), { cpus, memoryBytes }, 'as its application knows')
@@ -331,7 +338,7 @@ async function secondGeneration(t: Test, bench: Bench, parent: HeldInstance): Pr
   t.match(await bench.told(child, '/sessions/second'), { value: 'generation' })
   if (bench.options.disk)
     t.match(await bench.told(child, '/files/own'), { value: parent.name }, 'and its disk')
-  await bench.driver.identify(child.name, identity(child.name, 'cloned'), bench.signal())
+  await bench.driver.identify(child.name, identity(child.name, 'cloned', parent.name), bench.signal())
   await identitiesDiffer(t, bench, [parent, child], await bench.told(parent, '/random'))
   for (const name of [request.name, child.name]) await bench.driver.destroy(name)
 }
@@ -343,14 +350,25 @@ async function identitiesDiffer(
   before: Record<string, unknown>,
 ): Promise<void> {
   const drawn = [before]
+  const machines: unknown[] = []
+  const source = instances[0]!.name
   for (const instance of instances) {
-    const expected = { instance_id: instance.name, incarnation: `inc-${instance.name}` }
-    t.match(await bench.told(instance, '/whoami'), expected, `${instance.name} knows who it is`)
+    const { name } = instance
+    const from = { instance_id: source, at: new Date(copiedAtMs).toISOString() }
+    const me = await bench.told(instance, '/whoami')
+    t.match(me, { instance_id: name, incarnation: `inc-${name}` }, `${name} knows who it is`)
+    if (name !== source) t.match(me, { cloned_from: from }, 'and whose copy, as of when')
+    if (bench.options.grows) {
+      t.equal(me.host_name, name, 'as its machine does')
+      machines.push(me.machine_id)
+    }
     drawn.push(await bench.told(instance, '/random'))
   }
   for (const key of ['bytes', 'uuid', 'int']) {
     t.equal(new Set(drawn.map(random => random[key])).size, drawn.length, `no two drew the same ${key}`)
   }
+  for (const id of machines) t.match(id, /^[0-9a-f]{32}$/)
+  t.equal(new Set(machines).size, machines.length, 'no two machines have one id')
 }
 
 async function failedSnapshots(t: Test, bench: Bench, source: HeldInstance): Promise<void> {

@@ -17,6 +17,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../lib/clock.ts'
+import type { HeldInstance } from '../../../lib/hypervisor/driver.ts'
 import { openNamespaces } from '../../../lib/hypervisor/network/namespace.ts'
 import { namespacePrefix, parsePool, poolDefault } from '../../../lib/hypervisor/network/plan.ts'
 import { askAbilities } from '../../../lib/hypervisor/qemu/abilities.ts'
@@ -44,6 +45,7 @@ t.test('on one source', async t => {
   const source = await bench.running('web-op1-1')
   await ask(source, '/sessions/kept', 'in memory')
   await ask(source, '/files/kept', 'on disk')
+  await connected(t, source)
   await secretsAreHidden(t, bench, source.pid!)
   const snapshot = { name: 'web-op1-s', owner, source: source.name }
   const report = await bench.driver.snapshot(snapshot, bench.signal())
@@ -71,6 +73,27 @@ t.test('on one source', async t => {
     monitorGone(t, bench, source.name),
   )
 })
+
+/** A WebSocket to it that stays open: its clones have it in their memory, and no other end to it. */
+async function connected(t: Test, { address }: HeldInstance): Promise<void> {
+  const client = new WebSocket(`ws://127.0.0.1:${address!.port}/ws`)
+  t.teardown(() => client.close())
+  await new Promise((resolve, reject) => {
+    client.onmessage = resolve
+    client.onerror = () => reject(new Error('no WebSocket'))
+  })
+}
+
+/** The generation id by which a kernel sees that it is a copy. */
+async function generation(bench: Bench, name: string): Promise<unknown> {
+  const limits = { timeoutMs: 10_000 }
+  const qmp = await Qmp.open(join(bench.directory, 'instances', name, 'watch.sock'), systemClock, limits)
+  try {
+    return ((await qmp.execute('query-vm-generation-id', {}, limits)) as { guid: unknown }).guid
+  } finally {
+    qmp.close()
+  }
+}
 
 /** The token is in no command line, and in no environment of a process that others can list. */
 async function secretsAreHidden(t: Test, bench: Bench, pid: number): Promise<void> {
@@ -104,6 +127,12 @@ async function twins(t: Test, bench: Bench): Promise<void> {
   }
   const drawn = await Promise.all(clones.map(clone => told(clone, '/random')))
   for (const key of ['bytes', 'uuid', 'int']) t.equal(new Set(drawn.map(d => d[key])).size, 3, key)
+  const ids = await Promise.all(['web-op1-1', ...names].map(name => generation(bench, name)))
+  for (const id of ids) t.match(id, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+  t.equal(new Set(ids).size, 4, 'each kernel is told that it is another')
+  for (const clone of clones)
+    t.match(await told(clone, '/whoami'), { dropped: 1 }, 'it let go of what is not its own')
+  t.match(await ask(clones[0]!, '/healthz'), { status: 200 })
   for (const clone of clones) {
     t.match(await told(clone, '/sessions/kept'), { value: 'in memory' }, `${clone.name} outlives the files`)
     const date = (await fetch(`http://127.0.0.1:${clone.address!.port}/healthz`)).headers.get('date')!
