@@ -83,6 +83,8 @@ export class FakeNode {
   onEnd: (name: string) => void = () => {}
   /** What an instance gets of what `resize` asks for. */
   gives: (wanted: Resources, had: Resources | null) => Resources = wanted => wanted
+  /** Its instances have the memory that they are given, as those of a hypervisor have. */
+  sized = false
   /** What an instance answers that was told who it is. */
   onIdentity: (name: string, identity: Identity) => IdentityAck = (name, { incarnation }) => ({
     ...{ instanceId: name, incarnation, application: 'acknowledged' },
@@ -191,7 +193,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
   }
   return sentTwice(process, {
     kind: 'process',
-    can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true, sized: false },
+    can: { resize: ['cpus', 'memory', 'disk'], snapshotWhileRunning: false, pause: true, sized: node.sized },
     check: async template => (template ? faultsOf(template) : []),
     create: (spec, signal) => launch('create', spec, [`booted ${spec.name}`], signal),
     async clone(spec: CloneSpec, signal) {

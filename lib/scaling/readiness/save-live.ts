@@ -6,6 +6,7 @@
 import type { Owner, SnapshotReport } from '../../hypervisor/driver.ts'
 import type { SnapshotItem } from '../facts.ts'
 import { copyMs, limits } from '../limits.ts'
+import { resourcesOf } from '../placement/rooms.ts'
 import type { World } from '../world.ts'
 import { requireQuota } from './snapshots.ts'
 
@@ -25,7 +26,8 @@ export async function saveLive(world: World, saving: Saving, signal: AbortSignal
       world.clusters.fence(cluster, source, 'being cloned')
       await quiesce(world, cluster, source, signal)
     }
-    await requireQuota(world, node)
+    const memoryBytes = resourcesOf(world, source, cluster)?.memoryBytes ?? 0
+    await requireQuota(world, node, cluster, memoryBytes)
     return await world.reality.driver(node).snapshot({ name, owner, source }, signal)
   } catch (error) {
     // The driver has promised to leave it running; a promise made by something that just failed is looked after.

@@ -62,21 +62,51 @@ export async function removeSnapshot(world: World, id: string): Promise<Snapshot
 }
 
 /**
- * The node's snapshots leave room for one more. Throws `snapshot_quota`. What clones still rest on after its name is gone is not
- * counted: it is freed with the last of them.
+ * The node's snapshots leave room for one more of this cluster. Throws `snapshot_quota`. What clones still rest on after its name is gone
+ * is not counted: it is freed with the last of them.
  */
-export async function requireQuota(world: World, node: string): Promise<void> {
+export async function requireQuota(
+  world: World,
+  node: string,
+  cluster: string,
+  memoryBytes: number,
+): Promise<void> {
   const quota = world.reality.configOf(node)?.snapshots
   if (!quota) return
   const { snapshots } = await world.reality.inspect(node)
   const bytes = snapshots.reduce((sum, snapshot) => sum + snapshot.bytes, 0)
+  const coming = comingBytes(world, node, cluster, memoryBytes, snapshots)
   const { maxBytes, maxCount } = quota
-  if ((maxBytes === null || bytes < maxBytes) && (maxCount === null || snapshots.length < maxCount)) return
+  // Where it may take nothing, what is there already must leave something.
+  const room = maxBytes === null || (coming > 0 ? bytes + coming <= maxBytes : bytes < maxBytes)
+  if (room && (maxCount === null || snapshots.length < maxCount)) return
+  const more = coming > 0 ? ` and the next may take ${coming} more` : ''
   throw new TidegateError(
     'snapshot_quota',
-    `node \`${node}\` holds ${snapshots.length} snapshots of ${bytes} bytes, which is all that nodes[].snapshots allows; remove one (\`tidegate snapshots\`) or allow more`,
-    { details: { node, bytes, count: snapshots.length, max_bytes: maxBytes, max_count: maxCount } },
+    `node \`${node}\` holds ${snapshots.length} snapshots of ${bytes} bytes${more}, which is all that nodes[].snapshots allows; remove one (\`tidegate snapshots\`) or allow more`,
+    {
+      details: {
+        ...{ node, bytes, coming_bytes: coming, count: snapshots.length },
+        ...{ max_bytes: maxBytes, max_count: maxCount },
+      },
+    },
   )
+}
+
+/**
+ * The most that the next snapshot may take: all of the memory where instances have one, or what the largest one of the cluster took,
+ * which has its disk in it. An instance without a size of its own hands over its state, of which nobody knows anything beforehand.
+ */
+function comingBytes(
+  world: World,
+  node: string,
+  cluster: string,
+  memoryBytes: number,
+  snapshots: readonly HeldSnapshot[],
+): number {
+  const memory = world.reality.driver(node).can.sized ? memoryBytes : 0
+  const ours = snapshots.filter(({ owner }) => owner.cluster === cluster)
+  return Math.max(memory, ...ours.map(({ bytes }) => bytes))
 }
 
 async function usesOf(

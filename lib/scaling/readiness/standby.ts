@@ -154,7 +154,8 @@ export class Standby {
     const name = resourceName(cluster, id, 'g')
     const snapshot = goldenName(cluster, id)
     const node = await this.#promised(cluster, instance, id, name, [])
-    await requireQuota(this.#world, node).catch((error: unknown) => {
+    const { memoryBytes } = instance.resources
+    await requireQuota(this.#world, node, cluster, memoryBytes).catch((error: unknown) => {
       this.#world.promises.drop(id)
       throw error
     })

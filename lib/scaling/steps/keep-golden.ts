@@ -73,7 +73,7 @@ async function keep(ctx: StepContext, name: string, signal: AbortSignal): Promis
   const target = world.clusters.target(cluster, first.address)
   await warm(world, target, instance.warmRequests, signal)
   await rehearse(world, target, ctx.config.health, limits.rehearsalsBeforeSave, signal)
-  await requireQuota(world, first.node)
+  await requireQuota(world, first.node, cluster, instance.resources.memoryBytes)
   const driver = world.reality.driver(first.node)
   const { snapshot, pausedMs } = await driver.snapshot(
     { name, owner, source: first.name, keep: true },

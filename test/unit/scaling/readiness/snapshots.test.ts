@@ -95,6 +95,50 @@ t.test('no more than the node may hold', async t => {
   await lab.close()
 })
 
+t.test(
+  'what is coming is counted too: all of the memory, or what the largest of the cluster took',
+  async t => {
+    const MiB = 2 ** 20
+    const limited = async (maxBytes: number, sized: boolean) => {
+      const lab = new Lab({ snapshots: { maxBytes, maxCount: null, maxAgeMs: null } })
+      lab.nodes[0]!.sized = sized
+      await lab.boot()
+      const operation = await lab.scaleTo(2)
+      await lab.close()
+      return operation
+    }
+    t.match(await limited(64 * MiB, true), { status: 'completed' }, 'it fits in exactly')
+    t.match(await limited(64 * MiB - 1, true), {
+      status: 'failed',
+      error: {
+        code: 'snapshot_quota',
+        message: /holds 0 snapshots of 0 bytes and the next may take 67108864 more/,
+        details: { coming_bytes: 64 * MiB, max_bytes: 64 * MiB - 1 },
+      },
+    })
+    t.match(await limited(1, false), { status: 'completed' }, 'where nobody knows, what is there counts')
+
+    const { lab, node } = await started({}, { maxBytes: 999, maxCount: null, maxAgeMs: null })
+    node.snapshots.set('of-before', {
+      ...{
+        name: 'of-before',
+        createdAtMs: lab.time.now,
+        source: 'z',
+        bytes: 500,
+        complete: true,
+        memory: [],
+      },
+      owner: { installation: 'ours', cluster: 'web', operation: 'y' },
+    })
+    t.match(
+      await lab.scaleTo(2),
+      { status: 'failed', error: { code: 'snapshot_quota' } },
+      'another one of 500',
+    )
+    await lab.close()
+  },
+)
+
 t.test('a cluster of golden clones goes on without one; an old one is made anew', async t => {
   const none = await started(golden, { maxBytes: null, maxCount: 0, maxAgeMs: null })
   t.match(none.lab.backends(), [{ state: 'ready' }])
