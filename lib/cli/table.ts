@@ -18,6 +18,18 @@ export function table(
   return [render(head), ...cells.map(render)]
 }
 
+/** In lines of at most `columns`, broken between words; a word that is longer stays whole, for it may be typed or clicked on. */
+export function wrapped(text: string, columns: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + 1 + word.length <= columns)
+      lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(word)
+  }
+  return lines
+}
+
 /** `340 ms` `7.6 s` `2 min 5 s` */
 export function formatDuration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`

@@ -11,13 +11,15 @@ import type { Diagnosis } from '../../hypervisor/driver.ts'
 import { silentLog } from '../../log.ts'
 import { AdminClient } from '../client.ts'
 import { CliError, type Context, line, printJson } from '../io.ts'
-import { printable } from '../table.ts'
+import { printable, table, wrapped } from '../table.ts'
 
 type Row = Diagnosis & { readonly needed: boolean }
 
 const nodeMajorMin = 24
 const freeBytesMin = 1024 ** 3
 const serverTimeoutMs = 10_000
+const foundColumns = 50
+const remedyColumns = 40
 
 export async function doctor(
   context: Context,
@@ -30,7 +32,7 @@ export async function doctor(
   rows.push(...(await serverRows(context, options.adminGiven)))
   const failed = rows.filter(row => row.needed && !row.ok)
   if (context.json) printJson(context.io, { ok: failed.length === 0, checks: rows })
-  else for (const row of rows) show(context, row)
+  else show(context, rows)
   if (failed.length > 0 && !context.json)
     throw new CliError(1, 'operation_failed', `${failed.length} of ${rows.length} checks failed.`)
   if (failed.length > 0) throw new AlreadyPrinted()
@@ -141,8 +143,17 @@ async function serverRows(context: Context, named: boolean): Promise<Row[]> {
   }
 }
 
-function show({ io }: Context, row: Row): void {
-  const mark = row.ok ? 'ok  ' : row.needed ? 'FAIL' : 'no  '
-  line(io.stdout, `${mark}  ${printable(row.name)}: ${printable(row.detail)}`)
-  if (!row.ok && row.fix) line(io.stdout, `      ${row.needed ? 'fix' : 'to have it'}: ${printable(row.fix)}`)
+/** A line for each check; what is long goes on below itself. */
+function show({ io }: Context, rows: readonly Row[]): void {
+  const cells = rows.flatMap(row => {
+    const mark = row.ok ? 'ok' : row.needed ? 'FAIL' : 'no'
+    const found = wrapped(printable(row.detail), foundColumns)
+    const remedy = row.ok ? [''] : wrapped(printable(row.fix ?? '-'), remedyColumns)
+    const lines = Math.max(found.length, remedy.length)
+    return Array.from({ length: lines }, (_, at) => [
+      ...(at === 0 ? [mark, printable(row.name)] : ['', '']),
+      ...[found[at] ?? '', remedy[at] ?? ''],
+    ])
+  })
+  for (const text of table(['HAS', 'CHECK', 'FOUND', 'REMEDY'], cells)) line(io.stdout, text)
 }
