@@ -301,6 +301,7 @@ export class Control {
         { details: { instances: now, target_count: targetCount } },
       )
     }
+    if (!command.immediate && running === null) scaling.cooldowns.refuse(cluster, type)
     return this.#operate(
       cluster,
       {

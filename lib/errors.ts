@@ -57,6 +57,7 @@ export const errorTable = {
   unknown_node: { status: 404, source: 'operator', retry: 'never' },
   unknown_operation: { status: 404, source: 'operator', retry: 'never' },
   target_out_of_bounds: { status: 400, source: 'operator', retry: 'never' },
+  cooling_down: { status: 409, source: 'operator', retry: 'safe' },
   instances_protected: { status: 409, source: 'operator', retry: 'never' },
   checkpoint_failed: { status: 502, source: 'upstream', retry: 'never' },
   rollback_impossible: { status: 409, source: 'operator', retry: 'never' },

@@ -19,7 +19,7 @@ export const deploymentEndpoints = [
       ...(['unknown_cluster', 'not_scalable', 'target_out_of_bounds', 'operation_running'] as const),
       ...(['no_capacity', 'no_clone_source', 'hypervisor_unreachable'] as const),
       ...(['operation_failed', 'operation_cancelled'] as const),
-      ...(['instances_protected', 'load_returned', 'wait_timeout'] as const),
+      ...(['cooling_down', 'instances_protected', 'load_returned', 'wait_timeout'] as const),
     ],
     handle: async ({ params, query, body: { replicas }, actor }, control) => {
       const id = params.cluster ?? ''

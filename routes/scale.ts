@@ -55,7 +55,7 @@ export const scaleEndpoints = [
       },
       202: { description: 'Started.', shape: startedShape },
     },
-    errors: ['target_out_of_bounds', 'instances_protected', 'load_returned', ...errors],
+    errors: ['target_out_of_bounds', 'cooling_down', 'instances_protected', 'load_returned', ...errors],
     handle: async ({ params, query, body, actor }, control) => {
       const result = await control.execute(
         {

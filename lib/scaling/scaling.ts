@@ -17,6 +17,7 @@ import {
   refuseUnfinished,
   storeOperation,
 } from './admission.ts'
+import { Cooldowns } from './cooldown.ts'
 import { limits } from './limits.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
 import { watchLoad } from './placement/load-watch.ts'
@@ -44,6 +45,7 @@ export class Scaling {
   readonly readiness: Readiness
   readonly report: RecoveryReport
   readonly repairs: Repairs
+  readonly cooldowns: Cooldowns
   readonly #world: World
   readonly #active = new UnderWay()
   /** Clusters in which an operation is being admitted right now. */
@@ -72,6 +74,7 @@ export class Scaling {
       look: () => this.reconcile(),
       open: () => this.#recovered && !this.#closed,
     })
+    this.cooldowns = new Cooldowns(this.#world)
     this.repairs = new Repairs(this.#world, (...asked) => this.#begin(...asked))
     const failovers = new Failovers(this.#world, {
       busy: cluster => this.#closed || this.#busy(cluster),
@@ -109,10 +112,10 @@ export class Scaling {
 
   /** Before the plane listens: what may serve now, by reality first and the store second. */
   async membership(): Promise<readonly InitialBackend[]> {
-    const { nodeMarks, templates, losses, wanted, store, clusters } = this.#world
+    const { nodeMarks, templates, losses, wanted, scaled, store, clusters } = this.#world
     const ids = clusters.ids()
     await nodeMarks.load(store)
-    for (const kept of [templates, losses, wanted]) await kept.load(store, ids)
+    for (const kept of [templates, losses, wanted, scaled]) await kept.load(store, ids)
     for (const id of ids) await this.#world.pools.load(this.#world, id)
     const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.

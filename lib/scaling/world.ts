@@ -9,6 +9,7 @@ import type { Events } from '../events.ts'
 import type { Owner } from '../hypervisor/driver.ts'
 import type { Log } from '../log.ts'
 import type { InstanceRecord, Store, Write } from '../store/store.ts'
+import { type Scaled, scaledTimes } from './cooldown.ts'
 import type { KeptValues } from './kept-values.ts'
 import { Members } from './members.ts'
 import { NodeMarks } from './placement/node-marks.ts'
@@ -51,6 +52,7 @@ export interface World {
   readonly templates: Templates
   readonly losses: Losses
   readonly wanted: KeptValues<number>
+  readonly scaled: KeptValues<Scaled>
   readonly parts: Parts
   readonly store: Store
   readonly clock: Clock
@@ -78,6 +80,7 @@ export function createWorld({ nodes, probe, random, ...rest }: ScalingDeps, hand
     tally: new Tally(),
     losses: new Losses(),
     wanted: wantedCounts(),
+    scaled: scaledTimes(),
     probe: probe ?? probeOnce,
     random: random ?? randomBytes,
   }
@@ -96,18 +99,22 @@ export async function commit(world: World, batch: readonly Write[]): Promise<voi
 }
 
 /** What the store has taken is what the memory beside it says from now on. */
-export function remember({ members, templates, losses, wanted }: World, batch: readonly Write[]): void {
+export function remember(
+  { members, templates, losses, wanted, scaled }: World,
+  batch: readonly Write[],
+): void {
   members.committed(batch)
   templates.committed(batch)
   losses.committed(batch)
   wanted.committed(batch)
+  scaled.committed(batch)
 }
 
 /** What the store has of a cluster: a write whose answer was lost may have been taken. */
 export async function reread(world: World, cluster: string): Promise<void> {
-  const { store, members, templates, losses, wanted } = world
+  const { store, members, templates, losses, wanted, scaled } = world
   members.reload(cluster, (await store.membership()).instances)
-  for (const kept of [templates, losses, wanted]) await kept.load(store, [cluster])
+  for (const kept of [templates, losses, wanted, scaled]) await kept.load(store, [cluster])
 }
 
 export function newBackend(

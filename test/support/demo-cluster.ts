@@ -120,6 +120,8 @@ async function document(options: DemoOptions, directory: string) {
         scaling: {
           min_instances: options.minInstances ?? (options.scaleToZero ? 0 : 1),
           max_instances: options.maxInstances ?? 8,
+          // Tests scale as fast as they can.
+          ...{ scale_in_cooldown_seconds: 0, scale_out_cooldown_seconds: 0 },
           ...(options.standby ? { standby: options.standby } : {}),
           ...(options.warmPool ? { warm_pool: options.warmPool } : {}),
           ...(options.scaleToZero ? { scale_to_zero: options.scaleToZero } : {}),

@@ -65,7 +65,8 @@ export function installation(t: Test, options: NodesOptions = {}): Installation 
         },
         drain: { grace_period_seconds: 1, ...options.drain },
         health: { path: '/healthz', interval: '1s', healthy_threshold: 1 },
-        scaling: { ...options.scaling },
+        // Tests scale as fast as they can.
+        scaling: { scale_in_cooldown_seconds: 0, scale_out_cooldown_seconds: 0, ...options.scaling },
         ...options.cluster,
       },
     ],

@@ -1,6 +1,7 @@
 /** Those who leave stop being members, all in one generation. For scale_in this is the point of no return. */
 
 import { TidegateError } from '../../errors.ts'
+import { cooldownBy } from '../cooldown.ts'
 import { type Claim, doneData, type PlanData } from '../facts.ts'
 import { ensureDeregistered } from '../membership-change.ts'
 import { mustNotBeProtected } from '../placement/protection.ts'
@@ -23,7 +24,7 @@ export const deregister: Step = {
     }
     return {
       data: { removed: names },
-      writes: [...removalOf(world, cluster, names), ...wantedBy(ctx)],
+      writes: [...removalOf(world, cluster, names), ...wantedBy(ctx), ...cooldownBy(ctx)],
       publish: () => ensureDeregistered(world, cluster, names),
     }
   },

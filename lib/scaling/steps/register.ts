@@ -1,6 +1,7 @@
 /** The new instances become members, all in one generation. The store learns it in the same transaction as the journal. */
 import { isDeepStrictEqual } from 'node:util'
 import type { InstanceRecord, Write } from '../../store/store.ts'
+import { cooldownBy } from '../cooldown.ts'
 import {
   type AllocateData,
   bootedNames,
@@ -22,7 +23,7 @@ export const register: Step = {
     const members = records.map((record): Write => ({ put: 'instance', record }))
     return {
       data: { instances: records.map(({ id, incarnation }) => ({ id, incarnation })) },
-      writes: [...members, ...(await templatesKept(ctx)), ...wantedBy(ctx)],
+      writes: [...members, ...(await templatesKept(ctx)), ...wantedBy(ctx), ...cooldownBy(ctx)],
       publish: () => ensureRegistered(ctx.world, ctx.cluster, records),
     }
   },

@@ -83,6 +83,7 @@ async function document(options: InstallationOptions, directory: string) {
         scaling: {
           min_instances: 1,
           max_instances: maxInstances,
+          ...{ scale_in_cooldown_seconds: 0, scale_out_cooldown_seconds: 0 },
           disruption_budget: maxInstances,
           scale_in_cancel_in_flight: 0,
         },

@@ -58,6 +58,29 @@ t.test('replicas, full nodes, protected instances', async t => {
   })
 })
 
+t.test('within a cooldown the same way is refused with the seconds that remain', async t => {
+  const { start } = installation(t, { scaling: { scale_out_cooldown_seconds: 600 } })
+  const { ask, backends, scale, url } = await start()
+  const path = '/api/v1/clusters/web/scale?wait=60s'
+  const to = (target_count: number, more = {}) =>
+    ask(path, { method: 'POST', body: { target_count, ...more } })
+  await scale(2)
+  const details = { cluster_id: 'web', operation: 'scale_out', cooldown_seconds: 600 }
+  const refused = { status: 409, body: { error: { code: 'cooling_down', details } } }
+  const answer = await to(3)
+  t.match(answer, refused)
+  const { remaining_seconds: seconds } = answer.body.error.details
+  t.ok(seconds > 500 && seconds <= 600, `${seconds} s`)
+  const replicas = { method: 'POST', body: { replicas: 3 } }
+  t.match(await ask('/api/v1/deployments/web/scale', replicas), refused)
+  t.match(await cli(['scale', 'web', '--to', '3', '--admin', url]), { code: 1, err: /ask again in \d+ s/ })
+  t.match((await ask('/api/v1/history')).body.history[0], { action: 'scale', outcome: 'refused', to: 3 })
+  t.match(await to(2), { status: 200 }, 'who is there already is not refused')
+  t.match(await to(1), { status: 200 }, 'a mistake can be taken back')
+  t.match(await to(2, { immediate: true }), { status: 200 }, 'who is in a hurry')
+  t.equal(backends().length, 2)
+})
+
 t.test(
   'load that comes back before the pivot gives the scale-in up, and whoever was to leave stays',
   async t => {
