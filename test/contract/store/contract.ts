@@ -248,6 +248,42 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
     t.strictSame((await store.journal('op1'))[0]!.data, { names: ['a'] })
   })
 
+  await t.test(
+    'of many written at once each is there wholly, and one that is refused takes nothing with it',
+    async t => {
+      const store = await make(t)
+      await store.write([{ put: 'operation', record: operation() }])
+      const writes = [1, 2, 2, 3, 1, 4].map(seq =>
+        store.write([
+          { put: 'value', key: `before-${seq}`, value: seq },
+          { put: 'journal', record: entry(seq) },
+        ]),
+      )
+      t.equal((await store.journal('op1')).length, 4, 'who reads sees what was written before')
+      const ended = await Promise.allSettled(writes)
+      t.strictSame(
+        ended.map(({ status }) => status),
+        ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'rejected', 'fulfilled'],
+      )
+      t.match(ended[2], { reason: { code: 'internal' } })
+      t.strictSame(
+        (await store.journal('op1')).map(({ seq }) => seq),
+        [1, 2, 3, 4],
+      )
+      t.equal((await store.operation('op1'))!.flaw, undefined)
+    },
+  )
+
+  await t.test('what was written right before the end is there, or was refused', async t => {
+    const store = await make(t)
+    const writes = [1, 2, 3].map(value => store.write([{ put: 'value', key: 'last', value }]))
+    await store.close()
+    t.strictSame(
+      (await Promise.allSettled(writes)).map(({ status }) => status),
+      ['fulfilled', 'fulfilled', 'fulfilled'],
+    )
+  })
+
   await t.test('a closed store says so; closing twice is harmless', async t => {
     const store = await make(t)
     await store.close()
