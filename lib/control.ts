@@ -126,10 +126,11 @@ export class Control {
   }
 
   async #removeSnapshot(id: string, actor: Actor): Promise<CommandResult> {
-    const { audit, scaling, store } = this.#deps
-    const { cluster_id: cluster, node_id: node } = await scaling.removeSnapshot(id)
-    const act = { cluster, node, action: 'remove_snapshot', from: id, to: null }
-    await store.write([audit.line(actor, { ...act, reason: `Removed snapshot ${id}` })])
+    const { audit, scaling } = this.#deps
+    await scaling.removeSnapshot(id, ({ cluster_id: cluster, node_id: node }) => {
+      const act = { cluster, node, action: 'remove_snapshot', from: id, to: null }
+      return audit.line(actor, { ...act, reason: `Removing snapshot ${id} from node ${node}` })
+    })
     return { result: 'removed' }
   }
 
@@ -324,22 +325,22 @@ export class Control {
   }
 
   async #cancel(id: string, actor: Actor): Promise<CommandResult> {
-    const { scaling, store } = this.#deps
-    const { cluster_id: cluster, type } = await scaling.view(id)
-    const operation = await scaling.cancel(id)
+    const { scaling, audit } = this.#deps
+    const { cluster_id: cluster, type, phase } = await scaling.view(id)
     const reason = `Asked to cancel ${type} ${id}`
-    const act = { cluster, operation: id, action: 'cancel_operation', from: null, to: null, reason }
-    await store.write([this.#deps.audit.line(actor, act)])
+    const act = { cluster, operation: id, action: 'cancel_operation', reason }
+    const line = audit.line(actor, { ...act, from: phase, to: 'rolling_back' })
+    const operation = await scaling.cancel(id, [line])
     return { result: 'operation', operation }
   }
 
   async #acknowledge(id: string, actor: Actor): Promise<CommandResult> {
-    const { scaling, store } = this.#deps
-    const operation = await scaling.acknowledge(id, actor)
-    const { cluster_id: cluster, type } = operation
+    const { scaling, audit } = this.#deps
+    const { cluster_id: cluster, type, phase } = await scaling.view(id)
     const reason = `Acknowledged that ${type} ${id} is stuck`
-    const act = { cluster, operation: id, action: 'acknowledge_operation', from: null, to: null, reason }
-    await store.write([this.#deps.audit.line(actor, act)])
+    const act = { cluster, operation: id, action: 'acknowledge_operation', reason }
+    const line = audit.line(actor, { ...act, from: phase, to: 'failed' })
+    const operation = await scaling.acknowledge(id, actor, [line])
     return { result: 'operation', operation }
   }
 

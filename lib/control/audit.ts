@@ -1,7 +1,8 @@
 /**
- * The audit trail: who asked for what, when, what came of it and why. Every mutation leaves a line here: those that took effect
- * in the same transaction as the effect, operations when they end (`scaling/summary`), and refusals that an operator would
- * look for. A refusal that repeats itself (an autoscaler against a full node) is written once a minute.
+ * The audit trail: who asked for what, when, what came of it and why. Every mutation leaves a line here: what takes effect in the store
+ * in one transaction with the effect, operations with their end (`scaling/summary`), what is removed from a node (a snapshot, an orphan)
+ * before it is, because no transaction reaches there; and refusals that an operator would look for. A refusal that repeats itself (an autoscaler against
+ * a full node) is written once a minute.
  */
 import type { Clock } from '../clock.ts'
 import type { Actor, Command } from '../command.ts'
@@ -20,6 +21,7 @@ export interface AuditDeps {
 export interface Act {
   readonly cluster: string | null
   readonly node?: string
+  readonly operation?: string
   readonly action: string
   readonly from: Json
   readonly to: Json

@@ -8,7 +8,7 @@
  * It decides nothing by itself: what comes next is `next`'s word. It knows deadlines, cancelling and stopping.
  */
 import { TidegateError, toTidegateError } from '../errors.ts'
-import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
+import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import { within } from './deadline.ts'
 import { type Claim, intentOf } from './facts.ts'
 import { stuckFault } from './failure.ts'
@@ -71,8 +71,8 @@ export class Run {
   }
 
   /** Ends it as it stands: what is left is nobody's from now on. Throws `operation_not_stuck`. */
-  async acknowledge(actor: string): Promise<void> {
-    await this.#journal.append(stuckStep, 'acknowledged', { actor })
+  async acknowledge(actor: string, lines: readonly Write[]): Promise<void> {
+    await this.#journal.append(stuckStep, 'acknowledged', { actor }, lines)
     this.#release()
   }
 
@@ -84,9 +84,12 @@ export class Run {
   }
 
   /** Throws `operation_not_cancellable` after the pivot. Asking twice is harmless. `why` is what its error will say. */
-  async cancel(why: Json = {}): Promise<void> {
-    if (this.entries.some(entry => entry.kind === 'cancel_requested')) return
-    await this.#journal.append(cancelStep, 'cancel_requested', why)
+  async cancel(why: Json = {}, lines: readonly Write[] = []): Promise<void> {
+    if (this.entries.some(entry => entry.kind === 'cancel_requested')) {
+      if (lines.length > 0) await this.#world.store.write(lines)
+      return
+    }
+    await this.#journal.append(cancelStep, 'cancel_requested', why, lines)
     this.#cancelling.abort(cancelled())
   }
 

@@ -198,12 +198,12 @@ export class Scaling {
     return waitForEnd(this.#world.clock, timeoutMs, { driven, view: () => this.view(id) })
   }
 
-  /** Throws `unknown_operation`, or `operation_not_cancellable` when it ended or is past its point of no return. */
-  async cancel(id: string): Promise<OperationView> {
+  /** With `lines` in one transaction. Throws `unknown_operation`, or `operation_not_cancellable` when it ended or is past its pivot. */
+  async cancel(id: string, lines: readonly Write[] = []): Promise<OperationView> {
     const view = await this.view(id)
     const active = this.#active.get(id)
     if (view.status !== 'running' || !active) throw notCancellable(view)
-    await active.run.cancel()
+    await active.run.cancel({}, lines)
     return operationView(active.run.record, active.run.entries)
   }
 
@@ -211,12 +211,12 @@ export class Scaling {
    * Ends a stuck operation as it stands; what is left of it is an orphan then. Throws `operation_not_stuck` when it runs or has
    * ended, `unknown_operation`.
    */
-  async acknowledge(id: string, actor: string): Promise<OperationView> {
-    const quarantined = await this.#quarantine.acknowledge(id, actor)
+  async acknowledge(id: string, actor: string, lines: readonly Write[] = []): Promise<OperationView> {
+    const quarantined = await this.#quarantine.acknowledge(id, actor, lines)
     if (quarantined) return quarantined
     const run = this.#standing.get(id)
     if (!run) throw notStuck(await this.view(id))
-    await run.acknowledge(actor)
+    await run.acknowledge(actor, lines)
     this.#standing.drop(id)
     return operationView(run.record, run.entries)
   }
@@ -237,8 +237,8 @@ export class Scaling {
   }
 
   /** Throws `unknown_snapshot`, `snapshot_in_use`. */
-  removeSnapshot(id: string): Promise<SnapshotView> {
-    return removeSnapshot(this.#world, id)
+  removeSnapshot(id: string, line: (found: SnapshotView) => Write): Promise<void> {
+    return removeSnapshot(this.#world, id, line)
   }
 
   /** The nodes of a reloaded configuration: what a node has room for may have changed, and there may be more of them. */

@@ -4,6 +4,7 @@
  */
 import { TidegateError } from '../../errors.ts'
 import type { Held, HeldSnapshot } from '../../hypervisor/driver.ts'
+import type { Write } from '../../store/store.ts'
 import { claimedNames } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { isGolden } from '../names.ts'
@@ -43,8 +44,12 @@ export async function listSnapshots(world: World): Promise<readonly SnapshotView
   )
 }
 
-/** Throws `unknown_snapshot`, or `snapshot_in_use` with who uses it. Returns what it was. */
-export async function removeSnapshot(world: World, id: string): Promise<SnapshotView> {
+/** `line` is in the store before anything goes. Throws `unknown_snapshot`, or `snapshot_in_use` with who uses it. */
+export async function removeSnapshot(
+  world: World,
+  id: string,
+  line: (found: SnapshotView) => Write,
+): Promise<void> {
   const found = (await listSnapshots(world)).find(snapshot => snapshot.id === id)
   if (!found) throw new TidegateError('unknown_snapshot', `there is no snapshot ${id}`)
   if (found.used_by.length > 0) {
@@ -57,8 +62,8 @@ export async function removeSnapshot(world: World, id: string): Promise<Snapshot
       },
     )
   }
+  await world.store.write([line(found)])
   await destroyAll(world, [{ name: id, node: found.node_id }])
-  return found
 }
 
 /**

@@ -103,8 +103,16 @@ export async function resumePaused(
         const resume = () => world.reality.driver(node).resume(name)
         await within(world.clock, limits.inspectMs, `resuming ${name}`, [], resume)
         world.log.warn({ node, instance: name }, 'was left paused; resumed')
+        // After it and not before: it serves, and a store that takes nothing now is no reason to keep it still.
+        const at = { atMs: world.clock.now(), actor: 'reconcile', action: 'resume', outcome: 'done' } as const
+        const what = { cluster: owner.cluster, node, from: 'paused', to: 'running' }
+        const reason = `Resumed ${name}, which was left paused`
+        await commit(world, [{ put: 'history', record: { ...at, ...what, reason } }])
       } catch (error) {
-        world.log.error({ node, instance: name, err: error }, 'was left paused and cannot be resumed yet')
+        world.log.error(
+          { node, instance: name, err: error },
+          'was left paused: it cannot be resumed yet, or that cannot be told',
+        )
       }
     }
 }

@@ -68,7 +68,7 @@ export class Quarantine {
   }
 
   /** Ends it as it stands; null: it is not here. */
-  async acknowledge(id: string, actor: string): Promise<OperationView | null> {
+  async acknowledge(id: string, actor: string, lines: readonly Write[]): Promise<OperationView | null> {
     const row = this.#rows.get(id)
     if (!row) return null
     const { clock, events, store } = this.#world
@@ -82,7 +82,7 @@ export class Quarantine {
         ...{ action: record.type, operation: id, outcome: 'failed' },
       },
     }
-    await commit(this.#world, [{ put: 'operation', record: ended }, line])
+    await commit(this.#world, [...lines, { put: 'operation', record: ended }, line])
     this.#rows.delete(id)
     const { code, message } = damagedFault(record, row.why)
     events.publish({

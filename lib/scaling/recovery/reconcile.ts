@@ -4,7 +4,7 @@
  */
 import { toTidegateError } from '../../errors.ts'
 import type { Held } from '../../hypervisor/driver.ts'
-import type { InstanceRecord } from '../../store/store.ts'
+import type { InstanceRecord, Write } from '../../store/store.ts'
 import { within } from '../deadline.ts'
 import { claimedNames, concernedBy } from '../facts.ts'
 import { limits } from '../limits.ts'
@@ -75,12 +75,13 @@ async function removeBystanders(world: World, cluster: string, { known, held }: 
 
 /**
  * Destroys what nobody wants, and tells what is left of it. `held` must have been read before this is called: the claims are read
- * after it.
+ * after it. `told` are those that the history has already, for what cannot be destroyed is tried again and again.
  */
 export async function collectOrphans(
   world: World,
   held: ReadonlyMap<string, Held | null>,
   back: HeldBack,
+  told: Set<string>,
 ): Promise<readonly Orphan[]> {
   const claimed = new Set([...(await claims(world)), ...restedOn(held)])
   const { installation, clock, epochs, log, tally } = world
@@ -89,6 +90,7 @@ export async function collectOrphans(
     known: owner => epochs.knows(owner),
     heldBack: cluster => back.all ?? back.clusters.get(cluster) ?? null,
   })
+  await tellOf(world, found, told)
   const never = new AbortController().signal
   const left = await parallel(found, limits.parallelMax, never, async orphan => {
     const { node, name, kind, cluster, why } = orphan
@@ -99,6 +101,7 @@ export async function collectOrphans(
       await within(clock, limits.revertMs, `destroying ${name}`, [], destroy)
       log.warn({ node, cluster, name, kind }, 'orphan destroyed')
       tally.orphans.add({ node, kind })
+      told.delete(keyOf(orphan))
       return null
     } catch (error) {
       log.error({ node, cluster, name, kind, err: error }, 'orphan cannot be destroyed yet')
@@ -106,6 +109,23 @@ export async function collectOrphans(
     }
   })
   return left.filter(orphan => orphan !== null)
+}
+
+const keyOf = ({ node, name }: Orphan) => `${node}/${name}`
+
+/** A line of history for each that goes now, before it does: what throws here keeps all of them. */
+async function tellOf({ store, clock }: World, found: readonly Orphan[], told: Set<string>): Promise<void> {
+  const keys = new Set(found.map(keyOf))
+  for (const key of told) if (!keys.has(key)) told.delete(key)
+  const due = found.filter(orphan => orphan.why === null && !told.has(keyOf(orphan)))
+  if (due.length === 0) return
+  const lines = due.map(({ node, name, kind, cluster, operation }): Write => {
+    const at = { atMs: clock.now(), actor: 'reconcile', action: 'destroy_orphan', outcome: 'done' } as const
+    const reason = `Destroying ${kind} ${name} on node ${node}, which operation ${operation} made and nobody claims`
+    return { put: 'history', record: { ...at, cluster, node, from: name, to: null, reason } }
+  })
+  await store.write(lines)
+  for (const orphan of due) told.add(keyOf(orphan))
 }
 
 /** Every name that somebody answers for: members, whoever is in a table, unfinished journals, golden snapshots, warm pools. */

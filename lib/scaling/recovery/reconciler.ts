@@ -30,6 +30,8 @@ export class Reconciler {
   readonly #deps: ReconcilerDeps
   #under: Promise<void> | null = null
   #orphans: readonly Orphan[] = []
+  /** Orphans whose end is in the history. */
+  readonly #told = new Set<string>()
   #last: { readonly endedAtMs: number; readonly tookMs: number } | null = null
 
   constructor(deps: ReconcilerDeps) {
@@ -103,7 +105,7 @@ export class Reconciler {
       )
     this.#deps.tryAgain(held)
     await this.attempt('orphans', async () => {
-      this.#orphans = await collectOrphans(world, held, await quarantine.heldBack())
+      this.#orphans = await collectOrphans(world, held, await quarantine.heldBack(), this.#told)
     })
     for (const cluster of clusters.ids())
       if (!busy(cluster) && !closed()) await this.#deps.repairs.bringUp(cluster)

@@ -149,7 +149,9 @@ t.test('instances outlive the controller; one that died meanwhile is made good',
     () => third.scaling.count('web') === 2 && third.scaling.running('web') === null,
   )
   t.ok(third.ids().includes(survivor))
-  t.match(await third.store.history('web', 2), [
+  // What is left of the victim goes when it is old enough, which may be before or after.
+  const lines = (await third.store.history('web', 9)).filter(({ action }) => action !== 'destroy_orphan')
+  t.match(lines.slice(0, 2), [
     { actor: 'reconcile', reason: /^Scaled up from 1 to 2/ },
     { reason: /not running when Tidegate started/ },
   ])

@@ -148,7 +148,8 @@ t.test(
     t.notOk(node.instances.has(fresh))
     await die(older!)
     t.equal(members().length, 1)
-    t.match(await lab.store.history('web', 2), [{ action: 'scale_out' }, { action: 'remove_dead' }])
+    const lines = (await lab.store.history('web', 3)).map(({ action }) => action)
+    t.strictSame(lines, ['scale_out', 'destroy_orphan', 'remove_dead'])
     await check(t, lab)
     await lab.close()
   },
