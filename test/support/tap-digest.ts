@@ -7,12 +7,17 @@ export class TapDigest {
   failed = 0
   /** It came to its end: it said how many tests it should have had. Who dies before that has not. */
   ended = false
+  /** What it could not do on this machine, and what no setup would let it do, in its words (`left-out.ts`). */
+  readonly leftOut: string[] = []
+  readonly notHere: string[] = []
   readonly #lines: string[] = []
   #deepest = 0
 
   line(line: string): void {
     this.#lines.push(line)
     if (/^1\.\.\d+/.test(line)) this.ended = true
+    const said = /^ *# (LEFT OUT|NOT HERE): (.+)$/.exec(line)
+    if (said) (said[1] === 'LEFT OUT' ? this.leftOut : this.notHere).push(said[2]!)
     const point = /^( *)(not )?ok \d+/.exec(line)
     if (!point) return
     const depth = point[1]!.length

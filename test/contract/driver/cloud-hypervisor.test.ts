@@ -9,6 +9,7 @@ import { silentLog } from '../../../lib/log.ts'
 import { bootFiles } from '../../support/boot-files.ts'
 import { doubleBinary, loopbackNetwork } from '../../support/cloud-hypervisor/binary.ts'
 import { realCloudHypervisor } from '../../support/cloud-hypervisor/real.ts'
+import { notHere } from '../../support/left-out.ts'
 import { driverContract } from './suite.ts'
 
 const resources = { cpus: 1, memoryBytes: 64 * 2 ** 20, diskBytes: 0 }
@@ -30,7 +31,7 @@ driverContract('cloud_hypervisor (double)', {
 })
 
 const real = await realCloudHypervisor()
-if ('missing' in real) t.comment(`cloud_hypervisor (real): left out, ${real.missing}`)
+if ('missing' in real) notHere(t, `the real Cloud Hypervisor: ${real.missing}`)
 else {
   const larger = { ...resources, memoryBytes: 384 * 2 ** 20 }
   driverContract('cloud_hypervisor (real)', {

@@ -11,6 +11,7 @@ import {
   doubleResources,
   doubleTemplate,
 } from '../../support/firecracker-node.ts'
+import { notHere } from '../../support/left-out.ts'
 import { driverContract } from './suite.ts'
 
 const programs = mkdtempSync(join(tmpdir(), 'tidegate-double-'))
@@ -27,7 +28,9 @@ driverContract('firecracker (its double)', {
 
 /** The real one, with namespaces of its own, where there is an image of the demo application for it and a KVM. */
 const { FIRECRACKER_KERNEL: kernel, FIRECRACKER_INITRD: initrd } = process.env
-if (kernel !== undefined && initrd !== undefined) {
+if (kernel === undefined || initrd === undefined) {
+  notHere(t, 'the real Firecracker: FIRECRACKER_KERNEL and FIRECRACKER_INITRD name no image for it')
+} else {
   const resources = { cpus: 1, memoryBytes: 384 * 2 ** 20, diskBytes: 64 * 2 ** 20 }
   driverContract('firecracker', {
     makeDriver: directory =>

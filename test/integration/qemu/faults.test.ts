@@ -23,6 +23,7 @@ import { namespacePrefix, parsePool, poolDefault } from '../../../lib/hypervisor
 import { askAbilities } from '../../../lib/hypervisor/qemu/abilities.ts'
 import { Qmp } from '../../../lib/hypervisor/qemu/qmp.ts'
 import { ask, Bench, identity, owner, told } from '../../support/driver-bench.ts'
+import { leftOut } from '../../support/left-out.ts'
 import { qemuDriver, qemuResources } from '../../support/qemu-node.ts'
 import { vmImage } from '../../support/vm-image.ts'
 import { until } from '../../support/wait.ts'
@@ -30,7 +31,8 @@ import { until } from '../../support/wait.ts'
 const resources = qemuResources
 const template = await vmImage()
 /** The contract's VMs are copied; these are saved in the background where the kernel lets them. */
-const { background } = await askAbilities('qemu-system-x86_64')
+const { background, backgroundReason } = await askAbilities('qemu-system-x86_64')
+if (!background) leftOut(t, `snapshots in the background (run as root): ${backgroundReason}`)
 const method = background ? 'background' : 'copy'
 const options = {
   makeDriver: qemuDriver,
@@ -210,6 +212,7 @@ async function namespaces(t: Test, bench: Bench): Promise<void> {
   }
   const [checked] = await openNamespaces(parsePool(poolDefault, 'pool')).check()
   if (!checked?.ok) {
+    leftOut(t, `VMs in network namespaces (run as root): ${checked?.detail}`)
     await t.rejects(make(names[0]!), { code: 'network_unavailable', message: /network: user/ })
     t.equal(await bench.held(names[0]!), undefined)
     return

@@ -1,5 +1,6 @@
 /** The runner's own eyes: a failure that it did not see would be a check that cannot fail. */
 import t from 'tap'
+import { leftOut, notHere } from '../../support/left-out.ts'
 import { TapDigest } from '../../support/tap-digest.ts'
 
 function digest(tap: string) {
@@ -48,6 +49,24 @@ ok 2 - two # time=2000ms
   t.strictSame([passed, failed], [3, 1])
   t.match(faults, /not ok 2 - broken\n[\s\S]*diff: here[\s\S]*not ok 1 - one/)
   t.notMatch(faults, /fine/)
+})
+
+t.test('what a file leaves out is heard, at any depth, and apart from what no setup gives', async t => {
+  const told = new TapDigest()
+  const heard: string[] = []
+  const says = { comment: (text: string) => void heard.push(`# ${text}`) }
+  leftOut(says, 'namespaces: run as root')
+  notHere(says, 'a real KVM')
+  for (const line of [
+    '# Subtest: one',
+    `    ${heard[0]}`,
+    '    ok 1 - LEFT OUT: no comment',
+    heard[1]!,
+    '# nothing LEFT OUT: x',
+  ])
+    told.line(line)
+  t.strictSame([told.leftOut, told.notHere], [['namespaces: run as root'], ['a real KVM']])
+  t.strictSame([told.passed, told.failed], [1, 0])
 })
 
 t.test('a file that dies in the middle, or says nothing, has not ended', async t => {

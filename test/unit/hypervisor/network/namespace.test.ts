@@ -15,6 +15,7 @@ import {
   parsePool,
   vethName,
 } from '../../../../lib/hypervisor/network/plan.ts'
+import { leftOut } from '../../../support/left-out.ts'
 import { get } from '../../../support/load.ts'
 import { until } from '../../../support/wait.ts'
 
@@ -43,6 +44,7 @@ if (checked?.ok) {
   t.test('what a crash leaves is swept, and nothing else', swept)
   t.test('an abort leaves nothing', aborted)
 } else {
+  leftOut(t, `network namespaces (run as root): ${checked?.detail}`)
   t.test('a machine without namespaces says what is missing', async t => {
     t.match(checked, { ok: false, code: 'network_unavailable', fix: /network: user/ })
     const attached = network.attach(request(instance('web-op1-1')), signal())

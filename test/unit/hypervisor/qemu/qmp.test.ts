@@ -9,9 +9,11 @@ import type { Silence } from '../../../../lib/hypervisor/no-answer.ts'
 import { Qmp } from '../../../../lib/hypervisor/qemu/qmp.ts'
 import { openControl } from '../../../../lib/hypervisor/qemu/vm.ts'
 import { type Asked, answered, fakeMonitor } from '../../../support/fake-monitor.ts'
+import { notHere } from '../../../support/left-out.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
-const limits = { timeoutMs: 5_000 }
+/** A busy machine takes its time over the line without end. */
+const limits = { timeoutMs: 60_000 }
 
 /** Asks and expects silence of a kind. */
 async function silent(t: Test, asked: Promise<unknown>, silence: Silence, message: RegExp, sent: boolean) {
@@ -131,7 +133,7 @@ t.test('cannot tell: no permission, or what is on the way is no directory', asyn
   writeFileSync(join(home, 'file'), '')
   const open = Qmp.open(join(home, 'file', 'control.sock'), systemClock, limits)
   await silent(t, open, 'cannot_tell', /ENOTDIR/, false)
-  if (process.getuid?.() === 0) return
+  if (process.getuid?.() === 0) return notHere(t, 'a socket that its user may not open: root may open any')
   const path = await fakeMonitor(t, () => {})
   chmodSync(path, 0)
   await silent(t, Qmp.open(path, systemClock, limits), 'cannot_tell', /EACCES/, false)
