@@ -6,6 +6,7 @@
  */
 import type { Attempt } from './attempt.ts'
 import { type Armed, type Hedge, type HedgeClient, HedgeRace } from './resilience/hedge.ts'
+import type { Sending } from './resilience/repeat.ts'
 
 export class Attempts {
   #current: Attempt | null = null
@@ -26,8 +27,9 @@ export class Attempts {
     this.#current = attempt
   }
 
-  /** From now on it is waited for the time of a second one. */
-  arm(hedge: Hedge, client: HedgeClient): void {
+  /** From now on it is waited for the time of a second one, where the request suits. */
+  arm(hedge: Hedge, client: HedgeClient, { method, hasBody, sticky, nowMs }: Sending): void {
+    if (!hedge.suits(method, hasBody, sticky, nowMs)) return
     this.#hedge = hedge
     this.#armed = hedge.arm(client)
   }

@@ -85,6 +85,8 @@ export interface ClientEnd {
   readonly body: RequestBody | null
   /** The request has been read to its last byte. */
   readonly bodyComplete: boolean
+  /** It was cut, because it did not read the end of its answer in time. */
+  readonly tooSlow: boolean
   /** It wants a WebSocket. */
   readonly upgrade: boolean
   outbound(hop: Hop): OutboundHead

@@ -33,6 +33,8 @@ import { Waking } from './waking.ts'
 /** Sightings are sent in batches: at most this old, at most this many. */
 const sessionsFlushMs = 200
 const sessionsBatchMax = 1_000
+/** Of the event loop, for what is broken off at the end. */
+const breakTurnsMax = 100
 
 export interface DataPlaneDeps {
   readonly post: (message: FromThread) => void
@@ -225,6 +227,12 @@ export class DataPlane {
     const visited = () => awaitClients && overload.connections > 0
     const cut = await stopServing({ clock, tunnels, listeners: this.#listeners, open, visited }, shutdown)
     this.#flushSessions()
+    exchanges.stopAll()
+    tunnels.cutAll()
+    // What was broken off is told of when it has closed.
+    let turns = 0
+    do await new Promise(setImmediate)
+    while (open() > 0 && ++turns < breakTurnsMax)
     this.#close()
     await this.#context.observer.close()
     this.#deps.post({ type: 'stopped', cut })

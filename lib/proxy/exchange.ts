@@ -63,36 +63,37 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
 
   /** Never throws: a fault of our own becomes a 500 and a line in the log. */
   begin(): void {
-    try {
-      this.#begin()
-    } catch (error) {
-      this.#ownFault(error)
-    }
+    this.#guarded(() => this.#begin())
   }
 
   /** The member is about to vanish. */
   cut(slot: number, epoch: number): void {
     const cut = this.#attempts.cut(slot, epoch)
     if (cut === 'some') this.#places.leaveAllButOne()
-    if (cut !== 'all') return
+    if (cut === 'all') this.#cutOff('upstream_reset')
+  }
+
+  /** The process ends: for those that were sent to nobody yet, or for the others. */
+  stop(unsent: boolean): void {
+    if (unsent !== this.#told.record.attempts > 0) this.#cutOff(unsent ? 'shutting_down' : 'upstream_reset')
+  }
+
+  #cutOff(code: ErrorCode): void {
     this.#wasCut = true
-    this.#giveUp()
-    this.#refuse('upstream_reset', null)
+    this.#quit(code)
   }
 
   // What the client's end reports.
 
   /** The answer has gone out (`sent`), or the client has: comes once, whatever happens. */
   closed(sent: boolean): void {
-    if (!sent && this.#told.record.error === null) this.#told.record.error = 'client_closed'
+    if (!sent && this.#told.record.error === null) this.#told.failed('client_closed', this.#client)
     this.#end()
   }
 
   /** What the client sends is no request body, or too much of one. */
   clientFault(code: ErrorCode, reason: string | null): void {
-    if (this.#over) return
-    this.#giveUp()
-    this.#refuse(code, reason, true)
+    if (!this.#over) this.#quit(code, reason, true)
   }
 
   // The way to a member.
@@ -201,9 +202,7 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
       this.#body = this.#tee ?? this.#body
     }
     const { hedge } = this.#cluster!.guard
-    if (hedge === null || this.#client.upgrade) return
-    const { method, hasBody, sticky, nowMs } = this.#sending(attempt)
-    if (hedge.suits(method, hasBody, sticky, nowMs)) this.#attempts.arm(hedge, this)
+    if (hedge !== null && !this.#client.upgrade) this.#attempts.arm(hedge, this, this.#sending(attempt))
   }
 
   /** Somebody serves, by another table (WakeClient). */
@@ -301,7 +300,8 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     }
     if (this.#client.answered) {
       attempt.leaveFailed(outcome)
-      this.#told.record.error = code
+      // An engine says that of a client which does not read on.
+      this.#told.failed(code, this.#client, code === 'client_closed')
       return this.#client.break()
     }
     const verdict = this.#attempts.hedged ? 'no' : afterFailure(this.#sending(attempt), failure)
@@ -363,19 +363,19 @@ export class Exchange implements AttemptOwner, CircuitClient, HedgeClient, Liste
     try {
       act()
     } catch (error) {
-      this.#ownFault(error)
+      this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
+      this.#quit('internal')
     }
   }
 
-  #ownFault(error: unknown): void {
-    this.#context.log.error({ err: error }, 'an exchange failed by a fault of the proxy')
+  #quit(code: ErrorCode, reason: string | null = null, close = false): void {
     this.#giveUp()
-    this.#refuse('internal', null)
+    this.#refuse(code, reason, close)
   }
 
   /** Our own answer, unless one has begun or nobody is left to read it. */
   #refuse(code: ErrorCode, reason: string | null, close = false, fields: Fields = []): void {
-    this.#told.record.error = code
+    this.#told.failed(code, this.#client)
     if (this.#client.answered) return this.#client.break()
     this.#told.record.status = errorTable[code].status
     this.#client.refuse(code, reason, close || this.#context.stopping(), fields)

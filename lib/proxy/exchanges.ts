@@ -58,6 +58,12 @@ export class Exchanges {
     for (const exchange of this.#open) exchange.cut(slot, epoch)
   }
 
+  /** What is left at the end of the process is broken off. */
+  stopAll(): void {
+    // Those who wait go first: they would be sent in the places of the others.
+    for (const unsent of [true, false]) for (const exchange of this.#open) exchange.stop(unsent)
+  }
+
   add(exchange: Exchange): void {
     this.#open.add(exchange)
   }

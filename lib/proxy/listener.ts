@@ -30,6 +30,7 @@ import {
 import { NodeClient } from './node-client.ts'
 import { replyRaw } from './reply.ts'
 import { Roster } from './roster.ts'
+import { tellRefused } from './telling.ts'
 import type { TlsHolder } from './tls/holder.ts'
 import { WaitingClient } from './tunnel.ts'
 
@@ -101,7 +102,7 @@ function createNodeListener(
   context: DataPlaneContext,
   tls: TlsHolder | null,
 ): Listener {
-  const state: State = { context, exchanges: 0, stopped: false, arrivals: new WeakMap() }
+  const state: State = { context, exchanges: 0, stopped: false, arrivals: new WeakMap(), open: new WeakMap() }
   const server = createHttpServer(state)
   const [serveHttp1] = server.listeners('connection') as [(socket: Socket) => void]
   const http2 = new H2Connections(context)
@@ -138,7 +139,8 @@ function createNodeListener(
 function createHttpServer(state: State): HttpServer {
   const server = createServer({
     insecureHTTPParser: false,
-    requireHostHeader: true,
+    // Ours to refuse, so that it is answered and told of like anything else.
+    requireHostHeader: false,
     maxHeaderSize: requestHeadBytesMax,
     headersTimeout: requestHeadTimeoutMs,
     // A whole upload may take long; what is bounded is silence within it (the engine's deadlines).
@@ -164,6 +166,8 @@ interface State {
   stopped: boolean
   /** How each open connection came. */
   readonly arrivals: WeakMap<Socket, Arrival>
+  /** What each response is the answer of. */
+  readonly open: WeakMap<Response, Exchange>
 }
 
 function serve(state: State, request: IncomingMessage, response: Response, expectsContinue: boolean): void {
@@ -202,6 +206,7 @@ function exchange(
     clock,
   })
   const one = new Exchange(state.context, client)
+  state.open.set(response, one)
   // The one event that comes whatever happens: after the answer was sent, or when the client is gone.
   response.once('close', () => {
     state.exchanges--
@@ -243,7 +248,14 @@ function refuseMalformed(state: State, error: NodeJS.ErrnoException, socket: Soc
   }
   // In the middle of an answer there is no place for another; what is written of it goes out.
   if (current?.headersSent) return socket.destroySoon()
-  replyRaw(socket, malformedCode(error.code), null, state.context.clock)
+  const code = malformedCode(error.code)
+  const exchange = current ? state.open.get(current) : undefined
+  // What comes as a body is none; but one that ends too early is of a client that leaves.
+  if (exchange !== undefined && error.code !== 'HPE_INVALID_EOF_STATE')
+    return exchange.clientFault(code, null)
+  if (exchange === undefined)
+    tellRefused(state.context.observer, state.arrivals.get(socket)?.peer ?? '', code)
+  replyRaw(socket, code, null, state.context.clock)
 }
 
 function malformedCode(code: string | undefined): ErrorCode {

@@ -10,6 +10,7 @@ import type { AnswerBody, AnswerHead, BodySink, ClientEnd, OutboundHead, Request
 import type { Arrival } from './entrance.ts'
 import { type Hop, type InboundExtras, inboundHeaders, outboundHeaders, trailerFields } from './headers.ts'
 import { outboundText } from './http1/outbound-text.ts'
+import { clientReadIdleMs } from './limits.ts'
 import { reply } from './reply.ts'
 import { type Refusal, type Screened, screen } from './screen.ts'
 import { Tunnel, type Tunnels, type WaitingClient } from './tunnel.ts'
@@ -36,6 +37,7 @@ export class NodeClient implements ClientEnd {
   readonly line: Screened | Refusal
   readonly upgrade: boolean
   readonly body: StreamBody | null
+  tooSlow = false
   #answer: StreamAnswer | null = null
   #refusedBytes = 0
   readonly #options: NodeClientOptions
@@ -122,6 +124,7 @@ export class NodeClient implements ClientEnd {
     const response = this.#response
     if (trailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailerFields(trailers))
     response.end()
+    if (response.writableLength > 0) this.#limitReading()
   }
 
   refuse(
@@ -133,6 +136,15 @@ export class NodeClient implements ClientEnd {
     const { clock } = this.#options
     if (close) this.#response.shouldKeepAlive = false
     this.#refusedBytes = reply(this.#request, this.#response, code, { reason, clock, headers })
+  }
+
+  /** Nothing of it moves any deadline any more: the backend is done. */
+  #limitReading(): void {
+    const cancel = this.#options.clock.after(clientReadIdleMs, () => {
+      this.tooSlow = true
+      this.#response.destroy()
+    })
+    this.#response.once('close', cancel)
   }
 
   break(): void {

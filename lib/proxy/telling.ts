@@ -19,6 +19,7 @@ import type { Tunnel } from './tunnel.ts'
 export class Telling {
   readonly record: ExchangeRecord
   phase: Phase = 'request'
+  #late = false
   readonly #observer: Observer
   #over = false
 
@@ -91,12 +92,20 @@ export class Telling {
     this.routed(to, path)
   }
 
+  /** It cannot go on, or not here. `late`: the client did not read. */
+  failed(code: ErrorCode, client: ClientEnd, late: boolean = client.tooSlow): void {
+    // How far it was is looked at now: what is left of a body may still be read, so that the client sees its answer.
+    if (this.record.error === null && this.phase === 'upload' && client.bodyComplete) this.phase = 'head'
+    this.record.error = code
+    this.#late = late
+  }
+
   /** `by`: null blames by the error. */
   over(client: ClientEnd, by: EndedBy | null): void {
     const { record } = this
     record.bytesIn = client.bytesIn
     record.bytesOut = client.bytesOut
-    record.ending = ending(record.error, this.phase, record.error === null ? 'nobody' : by)
+    record.ending = ending(record.error, this.phase, record.error === null ? 'nobody' : by, this.#late)
     this.#hand()
   }
 

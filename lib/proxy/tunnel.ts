@@ -141,8 +141,8 @@ export class Tunnel extends Duplex implements TunnelEnd, Timed {
   openedAtMs = 0
   bytesIn = 0
   bytesOut = 0
-  /** Who ended it; `nobody`: it fell silent. */
-  endedBy: 'nobody' | 'client' | 'backend' | 'proxy' = 'proxy'
+  /** Who ended it; `nobody`: it fell silent. An engine that destroys it without a word has lost its backend. */
+  endedBy: 'nobody' | 'client' | 'backend' | 'proxy' = 'backend'
   readonly #client: Socket
   readonly #idleMs: number
   readonly #tunnels: Tunnels

@@ -41,6 +41,7 @@ export class H2Client implements ClientEnd, Timed {
   readonly body: StreamBody | null
   #answer: StreamAnswer | null = null
   #refusedBytes = 0
+  tooSlow = false
   deadlineMs = Number.POSITIVE_INFINITY
   readonly #stream: ServerHttp2Stream
   readonly #request: H2Request
@@ -191,6 +192,7 @@ export class H2Client implements ClientEnd, Timed {
 
   /** The client does not read the end of its answer. */
   onDeadline(): void {
+    this.tooSlow = true
     this.#deps.deadlines.remove(this)
     resetStream(this.#stream, constants.NGHTTP2_CANCEL)
   }

@@ -73,19 +73,25 @@ const phaseOfCode: Partial<Record<ErrorCode, Phase>> = {
   circuit_open: 'queue',
   queue_full: 'queue',
   queue_timeout: 'queue',
+  overloaded: 'queue',
   upstream_connect_failed: 'connect',
   upstream_connect_timeout: 'connect',
   upstream_tls_failed: 'connect',
 }
 
-/** `by`: null takes it from the error code, or `nobody` without one. */
-export function ending(error: ErrorCode | null, reached: Phase, by: EndedBy | null): Ending {
+/** `by`: null takes it from the error code, or `nobody` without one. `late`: whoever it was, was too slow. */
+export function ending(
+  error: ErrorCode | null,
+  reached: Phase,
+  by: EndedBy | null,
+  late: boolean = false,
+): Ending {
   if (error === null && (by === null || by === 'nobody')) return reached === 'tunnel' ? '-T' : '--'
   const phase = (error === null ? undefined : phaseOfCode[error]) ?? reached
   const blamed = error === null ? null : blame(error)
   const side = by === null || by === 'nobody' ? (blamed?.by ?? 'proxy') : by
   const letter = byLetters[side]
-  const slow = blamed?.slow === true && blamed.by === side
+  const slow = late || (blamed?.slow === true && blamed.by === side)
   return known(slow ? letter.toLowerCase() : letter, phase) ?? known(letter, phase) ?? known('P', phase)!
 }
 

@@ -42,7 +42,7 @@ async function deadPort(): Promise<number> {
 async function serve(t: Test) {
   const web = await origin(t, 'web', (request, response) => {
     request.resume()
-    request.once('end', () => response.end('hello'))
+    request.once('end', () => (request.url === '/hang' ? response.write('begun') : response.end('hello')))
   })
   const [file, log] = [join(directory, 'tidegate.yaml'), join(directory, 'access.log')]
   const tls = `{ certificates: [{ cert: ${pair.cert}, key: ${pair.key} }], alpn: [h2, http/1.1] }`
@@ -54,6 +54,7 @@ admin: { address: "127.0.0.1:0" }
 threads: 2
 store: { kind: memory }
 overload: { max_event_loop_delay: 60s }
+shutdown: { grace: 0s, tunnels: cut }
 access_log: { path: ${log}, user_agent: true }
 clusters:
   - { id: web, backends: [{ id: a, address: "127.0.0.1:${web.port}" }] }
@@ -169,11 +170,25 @@ t.test('every line of it, through a rotation and to the end of the process', asy
   await until('the reload to be told', () => said().includes('reloaded'))
   await during
   await further(40)
+  const hanging = await rawClient(plain, 'GET /hang HTTP/1.1\r\nHost: shop.test\r\n\r\n')
+  await hanging.expect('begun')
+  const tunnel = await Echoing.open(plain)
   child.kill('SIGTERM')
+  t.equal(await tunnel.closed, 1006, 'cut, without a word')
   t.strictSame(await exit, [0, null])
   const [before, after] = [linesOf(moved), linesOf(log)].map(lines =>
     lines.map(({ target }) => String(target)).filter(target => /^\/n\d/.test(target)),
   )
   t.ok(before!.length >= 40 && after!.length >= 40, `${before!.length} before, ${after!.length} after`)
+  t.match(
+    linesOf(log)
+      .filter(({ target }) => target === '/hang' || target === '/ws')
+      .toSorted((a, b) => String(a.target).localeCompare(String(b.target))),
+    [
+      { target: '/hang', status: 200, ending: 'PD', error: 'upstream_reset', bytes_out: 5 },
+      { target: '/ws', status: 101, ending: 'PT', error: null },
+    ],
+    'what the end of the process broke off',
+  )
   t.strictSame([...before!, ...after!].toSorted(), [...counted].toSorted(), 'each once')
 })

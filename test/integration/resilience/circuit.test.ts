@@ -115,6 +115,25 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       )
     })
 
+    t.test('the end of the process: who still waits hears that nothing was sent', async t => {
+      const { door, ask, asked } = await scene(t, { engine, limits: { requests: 1 } })
+      const served = await ask('/1')
+      const waits = await ask('/2')
+      door.context.exchanges.stopAll()
+      await waits.expect('shutting_down')
+      await served.expect('upstream_reset')
+      t.match(waits.text(), /^HTTP\/1\.1 503 /)
+      t.same(asked(), ['/1'])
+      await calm(t, door)
+      t.match(
+        door.records.toSorted((a, b) => a.attempts - b.attempts),
+        [
+          { error: 'shutting_down', status: 503, ending: 'PQ' },
+          { error: 'upstream_reset', status: 502, ending: 'PH' },
+        ],
+      )
+    })
+
     t.test('a client that leaves the queue takes its place along', async t => {
       const { door, ask, asked, backend } = await scene(t, { engine, limits: { requests: 1 } })
       await ask('/1')

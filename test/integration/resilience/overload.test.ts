@@ -51,7 +51,9 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       ;(await backend.act(passed + 1)).answer(200, 'well again')
       await before.expect('well again')
       await calm(t, door)
-      t.equal(door.records.filter(({ error }) => error === 'overloaded').length, refused().length)
+      const shed = door.records.filter(({ error }) => error === 'overloaded')
+      t.equal(shed.length, refused().length)
+      t.ok(shed.every(({ ending }) => ending === 'PQ'))
     })
 
     t.test('a refused upgrade, and a refused upload', async t => {

@@ -20,6 +20,7 @@ import type { AnswerBody, AnswerHead, ClientEnd, OutboundHead, RequestBody } fro
 import type { Timed } from '../../deadlines.ts'
 import type { Arrival } from '../../entrance.ts'
 import { Exchange } from '../../exchange.ts'
+import type { Fields } from '../../exchanges.ts'
 import { type Hop, type InboundExtras, outboundHeaders } from '../../headers.ts'
 import { HeadBuffer } from '../../http1/head-buffer.ts'
 import { ForwardingLines, relayedText } from '../../http1/outbound-text.ts'
@@ -50,6 +51,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
   timedAt = -1
   readonly engine = 'relay'
   deadlineMs: number
+  tooSlow = false
   readonly secure: boolean
   readonly peer: string
   readonly localPort: number
@@ -105,8 +107,10 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
     if (this.#state === 'head' && !this.#heads.empty) this.#refuseHead('request_timeout', null)
     else if (this.#state === 'waiting' && this.#answer.begun && this.#halfClosed?.reads(this.#answer.waits))
       this.deadlineMs = this.#listener.deadlines.in(halfClosedSilenceMs)
-    else if (this.#halfClosed !== null || this.#state !== 'head') this.#answer.destroyConnection()
-    else this.#leave()
+    else if (this.#halfClosed !== null || this.#state !== 'head') {
+      this.tooSlow = this.#halfClosed === null
+      this.#answer.destroyConnection()
+    } else this.#leave()
   }
 
   // What was asked (ClientEnd).
@@ -221,12 +225,7 @@ export class ClientConnection implements ClientEnd, OutboundHead, BodyOwner, Tim
     this.#answer.onRoom(() => this.#answerSent())
   }
 
-  refuse(
-    code: ErrorCode,
-    reason: string | null,
-    close: boolean,
-    fields: readonly (readonly [string, string])[] = [],
-  ): void {
+  refuse(code: ErrorCode, reason: string | null, close: boolean, fields: Fields = []): void {
     if (this.answered) return this.break()
     const keepAlive = this.#keepsAlive(close) && this.bodyComplete
     const accept = this.#head === noRequest ? undefined : this.field('accept')

@@ -2,6 +2,7 @@
 import './bad-input.ts'
 import './broken-upstream.ts'
 import './early-leavers.ts'
+import './endings.ts'
 import './expect.ts'
 import './fetch-path.ts'
 import './hop-by-hop.ts'

@@ -104,6 +104,8 @@ t.test('a connection that nobody accepts: 504 upstream_connect_timeout', async t
   await clock.advance(1_500)
   t.match(await client.expect('connect'), /^HTTP\/1\.1 504 [\s\S]*upstream_connect_timeout/)
   t.equal(inFlight(door), 0)
+  await until(() => door.records.length === 1, 'the end of it')
+  t.equal(door.records[0]!.ending, 'bC')
   client.socket.destroy()
   await door.close()
   for (const socket of fillers) socket.destroy()

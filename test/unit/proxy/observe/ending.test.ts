@@ -23,6 +23,7 @@ t.test('what ended it, and where', async t => {
     ['cR', 'request_timeout', 'request', null],
     ['PQ', 'no_backend', 'queue', null],
     ['PQ', 'queue_timeout', 'queue', null],
+    ['PQ', 'overloaded', 'request', null],
     ['CQ', 'client_closed', 'queue', null],
     ['BC', 'upstream_connect_failed', 'connect', null],
     ['BC', 'upstream_tls_failed', 'head', null],
@@ -55,6 +56,9 @@ t.test('whatever the facts are, the code is one of the set', async t => {
         if ((code === '--') !== (error === null && (by === null || by === 'nobody') && phase !== 'tunnel'))
           t.fail(`${error} ${phase} ${by}: ${code}`)
       }
+  t.equal(ending('client_closed', 'data', null, true), 'cD')
+  t.equal(ending('client_closed', 'last', null, true), 'cL')
+  t.equal(ending('client_closed', 'head', null, true), 'CH', 'there is no such thing')
   t.ok(endingList.length > 20)
 })
 
