@@ -1,9 +1,9 @@
 /**
  * Builds the demo VM: a kernel and a first file system with busybox, Node and the demo application in it.
  *
- *   node examples/vm/build-image.ts [--main FILE] [--out DIRECTORY] [--force]
+ *   node examples/vm/build-image.ts [--main FILE] [--out DIRECTORY] [--force] [--vmlinux]
  *
- * Leaves `vmlinuz` and `initramfs.gz` in examples/vm/build. Equal inputs give equal bytes. A build is kept in
+ * Leaves `vmlinuz` and `initramfs.gz` in examples/vm/build, and with --vmlinux the unpacked kernel, for Firecracker. Equal inputs give equal bytes. A build is kept in
  * $XDG_CACHE_HOME/tidegate (or ~/.cache/tidegate) under a hash of all its inputs, so a second one only links the files.
  */
 import { execFileSync } from 'node:child_process'
@@ -30,10 +30,13 @@ import { type ArchiveEntry, archive, file, link, program } from './cpio.ts'
 import { findKernel, type Kernel } from './kernel.ts'
 import { menderProgram } from './mender.ts'
 import { Missing } from './missing.ts'
+import { unpackKernel } from './vmlinux.ts'
 
 export interface VmImage {
   readonly kernel: string
   readonly initrd: string
+  /** The kernel unpacked, when that was asked for. */
+  readonly vmlinux: string | null
   /** Hash of the inputs, hexadecimal. */
   readonly key: string
   /** Whether this call built it; false when it was there already. */
@@ -45,6 +48,8 @@ export interface BuildOptions {
   readonly main?: string
   readonly out?: string
   readonly force?: boolean
+  /** The kernel unpacked as well. */
+  readonly vmlinux?: boolean
   readonly say?: (line: string) => void
 }
 
@@ -77,8 +82,22 @@ export function buildImage(options: BuildOptions = {}): VmImage {
     forgetOld(join(cache, 'images'), key)
   }
   mkdirSync(out, { recursive: true })
-  for (const name of ['vmlinuz', 'initramfs.gz']) place(join(kept, name), join(out, name))
-  return { kernel: join(out, 'vmlinuz'), initrd: join(out, 'initramfs.gz'), key, built: !known }
+  const names = ['vmlinuz', 'initramfs.gz', ...(options.vmlinux ? [unpacked(kept)] : [])]
+  for (const name of names) place(join(kept, name), join(out, name))
+  return {
+    ...{ kernel: join(out, 'vmlinuz'), initrd: join(out, 'initramfs.gz'), key, built: !known },
+    vmlinux: options.vmlinux ? join(out, 'vmlinux') : null,
+  }
+}
+
+/** Unpacks the kernel beside the packed one, once. Returns the file's name. */
+function unpacked(kept: string): string {
+  const path = join(kept, 'vmlinux')
+  if (!existsSync(path)) {
+    const kernel = unpackKernel(readFileSync(join(kept, 'vmlinuz')))
+    replaceFile(path, fresh => writeFileSync(fresh, kernel))
+  }
+  return 'vmlinux'
 }
 
 /** All that goes into the image but Node itself. */
@@ -205,13 +224,17 @@ function forgetOld(images: string, key: string): void {
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { main: { type: 'string' }, out: { type: 'string' }, force: { type: 'boolean' } },
+    options: {
+      ...{ main: { type: 'string' }, out: { type: 'string' }, force: { type: 'boolean' } },
+      vmlinux: { type: 'boolean' },
+    },
   })
   try {
     const image = buildImage({ ...values, say: line => console.log(line) })
     console.log(
       `${image.built ? 'built' : 'up to date'}: ${image.kernel}\n${dirname(image.initrd)}/initramfs.gz`,
     )
+    if (image.vmlinux !== null) console.log(image.vmlinux)
   } catch (error) {
     if (!(error instanceof Missing)) throw error
     console.error(`${error.message}\nfix: ${error.fix}`)

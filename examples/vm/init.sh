@@ -20,20 +20,30 @@ fi
 # second archive of this file system where the hypervisor has no such channel.
 settings=/sys/firmware/qemu_fw_cfg/by_name/opt/tidegate/env/raw
 [ -r "$settings" ] || settings=/tidegate/env
+# Firecracker keeps it in a metadata service, and has no way to switch a machine off: it ends when its guest reboots.
+end='poweroff -f'
+if [ ! -r "$settings" ]; then
+  end='reboot -f' settings=/run/env
+  # Not by wget, which falls over names of hosts in a static busybox, given none.
+  metadata() { printf '%s HTTP/1.1\r\nHost: m\r\n%s\r\n\r\n' "$1" "$2" | nc -w 2 169.254.169.254 80 | tr -d '\r' | sed '1,/^$/d'; }
+  token=$(metadata 'PUT /latest/api/token' 'X-metadata-token-ttl-seconds: 60')
+  (umask 077 && metadata 'GET /tidegate/env' "X-metadata-token: $token" > $settings)
+fi
 set -a
 [ -r "$settings" ] && . "$settings"
 set +a
+rm -f /run/env
 hostname "${TIDEGATE_INSTANCE:-tidegate}"
 
 # Sets the clock and makes the kernel reseed when the agent says so. It keeps both ends of its pipes, so none is ever closed.
 mkfifo -m 600 /run/mender.in /run/mender.out
 mender <> /run/mender.in 1<> /run/mender.out 2>/dev/null &
 export HOME=/ NODE_ENV=production TIDEGATE_MENDER=/run/mender
-cd /app || poweroff -f
+cd /app || $end
 
 # An emulated processor translates each piece of code before it first runs it, and a clone does so from the start: what Node's
 # compilers do, and what they make, costs there more than it brings.
 grep -q 'QEMU Virtual CPU' /proc/cpuinfo && plain='--no-sparkplug --no-maglev --no-opt'
 node --max-old-space-size=160 $plain "$(cat /app/main)"
 echo "tidegate: the application ended with status $?"
-poweroff -f
+$end

@@ -20,6 +20,7 @@ const moduleOrder = [
   'virtio/virtio_pci_legacy_dev',
   'virtio/virtio_pci_modern_dev',
   'virtio/virtio_pci',
+  'virtio/virtio_mmio',
   'virtio/virtio_mem',
   'block/virtio_blk',
   'char/hw_random/virtio-rng',

@@ -16,6 +16,12 @@ export async function vmImage(): Promise<VmImageTemplate & Record<string, unknow
   return { ...image }
 }
 
+/** For Firecracker, which boots no packed kernel. */
+export async function unpackedVmImage(): Promise<VmImageTemplate> {
+  const { vmlinux, initrd } = buildImage({ vmlinux: true })
+  return { kernel: vmlinux!, initrd }
+}
+
 /** The same with another main file, relative to the repository, in a folder of its own. */
 export async function vmImageOf(
   main: string,

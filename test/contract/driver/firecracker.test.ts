@@ -1,3 +1,4 @@
+/** On the double everywhere; on the real Firecracker too where it is on the PATH, can boot a kernel, and network namespaces can be had. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +12,7 @@ import {
   doubleResources,
   doubleTemplate,
 } from '../../support/firecracker-node.ts'
+import { realFirecracker } from '../../support/firecracker-real.ts'
 import { notHere } from '../../support/left-out.ts'
 import { driverContract } from './suite.ts'
 
@@ -26,19 +28,17 @@ driverContract('firecracker (its double)', {
   timeoutMs: 60_000,
 })
 
-/** The real one, with namespaces of its own, where there is an image of the demo application for it and a KVM. */
-const { FIRECRACKER_KERNEL: kernel, FIRECRACKER_INITRD: initrd } = process.env
-if (kernel === undefined || initrd === undefined) {
-  notHere(t, 'the real Firecracker: FIRECRACKER_KERNEL and FIRECRACKER_INITRD name no image for it')
-} else {
+const real = await realFirecracker()
+if ('missing' in real) notHere(t, `the real Firecracker: ${real.missing}`)
+else {
   const resources = { cpus: 1, memoryBytes: 384 * 2 ** 20, diskBytes: 64 * 2 ** 20 }
-  driverContract('firecracker', {
+  driverContract('firecracker (real)', {
     makeDriver: directory =>
       createFirecrackerDriver(
         { id: 'local', driver: 'firecracker', zone: 'a', capacity: resources, directory, options: {} },
         { clock: systemClock, log: silentLog },
       ),
-    template: { kernel, initrd },
+    template: real.template,
     resources,
     port: 8080,
     timeoutMs: 120_000,

@@ -3,10 +3,12 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { closureOf } from '../../../examples/vm/closure.ts'
 import { archive, file, link, program } from '../../../examples/vm/cpio.ts'
 import { menderProgram } from '../../../examples/vm/mender.ts'
+import { unpackKernel } from '../../../examples/vm/vmlinux.ts'
 
 function folder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'vm-image-'))
@@ -49,6 +51,37 @@ function listing(bytes: Buffer): [string, number, string][] {
   }
   return found
 }
+
+/** A packed kernel whose payload begins right behind its two sectors of set-up. */
+function packedKernel(packed: Uint8Array, size: number): Buffer {
+  const setup = Buffer.alloc(1024)
+  setup[0x1f1] = 1
+  setup.write('HdrS', 0x202, 'latin1')
+  setup.writeUInt32LE(0, 0x248)
+  setup.writeUInt32LE(packed.length + 4, 0x24c)
+  const trailer = Buffer.alloc(4)
+  trailer.writeUInt32LE(size)
+  return Buffer.concat([setup, packed, trailer])
+}
+
+t.test('a packed kernel is unpacked, however it was packed', async t => {
+  const kernel = Buffer.from(`\x7fELF${'ab'.repeat(300)}end`, 'latin1')
+  t.ok(unpackKernel(packedKernel(gzipSync(kernel), kernel.length)).equals(kernel), 'gzip')
+  t.ok(unpackKernel(packedKernel(zstdCompressSync(kernel), kernel.length)).equals(kernel), 'zstd')
+  // LZ4: six literals, a copy of 598 bytes from two bytes before, which runs into itself, and three literals.
+  const copied = 598 - 4 - 15
+  const sequence = [0x6f, ...kernel.subarray(0, 6), 2, 0, 255, 255, copied - 510]
+  const block = Buffer.from([...sequence, 0x30, ...kernel.subarray(-3)])
+  const head = Buffer.from('02214c18', 'hex')
+  const length = Buffer.alloc(4)
+  length.writeUInt32LE(block.length)
+  const lz4 = packedKernel(Buffer.concat([head, length, block]), kernel.length)
+  t.ok(unpackKernel(lz4).equals(kernel), 'lz4')
+  t.throws(() => unpackKernel(packedKernel(Buffer.alloc(64, 1), 64)), {
+    message: /packed in a way that is not known/,
+  })
+  t.throws(() => unpackKernel(kernel), { message: /no packed kernel/ })
+})
 
 t.test('the closure follows imports, strips types, and is not fooled by comments', async t => {
   const root = folder(t)
