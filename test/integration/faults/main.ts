@@ -1,6 +1,6 @@
 /**
  * `npm run test:faults-vm [-- --driver qemu|process] [--recipe replace] [--fault killed|'application killed'|stopped|'disk full'] [--least N]`:
- * every fault at every step of every recipe, a line for each, and at the end what was wrong. On VMs it takes hours; several may run beside each
+ * every fault at every step of every recipe that it has, a line for each, and at the end what was wrong. On VMs it takes hours; several may run beside each
  * other, as each waits most of the time.
  */
 import { parseArgs } from 'node:util'

@@ -1,7 +1,9 @@
 /**
- * The same faults at every step of every recipe, done to a whole Tidegate on a real driver under a little load: as a step begins, the machine is killed,
- * the application in it is, the machine is stopped for a while, or the disk of the nodes is full. Whatever becomes of the operation, it ends, what is served, stored and held agrees
- * afterwards, nothing is left over, and no request fails that was not on the machine. The controller's own death is in `test/integration/crash`.
+ * The same faults at every step of `scale_out`, `scale_in`, `replace` and `resize`, done to a whole Tidegate on a real driver under a little load: as a
+ * step begins, the machine is killed, the application in it is, the machine is stopped for a while, or the disk of the nodes is full. Whatever becomes of
+ * the operation, it ends, what is served, stored and held agrees afterwards, and nothing is left over. Where no machine was touched no request fails;
+ * where one was, requests are not judged, for nobody can tell which were on it: the churn can, and does. The other recipes meet
+ * the same on nodes in memory (`test/unit/scaling/step-faults.test.ts`), the controller's own death is in `test/integration/crash`.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { systemClock } from '../../../lib/clock.ts'

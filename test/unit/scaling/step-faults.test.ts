@@ -25,7 +25,12 @@ interface Scene {
   readonly request?: (ids: readonly string[]) => OperationRequest
   /** Who takes over stands by from the beginning. */
   readonly heirs?: true
+  /** Whom it removes or changes, while they run. */
+  readonly concerns?: (ids: readonly string[]) => readonly string[]
 }
+
+const first = (ids: readonly string[]) => ids.slice(0, 1)
+const all = (ids: readonly string[]) => ids
 
 const scale = (type: 'scale_out' | 'scale_in', target_count: number) => (): OperationRequest => ({
   ...{ type, target_count, immediate: false, drain_connections: true },
@@ -49,27 +54,35 @@ const scenes: Readonly<Record<string, Scene>> = {
   'scale_out, cold': { type: 'scale_out', options: fromNothing, from: 0, request: scale('scale_out', 2) },
   'scale_out, clones': { type: 'scale_out', from: 2, request: scale('scale_out', 4) },
   'scale_out, golden': { type: 'scale_out', options: golden, from: 1, request: scale('scale_out', 3) },
-  scale_in: { type: 'scale_in', from: 3, request: scale('scale_in', 1) },
-  replace: { type: 'replace', from: 2, request: ([id]) => ({ type: 'replace', instance_id: id! }) },
+  // The original stays.
+  scale_in: { type: 'scale_in', from: 3, request: scale('scale_in', 1), concerns: ids => ids.slice(1) },
+  replace: {
+    ...{ type: 'replace', from: 2, concerns: first },
+    request: ([id]) => ({ type: 'replace', instance_id: id! }),
+  },
   'replace --all': {
     type: 'replace',
     from: 2,
+    concerns: all,
     request: ids => ({ type: 'replace', instance_id: ids[0]!, instance_ids: ids, fresh: true }),
   },
   resize: {
     type: 'resize',
-    from: 1,
+    from: 2,
+    concerns: first,
     request: ([id]) => ({ type: 'resize', instance_id: id!, resources: { cpus: 3 } }),
   },
   'replace on trial': {
     type: 'replace_on_trial',
     from: 2,
+    concerns: first,
     arrange: lab => lab.reconfigure(nextRelease),
     request: ([id]) => ({ type: 'replace', instance_id: id!, instance_ids: [id!], fresh: true, trial }),
   },
   rolling_replace: {
     type: 'rolling_replace',
     from: 2,
+    concerns: all,
     arrange: lab => lab.reconfigure(nextRelease),
   },
   failover: {
@@ -127,8 +140,9 @@ t.test('each recipe has a scene', t => {
 for (const [name, scene] of Object.entries(scenes)) {
   t.test(name, async t => {
     for (const step of stepsOf(scene)) {
-      t.same(await crashed(scene, step), [], `${step}: the controller ends`)
-      t.same(await faulted(scene, step, diskFull, 'old'), [], `${step}: the disk is full`)
+      t.same(await crashed(scene, step, 'started'), [], `${step}: the controller ends as it begins`)
+      t.same(await crashed(scene, step, 'done'), [], `${step}: the controller ends when it is done`)
+      t.same(await faulted(scene, step, diskFull, null), [], `${step}: the disk is full`)
       for (const victim of victims(scene, step))
         for (const [what, fault] of Object.entries(faults))
           t.same(await faulted(scene, step, fault, victim), [], `${step}: ${what} (${victim})`)
@@ -136,7 +150,8 @@ for (const [name, scene] of Object.entries(scenes)) {
   })
 }
 
-type Victim = 'old' | 'new'
+/** `concerned`: it leaves or is changed · `old`: the others that were there · `new`: what the operation makes. */
+type Victim = 'concerned' | 'old' | 'new'
 
 /** Of a rolling replace one batch each for those who are there; what its batches are is in other scenes. */
 function stepsOf({ type, from }: Scene): readonly string[] {
@@ -146,12 +161,30 @@ function stepsOf({ type, from }: Scene): readonly string[] {
   return steps.map(({ name }) => name)
 }
 
-/** Who is there when the step begins. */
+/** Who runs when the step begins. A case that then strikes nobody fails. */
 function victims(scene: Scene, step: string): readonly Victim[] {
-  const { from, heirs = false } = scene
+  const { from, heirs = false, concerns = () => [] } = scene
   const names = stepsOf(scene)
-  const made = heirs || (names.includes('clone') && names.indexOf(step) > names.indexOf('clone'))
-  return [...(from > 0 ? (['old'] as const) : []), ...(made ? (['new'] as const) : [])]
+  const ids = Array.from({ length: from }, (_, index) => `${index}`)
+  const concerned = concerns(ids)
+  // Who leaves has ended when the step after `stop` begins, and in a batch when the next one does.
+  const over = (after: string) => names.includes(after) && names.indexOf(step) > names.indexOf(after)
+  const gone = over('stop') || over('batch_2')
+  const made = heirs || over('clone') || over('batch_1')
+  return [
+    ...(concerned.length > 0 && !gone ? (['concerned'] as const) : []),
+    ...(from > concerned.length ? (['old'] as const) : []),
+    ...(made ? (['new'] as const) : []),
+  ]
+}
+
+/** One of them that runs. */
+function whoIs(victim: Victim, { concerns = () => [] }: Scene, before: readonly string[], lab: Lab) {
+  const concerned = concerns(before)
+  const kindOf = (name: string): Victim =>
+    concerned.includes(name) ? 'concerned' : before.includes(name) ? 'old' : 'new'
+  const instances = lab.nodes.flatMap(node => [...node.instances.values()])
+  return instances.find(({ name, state }) => kindOf(name) === victim && state !== 'stopped')
 }
 
 function begin(lab: Lab, { request }: Scene, ids: readonly string[]): Promise<OperationView> {
@@ -159,38 +192,40 @@ function begin(lab: Lab, { request }: Scene, ids: readonly string[]): Promise<Op
   return lab.scaling.replaceRolling('web', { batch_size: 1, ...trial }, 'test')
 }
 
-async function faulted(scene: Scene, step: string, fault: Fault, victim: Victim) {
+/** `victim` null: it happens to a node. */
+async function faulted(scene: Scene, step: string, fault: Fault, victim: Victim | null) {
   const { lab, before } = await prepared(scene)
   let mend = () => {}
+  let begun = false
+  let struck = victim === null
   lab.watch.onWrite = batch => {
-    if (!begins(batch, step)) return
+    if (!comes(batch, step, 'started')) return
     lab.watch = {}
-    const all = lab.nodes.flatMap(node => [...node.instances.values()])
-    mend = fault(
-      lab,
-      all.find(one => before.includes(one.name) === (victim === 'old') && one.state !== 'stopped'),
-    )
+    begun = true
+    const whom = victim === null ? undefined : whoIs(victim, scene, before, lab)
+    struck ||= whom !== undefined
+    mend = fault(lab, whom)
   }
   const operation = await operate(lab, scene, before).catch(refused)
   mend()
-  return ended(lab, operation)
+  const wrong = await ended(lab, operation)
+  return begun && struck ? wrong : [...wrong, begun ? `there was no ${victim} to strike` : 'it never began']
 }
 
-async function crashed(scene: Scene, step: string) {
+async function crashed(scene: Scene, step: string, kind: 'started' | 'done') {
   const { lab, before } = await prepared(scene)
   let at = 0
   lab.watch.onWrite = batch => {
-    if (begins(batch, step)) at = lab.writes
+    if (at === 0 && comes(batch, step, kind)) at = lab.writes
   }
   lab.faults.store = (moment, write) => (moment === 'after' && write === at ? 'crash' : null)
   const survived = await lab.survive(async () => {
     const { id } = await begin(lab, scene, before)
     await lab.scaling.wait(id, 3_600_000)
   })
-  // A step that has nothing to do here is never begun.
-  if (survived && at > 0) return ['it did not crash']
+  if (survived) return [at > 0 ? 'it did not crash' : `it never was ${kind}`]
   lab.faults = {}
-  if (!survived) await lab.boot()
+  await lab.boot()
   return ended(lab, null)
 }
 
@@ -223,13 +258,10 @@ async function ended(lab: Lab, operation: OperationView | null): Promise<readonl
   return wrong
 }
 
-function begins(batch: readonly Write[], step: string): boolean {
+function comes(batch: readonly Write[], step: string, kind: 'started' | 'done'): boolean {
   return batch.some(
     write =>
-      'put' in write &&
-      write.put === 'journal' &&
-      write.record.step === step &&
-      write.record.kind === 'started',
+      'put' in write && write.put === 'journal' && write.record.step === step && write.record.kind === kind,
   )
 }
 
