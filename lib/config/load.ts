@@ -44,7 +44,7 @@ async function load(
       file: path,
       directory,
       cpus: availableParallelism(),
-      memoryBytes: totalmem(),
+      memoryBytes: memoryWithin(totalmem(), process.constrainedMemory()),
       diskBytes: await free(directory),
     })
     if ('faults' in result) return result
@@ -62,6 +62,10 @@ function unreadable(path: string, error: NodeJS.ErrnoException): Fault {
   if (error.code === 'EISDIR') return wholeFile(`${path} is a directory`, 'name the file in it')
   return wholeFile(`${path} cannot be read: ${error.message}`, 'see the reason')
 }
+
+/** What there is for us: a control group may leave less than the machine has; 0 or more than that is no limit. */
+export const memoryWithin = (machineBytes: number, groupBytes: number): number =>
+  groupBytes > 0 ? Math.min(machineBytes, groupBytes) : machineBytes
 
 async function freeBytes(directory: string): Promise<number> {
   const { bavail, bsize } = await statfs(directory)

@@ -113,7 +113,7 @@ for (const engine of ['relay', 'http-proxy-3'] as const)
       await none.over()
     })
 
-    t.test('nothing with a body, no upgrade, and no second copy for a second try', async t => {
+    t.test('unasked, nothing with a body; no upgrade, and no second copy for a second try', async t => {
       let asked = 0
       const flaky = await stage(t, act => act.answer(++asked === 1 ? 503 : 200, 'web'))
       const resilience = { retries: { ...ordinaryRetries, on: [503] as const } }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { loadConfig } from '../../../lib/config/load.ts'
+import { loadConfig, memoryWithin } from '../../../lib/config/load.ts'
 
 t.test('relative paths start at the file, not at the working directory', async t => {
   const directory = t.testdir({
@@ -26,4 +26,11 @@ t.test('what cannot be read is one fault', async t => {
   t.match(await loadConfig(directory), { faults: [{ message: /is a directory/ }] })
   writeFileSync(join(directory, 'a.yaml'), Buffer.alloc(4_000_001, 32))
   t.match(await loadConfig(join(directory, 'a.yaml')), { faults: [{ message: /4000001 bytes/ }] })
+})
+
+t.test('a control group may leave less than the machine has', async t => {
+  const machine = 24 * 1024 ** 3
+  t.equal(memoryWithin(machine, 512 * 1024 ** 2), 512 * 1024 ** 2)
+  t.equal(memoryWithin(machine, 0), machine, 'nothing is known')
+  t.equal(memoryWithin(machine, 2 ** 64), machine, 'no limit')
 })
