@@ -40,7 +40,7 @@ export type TidegateEvent =
       readonly operation_id: string
       readonly differences: readonly unknown[]
     }
-  /** Repairs in a row did not last: they failed, or who they made died soon. */
+  /** Repairs in a row did not last: they failed, or who they made, or who took a place, died soon. */
   | {
       readonly type: 'repairs_in_vain'
       readonly cluster: string

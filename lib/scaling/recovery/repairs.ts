@@ -132,6 +132,6 @@ export function repairBackoffMs(failures: number): number {
 }
 
 /** How long nobody may have to be made again for a repair to have lasted. */
-function provenMs(inARow: number): number {
+export function provenMs(inARow: number): number {
   return Math.max(limits.repairProvenMs, 2 * repairBackoffMs(inARow))
 }

@@ -201,6 +201,66 @@ t.test(
   },
 )
 
+t.test('a memory that ends its instances is handed on ever more rarely, with an alarm', async t => {
+  const { lab, look, members, die } = await started()
+  const told: unknown[] = []
+  lab.events.subscribe(({ event }) => {
+    if (event.type === 'repairs_in_vain') told.push(event)
+  })
+  /** Its clone stands by, it lives on for a while and dies: what is done about it. */
+  const next = async (livesMs: number) => {
+    await look()
+    await lab.time.pass(livesMs)
+    await die(members()[0]!)
+    return (await lab.scaling.list({ cluster: 'web', limit: 1 }))[0]?.type
+  }
+  t.equal(await next(0), 'failover')
+  t.equal(await next(0), 'failover', 'once is no row')
+  t.strictSame(told, [])
+  t.equal(await next(0), 'scale_out', 'the second in a row at once: another is made')
+  const [first] = told
+  t.match(first, { in_a_row: 2, pause_ms: 5_000, error: { code: 'instance_died', message: /is the last/ } })
+  await lab.time.pass(60_000)
+  for (const livesMs of [0, 0, 5_000, 10_000, 20_000, 40_000])
+    t.equal(await next(livesMs), 'failover', `after ${livesMs} ms`)
+  t.match(told.slice(1), [{ in_a_row: 6, pause_ms: 80_000 }])
+  t.equal(await next(70_000), 'scale_out')
+  t.equal(told.length, 3)
+  await lab.time.pass(60_000)
+  t.equal(await next(0), 'failover')
+  t.equal(await next(60_000), 'failover', 'it lasted')
+  t.equal(await next(0), 'failover', 'and begins anew')
+  t.equal(told.length, 3)
+  await check(t, lab)
+  await lab.close()
+})
+
+t.test('failovers that fail, again and again, are repairs that do not last', async t => {
+  const { lab, node, look, members, die } = await started()
+  const told: unknown[] = []
+  lab.events.subscribe(({ event }) => {
+    if (event.type === 'repairs_in_vain') told.push(event)
+  })
+  const made: number[] = []
+  for (let round = 0; round < 7; round++) {
+    await look()
+    for (const one of node.instances.values()) if (one.state === 'paused') one.healthy = false
+    await die(members()[0]!)
+    while (!members().some(id => node.instances.get(id)?.state === 'running')) {
+      await lab.time.pass(1_000)
+      await lab.time.until(lab.scaling.reconcile())
+      await lab.time.until(lab.settle())
+    }
+    made.push(lab.time.now)
+  }
+  const failed = (await lab.scaling.list({ cluster: 'web' })).filter(({ type }) => type === 'failover')
+  t.strictSame([...new Set(failed.map(({ status }) => status))], ['failed'])
+  const waits = made.slice(1).map((at, index) => at - made[index]!)
+  t.ok(waits.at(-1)! > 40_000, `pauses: ${waits}`)
+  t.match(told, [{ in_a_row: 5 }])
+  await lab.close()
+})
+
 t.test('who leaves takes its clones along, and nobody who asks for none has any', async t => {
   const { lab, look, others } = await started()
   await lab.scaleTo(2)
