@@ -6,10 +6,9 @@ import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Endpoint } from '../driver.ts'
 import type { ProcessKey } from '../proc.ts'
-import { guestClient, waitForAgent } from '../vm/guest.ts'
-import { findVmm } from '../vm/process.ts'
-import { netId } from './vm-config.ts'
-import { apiOf, explain } from './vmm.ts'
+import { agentReady } from '../vm/agent-ready.ts'
+import { files, netId } from './vm-config.ts'
+import { apiOf } from './vmm.ts'
 
 export interface Booted {
   readonly directory: string
@@ -20,22 +19,16 @@ export interface Booted {
 const askTimeoutMs = 2_000
 
 /** Throws `guest_unreachable`, or `instance_died` when the hypervisor ended. */
-export async function agentReady(
-  { directory, agent, process }: Booted,
+export async function guestUp(
+  booted: Booted,
   clock: Clock,
   limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<void> {
-  const client = await guestClient(directory, agent, clock)
-  const alive = async () => {
-    if ((await findVmm(directory, process)) !== null) return
-    const ended = new TidegateError('hypervisor_unreachable', 'Cloud Hypervisor ended')
-    throw await explain(ended, directory, process, clock)
-  }
   try {
-    await waitForAgent(client, alive, clock, limits)
+    await agentReady({ ...booted, name: 'Cloud Hypervisor', logs: [files.log] }, clock, limits)
   } catch (error) {
     if (!(error instanceof TidegateError) || error.code !== 'guest_unreachable') throw error
-    const traffic = await trafficOf(directory, clock)
+    const traffic = await trafficOf(booted.directory, clock)
     throw new TidegateError('guest_unreachable', `${error.message}; ${traffic}`, { cause: error })
   }
 }

@@ -33,7 +33,7 @@ import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
 import { killVmm } from '../vm/process.ts'
 import { type Fields, type GuestPorts, processFields } from '../vm/record.ts'
 import type { CloudHypervisorApi } from './api.ts'
-import { agentReady } from './boot.ts'
+import { guestUp } from './boot.ts'
 import { binaryVersion } from './boot-trial.ts'
 import { checkCloudHypervisor, located, requireBoot, requireImage } from './check.ts'
 import { heldInstance, heldSnapshot } from './held.ts'
@@ -126,7 +126,7 @@ class CloudHypervisorDriver implements Driver {
       await decided(vmm.api.boot(limits), running, limits)
       const { agent, process } = await this.#living(spec.name)
       const patience = { timeoutMs: this.#options.bootTimeoutMs, signal }
-      await agentReady({ directory, agent, process }, this.#clock, patience)
+      await guestUp({ directory, agent, process }, this.#clock, patience)
       return {}
     })
   }

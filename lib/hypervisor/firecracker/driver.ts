@@ -27,13 +27,14 @@ import { openNamespaces } from '../network/namespace.ts'
 import { hostPort, type Network } from '../network/network.ts'
 import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
 import type { ProcessKey } from '../proc.ts'
+import { agentReady } from '../vm/agent-ready.ts'
 import { allocatedBytes } from '../vm/disk.ts'
-import { guestClient, guestPorts, identifyGuest, waitForAgent, writeGuestEnvironment } from '../vm/guest.ts'
+import { guestClient, guestPorts, identifyGuest, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
 import { requireMemory } from '../vm/image.ts'
 import { changeTold } from '../vm/limits.ts'
 import { memoryDeadlineMs } from '../vm/memory-deadline.ts'
-import { findVmm, killVmm } from '../vm/process.ts'
+import { killVmm } from '../vm/process.ts'
 import { processFields } from '../vm/record.ts'
 import { FirecrackerApi } from './api.ts'
 import { binaryFacts, hostFacts } from './binary.ts'
@@ -131,7 +132,9 @@ class FirecrackerDriver implements Driver {
       for (const call of bootCalls({ ...template, machine, tap, metadata })) {
         await api.send(call, { timeoutMs: bootCallTimeoutMs, signal })
       }
-      await this.#agentReady(spec.name, directory, signal)
+      const { agent, process } = await this.#living(spec.name)
+      const booted = { ...{ name: 'Firecracker', directory, logs: [files.log] }, agent, process }
+      await agentReady(booted, this.#clock, { timeoutMs: this.#options.bootTimeoutMs, signal })
     })
   }
 
@@ -325,17 +328,6 @@ class FirecrackerDriver implements Driver {
       }
       throw await explain(error, directory, null, this.#clock)
     }
-  }
-
-  async #agentReady(name: string, directory: string, signal: AbortSignal): Promise<void> {
-    const { agent, process } = await this.#living(name)
-    const client = await guestClient(directory, agent, this.#clock)
-    const alive = async () => {
-      if ((await findVmm(directory, process)) !== null) return
-      const ended = new TidegateError('hypervisor_unreachable', 'Firecracker ended')
-      throw await explain(ended, directory, process, this.#clock)
-    }
-    await waitForAgent(client, alive, this.#clock, { timeoutMs: this.#options.bootTimeoutMs, signal })
   }
 
   async #here(): Promise<Here> {

@@ -27,6 +27,7 @@ import type { Network, NetworkKind } from '../network/network.ts'
 import { openUserNetwork } from '../network/user.ts'
 import { asIoError, ioError, Ownership, unknownInstance } from '../ownership.ts'
 import { bootId, type ProcessKey } from '../proc.ts'
+import { agentReady } from '../vm/agent-ready.ts'
 import { requireSpace } from '../vm/disk.ts'
 import { guestClient, guestPorts, identifyGuest, writeGuestEnvironment } from '../vm/guest.ts'
 import { livingVm, recordOf } from '../vm/held.ts'
@@ -42,7 +43,7 @@ import { files, memoryFiles, type Start } from './command-line.ts'
 import { imagesIn, linkImages, makeImage, readBase } from './disks.ts'
 import { heldInstance, heldSnapshot } from './held.ts'
 import { requireImage } from './image.ts'
-import { agentReady, launchVm } from './launch.ts'
+import { launchVm } from './launch.ts'
 import { machineFor, memoryOf } from './machine.ts'
 import { loadState } from './migrate.ts'
 import { type InstanceFacts, instanceFacts, machineFields } from './record.ts'
@@ -117,7 +118,9 @@ class QemuDriver implements Driver {
       const qmp = await this.#launch(spec.name, directory, start, network, signal)
       try {
         const limits = { timeoutMs: this.#options.bootTimeoutMs, signal }
-        await agentReady(directory, await this.#living(spec.name), this.#clock, limits)
+        const { agent, process } = await this.#living(spec.name)
+        const booted = { ...{ name: 'QEMU', directory, logs: [files.stderr, files.serial] }, agent, process }
+        await agentReady(booted, this.#clock, limits)
         // From here on the console is kept in a ring of bounded size.
         const backend = { type: 'ringbuf', data: { size: 65_536 } }
         await qmp.execute('chardev-change', { id: 'serial', backend }, { timeoutMs: commandTimeoutMs })

@@ -1,16 +1,14 @@
-/** Brings a claimed instance's VM up: its network, its process, its agent. What fails leaves the network to be detached. */
+/** Brings a claimed instance's VM up: its network and its process. What fails leaves the network to be detached. */
 import type { Clock } from '../../clock.ts'
 import { TidegateError } from '../../errors.ts'
 import { hostPort, type Link, type Network } from '../network/network.ts'
 import type { Ownership } from '../ownership.ts'
 import type { ProcessKey } from '../proc.ts'
-import { guestClient, waitForAgent } from '../vm/guest.ts'
-import { findVmm } from '../vm/process.ts'
 import { processFields } from '../vm/record.ts'
 import { commandLine, type Start } from './command-line.ts'
 import type { Qmp } from './qmp.ts'
-import { type InstanceFacts, instanceFacts } from './record.ts'
-import { explain, startVm } from './vm.ts'
+import { instanceFacts } from './record.ts'
+import { startVm } from './vm.ts'
 
 export interface Launch {
   readonly name: string
@@ -50,22 +48,6 @@ export async function launchVm(launch: Launch): Promise<Qmp> {
       await network.detach(directory)
     }
   }
-}
-
-/** Waits for the agent of an instance that boots, as long as its process lives. */
-export async function agentReady(
-  directory: string,
-  facts: InstanceFacts,
-  clock: Clock,
-  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
-): Promise<void> {
-  const client = await guestClient(directory, facts.agent, clock)
-  const alive = async () => {
-    if ((await findVmm(directory, facts.process)) !== null) return
-    const ended = new TidegateError('hypervisor_unreachable', 'QEMU ended')
-    throw await explain(ended, directory, facts.process, clock)
-  }
-  await waitForAgent(client, alive, clock, limits)
 }
 
 const linkFields = (link: Link, app: number, agent: number) => ({

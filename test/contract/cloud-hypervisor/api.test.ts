@@ -186,7 +186,7 @@ async function running(t: Test, api: CloudHypervisorApi, directory: string): Pro
 }
 
 const noSnapshots =
-  'NOT RUN: snapshots and restores. The KVM of this machine does not hand out the state of nested guests ' +
+  'snapshots and restores of the real Cloud Hypervisor: the KVM here does not hand out the state of nested guests ' +
   '(vm.snapshot: GetNestedState), so this Cloud Hypervisor saves no VM here'
 
 /** The snapshot's directory; null where the machine's KVM lets Cloud Hypervisor save nothing. */
