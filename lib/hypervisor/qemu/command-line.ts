@@ -48,6 +48,7 @@ export const memoryFiles = ({ added }: Pick<Machine, 'added'>): readonly string[
 /** QEMU's name for the image that the guest writes to, as long as no snapshot put another on top. */
 export const diskNode = 'disk'
 export const diskDevice = 'disk0'
+export const diskModel = 'virtio-blk-pci'
 
 export function commandLine(
   name: string,
@@ -117,7 +118,7 @@ function disk({ diskBytes }: Machine, start: Start): readonly string[] {
   const image = start.from === 'rebase' ? null : start.disk
   const nothing = { driver: 'null-co', 'node-name': diskNode, size: diskBytes, 'read-zeroes': true }
   const node = JSON.stringify(image === null ? nothing : blockNode(diskNode, image))
-  return ['-blockdev', node, '-device', `virtio-blk-pci,drive=${diskNode},id=${diskDevice}`]
+  return ['-blockdev', node, '-device', `${diskModel},drive=${diskNode},id=${diskDevice}`]
 }
 
 /**

@@ -207,11 +207,9 @@ class QemuDriver implements Driver {
     const { machine, memory, countedDiskBytes } = facts
     const site = { directory, machine, memory, countedDiskBytes, client, clock: this.#clock, signal }
     try {
-      const { result, application, warnings } = await resizeInstance(name, site, resources)
+      const { result, hasDisk, application, warnings } = await resizeInstance(name, site, resources)
       if (warnings.length > 0) this.#log.warn({ instance: name, warnings }, 'resized')
-      if (facts.machine.diskBytes !== null) {
-        await this.#ownership.update('instances', name, { disk_bytes: result.diskBytes })
-      }
+      if (hasDisk) await this.#ownership.update('instances', name, { disk_bytes: result.diskBytes })
       return { instance: await this.#held(name), resources: result, application }
     } catch (error) {
       signal.throwIfAborted()

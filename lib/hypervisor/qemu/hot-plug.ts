@@ -1,19 +1,21 @@
 /**
- * Other resources for a VM that runs: processors and memory modules plugged in, modules pulled out again, a larger disk.
+ * Other resources for a VM that runs: processors and memory modules plugged in, modules pulled out again, a larger disk or a first one.
  * What is plugged in now is asked of QEMU, never of a record: a crash between an act and its record cannot make it wrong.
  *
- *   grow memory ─▶ plug processors ─▶ tell the guest ─▶ shrink memory ─▶ grow the disk
+ *   grow memory ─▶ plug processors ─▶ tell the guest ─▶ shrink memory ─▶ grow or plug the disk
  *        └───────────────┴─── any of these fails: what was done is undone, in reverse ──┘
  *
  * A processor is never pulled out: QEMU's software emulation can crash on it later (seen with 7.2). The guest takes it out
- * of use instead, and takes it up again. The disk comes last because what has grown cannot be made smaller.
+ * of use instead, and takes it up again. The disk comes last because what has grown cannot be made smaller, and because the guest may
+ * write to a new one as soon as it is there: neither is ever taken back.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TidegateError } from '../../errors.ts'
+import { NoAnswer } from '../no-answer.ts'
 import { requireSpace } from '../vm/disk.ts'
-import { cpuModel, dimmDevice } from './command-line.ts'
-import { readChain } from './disks.ts'
+import { blockNode, cpuModel, dimmDevice, diskDevice, diskModel, diskNode } from './command-line.ts'
+import { makeImage, readChain } from './disks.ts'
 import { type Added, cpuId, dimmId, type Machine } from './machine.ts'
 import type { Qmp, QmpEvent, QmpLimits } from './qmp.ts'
 import type { InstanceFacts } from './record.ts'
@@ -78,7 +80,8 @@ export async function resizeVm(site: ResizeSite, plan: ResizePlan): Promise<void
       }
     },
     async () => {
-      if (plan.diskBytes !== null) await growDisk(qmp, plan.diskBytes)
+      if (plan.diskBytes === null) return
+      await (plan.plugDisk ? plugDisk(site, plan.diskBytes) : growDisk(qmp, plan.diskBytes))
     },
   ]
   try {
@@ -136,6 +139,31 @@ async function pullDimm({ qmp, directory }: ResizeSite, slot: number): Promise<v
 const isAnswer = ({ event, data }: QmpEvent, device: string): boolean =>
   ['DEVICE_DELETED', 'DEVICE_UNPLUG_GUEST_ERROR', 'MEM_UNPLUG_ERROR'].includes(event) &&
   data.device === device
+
+/** An empty one, on the first free place of the bus: where a machine that is made with a disk has it, and so each clone of this one. */
+async function plugDisk({ qmp, directory }: ResizeSite, bytes: number): Promise<void> {
+  const image = await makeImage(directory, bytes, null)
+  const forget = () => rm(join(directory, image), { force: true })
+  // Of a try before this one whose answer was lost.
+  await qmp.execute('blockdev-del', { 'node-name': diskNode }, quick).catch(() => {})
+  try {
+    await qmp.execute('blockdev-add', blockNode(diskNode, image), quick)
+  } catch (error) {
+    if (!(error instanceof NoAnswer)) await forget()
+    throw error
+  }
+  try {
+    await qmp.execute('device_add', { driver: diskModel, drive: diskNode, id: diskDevice }, quick)
+  } catch (error) {
+    // As with a module: where QEMU does not let go of the image the disk is there.
+    const free = await qmp.execute('blockdev-del', { 'node-name': diskNode }, quick).then(
+      () => true,
+      () => false,
+    )
+    if (free) await forget()
+    throw error
+  }
+}
 
 async function growDisk(qmp: Qmp, bytes: number): Promise<void> {
   const chain = await readChain(qmp)

@@ -14,8 +14,10 @@ export interface ResizePlan {
   readonly addMemoryBytes: number
   /** Modules that stay; those after them are pulled out. */
   readonly keepDimms: number
-  /** Null: it has this size already, or there is no disk. */
+  /** Null: it has this size already, or it has none and gets none. */
   readonly diskBytes: number | null
+  /** That disk is to be plugged in: it has none. */
+  readonly plugDisk: boolean
   readonly result: Resources
 }
 
@@ -40,17 +42,21 @@ export function planResize(
   if (diskBytes !== null && disk < diskBytes) {
     throw refused(name, `a disk of at least its ${diskBytes} bytes: disks only grow`)
   }
-  if (diskBytes === null && countedDiskBytes !== null && wanted.diskBytes !== countedDiskBytes) {
-    throw noDisk(name, countedDiskBytes)
-  }
+  const plugDisk = diskBytes === null && countedDiskBytes !== null && wanted.diskBytes !== countedDiskBytes
+  if (plugDisk) mayPlug(name, machine, wanted.diskBytes, countedDiskBytes)
   return {
     now,
     cpus,
     addCpus: Math.max(0, cpus - machine.cpus - now.cpus),
     addMemoryBytes: memory.add,
     keepDimms: memory.keep,
-    diskBytes: diskBytes !== null && disk > diskBytes ? disk : null,
-    result: { cpus, memoryBytes: memory.bytes, diskBytes: diskBytes === null ? wanted.diskBytes : disk },
+    diskBytes: plugDisk || (diskBytes !== null && disk > diskBytes) ? disk : null,
+    plugDisk,
+    result: {
+      cpus,
+      memoryBytes: memory.bytes,
+      diskBytes: diskBytes === null && !plugDisk ? wanted.diskBytes : disk,
+    },
   }
 }
 
@@ -83,13 +89,23 @@ function planMemory(name: string, machine: Machine, now: Added, wanted: number) 
   return { add: 0, keep, bytes }
 }
 
-/** Of a machine that was made without one. See docs/decisions/disks-are-there-from-the-start.md. */
-const noDisk = (name: string, counted: number): TidegateError =>
-  new TidegateError(
+/** Into a machine that was made without one. `counted` is what it takes of its node already, so that less than that was hardly meant. */
+function mayPlug(name: string, { kind }: Machine, wanted: number, counted: number): void {
+  const details = { field: 'resources.disk', disk_bytes: counted }
+  if (wanted < counted) {
+    throw new TidegateError(
+      'resize_unsupported',
+      `${name} was made without a disk and is counted with ${counted} bytes: ask for that (no disk), or for more (a disk of that size is plugged in)`,
+      { details },
+    )
+  }
+  if (kind === 'pc') return
+  throw new TidegateError(
     'resize_unsupported',
-    `${name} was made without a disk, so \`resources.disk\` stays ${counted} bytes while it runs; to have a disk set \`instance.template.disk\` and replace it`,
-    { details: { field: 'resources.disk', disk_bytes: counted } },
+    `${name} was made without a disk, and its machine (${kind}) has no free place to plug one in: set \`instance.template.disk\` and replace it`,
+    { details },
   )
+}
 
 const refused = (name: string, can: string): TidegateError =>
   new TidegateError(

@@ -31,7 +31,7 @@ export async function resizeInstance(
   name: string,
   request: ResizeRequest,
   wanted: Resources,
-): Promise<Told & { readonly result: Resources }> {
+): Promise<Told & { readonly result: Resources; readonly hasDisk: boolean }> {
   const { directory, memory, client, clock, signal, countedDiskBytes } = request
   const qmp = await openControl(directory, clock, connectTimeoutMs, signal)
   try {
@@ -56,10 +56,11 @@ export async function resizeInstance(
     const now = memoryOf({ ...machine, added: plan.now })
     const from = { cpus: before.cpus, memoryBytes: now, diskBytes: disk }
     const to = { ...plan.result, diskBytes: plan.diskBytes ?? disk }
-    return await changeTold(client, from, to, async () => {
+    const told = await changeTold(client, from, to, async () => {
       await resizeVm(site, plan)
       return plan.result
     })
+    return { ...told, hasDisk: machine.diskBytes !== null || plan.plugDisk }
   } finally {
     qmp.close()
   }

@@ -1,5 +1,5 @@
 /** Other resources for a VM that runs, against a monitor that refuses at each place: all of it is done, or nothing of it is left. */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../../lib/clock.ts'
@@ -16,7 +16,15 @@ const machine: Machine = {
   ...{ memoryBytes: 384 * MiB, memoryMaxBytes: 1024 * MiB, added: nothingAdded, diskBytes: 64 * MiB },
 }
 const plan = (over: Partial<ResizePlan>): ResizePlan => ({
-  ...{ now: nothingAdded, cpus: 1, addCpus: 0, addMemoryBytes: 0, keepDimms: 0, diskBytes: null },
+  ...{
+    now: nothingAdded,
+    cpus: 1,
+    addCpus: 0,
+    addMemoryBytes: 0,
+    keepDimms: 0,
+    diskBytes: null,
+    plugDisk: false,
+  },
   result: { cpus: 1, memoryBytes: 384 * MiB, diskBytes: 64 * MiB },
   ...over,
 })
@@ -56,7 +64,7 @@ async function resized(t: Test, wanted: ResizePlan, answer: Answer, tell = async
     error => error,
   )
   const modules = ['dimm0', 'dimm1'].filter(name => existsSync(join(directory, name)))
-  return { did, error, modules }
+  return { did, error, modules, directory }
 }
 
 const refuses =
@@ -157,4 +165,34 @@ t.test('a disk that does not grow, as the last: everything before it is taken ba
   t.match(error, { code: 'hypervisor_failed', message: /block_resize/ })
   t.same(did.slice(-4), ['block_resize disk', 'tell 1', 'device_del dimm0-module', 'object-del dimm0'])
   t.same(modules, [])
+})
+
+const first = plan({ diskBytes: 64 * MiB, plugDisk: true })
+const images = ({ directory }: { readonly directory: string }) =>
+  readdirSync(directory).filter(name => name.endsWith('.qcow2')).length
+
+t.test('a first disk: what a try before it left goes, then the image and the device', async t => {
+  const done = await resized(t, first, refuses('blockdev-del'))
+  t.equal(done.error, null)
+  t.same(done.did.slice(1), ['blockdev-del disk', 'blockdev-add disk', 'device_add disk0'])
+  t.equal(images(done), 1)
+})
+
+t.test('a first disk that QEMU does not take leaves no image', async t => {
+  for (const command of ['blockdev-add', 'device_add']) {
+    const done = await resized(t, first, refuses(command))
+    t.match(done.error, { code: 'hypervisor_failed', message: /no, thank you/ })
+    t.equal(images(done), 0, command)
+  }
+})
+
+t.test('a first disk whose plugging was not answered is in use: its image stays', async t => {
+  let deletes = 0
+  const cut: Answer = asked => {
+    if (asked.execute === 'blockdev-del' && ++deletes > 1) return refused(asked, 'Node disk is in use')
+    return asked.execute === 'device_add' ? refused(asked, 'a word that came too late') : null
+  }
+  const done = await resized(t, first, cut)
+  t.match(done.error, { message: /a word that came too late/ })
+  t.equal(images(done), 1)
 })

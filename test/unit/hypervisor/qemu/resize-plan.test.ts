@@ -60,18 +60,22 @@ t.test('what cannot be is refused by name', async t => {
   })
 })
 
-t.test('a machine without a disk gets none while it runs, and never says that it has one', t => {
+t.test('a machine without a disk gets one where more is asked for than it is counted with', async t => {
   const bare = { ...machine, diskBytes: null }
-  const asked = (disk: number, counted: number | null) =>
-    planResize('web-1', bare, nothingAdded, want(2, 384, disk), counted)
-  t.match(asked(64, 64 * MiB), { addCpus: 1, diskBytes: null, result: { diskBytes: 64 * MiB } }, 'as counted')
-  for (const disk of [128, 32]) {
-    t.throws(() => asked(disk, 64 * MiB), {
-      code: 'resize_unsupported',
-      message: /made without a disk.*`resources.disk` stays 67108864 bytes.*set `instance.template.disk`/,
-      details: { field: 'resources.disk', disk_bytes: 64 * MiB },
-    })
-  }
-  t.match(asked(128, null), { addCpus: 1, diskBytes: null }, 'where no record says what was counted')
-  t.end()
+  const asked = (disk: number, counted: number | null, kind: Machine['kind'] = 'pc') =>
+    planResize('web-1', { ...bare, kind }, nothingAdded, want(2, 384, disk), counted)
+  const none = { addCpus: 1, diskBytes: null, plugDisk: false }
+  t.match(asked(64, 64 * MiB), { ...none, result: { diskBytes: 64 * MiB } }, 'as counted')
+  t.match(asked(128, null), none, 'where no record says what was counted')
+  const plugged = { diskBytes: 128 * MiB, plugDisk: true, result: { diskBytes: 128 * MiB } }
+  t.match(asked(128, 64 * MiB), plugged)
+  t.throws(() => asked(32, 64 * MiB), {
+    code: 'resize_unsupported',
+    message: /made without a disk and is counted with 67108864 bytes/,
+    details: { field: 'resources.disk', disk_bytes: 64 * MiB },
+  })
+  t.throws(() => asked(128, 64 * MiB, 'q35'), {
+    code: 'resize_unsupported',
+    message: /no free place.*set `instance.template.disk` and replace it/,
+  })
 })
