@@ -47,7 +47,9 @@ function faultsOf({ wrong, died, before, after, floors }: SoakReport): string[] 
   for (const [what, of] of Object.entries(floors)) {
     const seen = of.filter(bytes => bytes > 0)
     // The first part warms up; the least of each later part is what is really held.
-    const [early, late] = [seen[1] ?? 0, seen.at(-1) ?? 0]
+    // What a process has in memory comes and goes with its collections: there the first half is what the end is held against.
+    const early = what === 'resident' ? Math.max(0, ...seen.slice(1, 5)) : (seen[1] ?? 0)
+    const late = seen.at(-1) ?? 0
     if (seen.length > 3 && late > early * 1.5 + allowanceBytes)
       faults.push(`the least of ${what} memory grew from ${early} to ${late} bytes`)
   }
