@@ -121,8 +121,9 @@ async function together(
   return eight
 }
 
-const ascending = (started: readonly Settled[]): readonly Settled[] =>
-  started.toSorted((a, b) => a.firstAnswerMs - b.firstAnswerMs)
+function ascending(started: readonly Settled[]): readonly Settled[] {
+  return started.toSorted((a, b) => a.firstAnswerMs - b.firstAnswerMs)
+}
 
 type Results = Awaited<ReturnType<typeof measure>>
 

@@ -1,9 +1,8 @@
 /**
  * The store on disk: one SQLite file through `node:sqlite`, whose only importing files are this one and `sqlite-lock`.
  *
- * Write-ahead log with full sync: a batch is there wholly or not at all, and on the platter when `write` resolves. Many operations that
- * go on at once write at once: what comes in one turn of the event loop after the first batch shares one transaction and one sync, each
- * batch behind a savepoint of its own, so that one that is refused takes nothing with it. The file, its log and its index are 0600. One process at a time: a second one that opens the same path is told `already_running`.
+ * Write-ahead log with full sync: a batch is one transaction and is on the platter when `write` resolves. The file, its log
+ * and its index are 0600. One process at a time: a second one that opens the same path is told `already_running`.
  * Calls block their thread for the time of an fsync; that is the control thread, never one that carries traffic.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
@@ -66,20 +65,12 @@ export async function openSqliteStore(path: string, options: SqliteOptions = {})
   }
 }
 
-interface Waiting {
-  readonly batch: readonly Write[]
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-}
-
 class SqliteStore implements Store {
   readonly #file: string
   readonly #db: DatabaseSync
   readonly #lock: StoreLock
   readonly #retention: Retention
   readonly #statements = new Map<string, StatementSync>()
-  #waiting: Waiting[] = []
-  #wroteThisTurn = false
   #closed = false
   #unsound: Map<string, Flaw> | null = null
 
@@ -90,71 +81,20 @@ class SqliteStore implements Store {
     this.#retention = retention
   }
 
-  write(batch: readonly Write[]): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ batch, resolve, reject })
-      if (!this.#wroteThisTurn) this.#commit()
+  async write(batch: readonly Write[]): Promise<void> {
+    this.#guarded(() => {
+      this.#db.exec('BEGIN IMMEDIATE')
+      try {
+        for (const write of batch) this.#put(write)
+        this.#prune(batch)
+        this.#db.exec('COMMIT')
+        for (const write of batch)
+          if ('put' in write && write.put === 'operation') this.#unsound?.delete(write.record.id)
+      } catch (error) {
+        if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+        throw error
+      }
     })
-  }
-
-  /** Writes what waits, and has what comes in the rest of this turn wait for its end. */
-  #commit(): void {
-    const waiting = this.#waiting
-    if (waiting.length === 0) return
-    this.#waiting = []
-    if (!this.#wroteThisTurn) setImmediate(this.#endTurn)
-    this.#wroteThisTurn = true
-    try {
-      const refused = this.#guarded(() => this.#transaction(waiting))
-      for (const one of waiting) {
-        if (refused.has(one)) one.reject(refused.get(one))
-        else one.resolve()
-      }
-    } catch (error) {
-      for (const { reject } of waiting) reject(error)
-    }
-  }
-
-  readonly #endTurn = () => {
-    this.#wroteThisTurn = false
-    this.#commit()
-  }
-
-  /** All in one; those that are refused with why, as if they had not been asked for. */
-  #transaction(waiting: readonly Waiting[]): ReadonlyMap<Waiting, unknown> {
-    const refused = new Map<Waiting, unknown>()
-    this.#db.exec('BEGIN IMMEDIATE')
-    try {
-      for (const one of waiting) {
-        this.#db.exec('SAVEPOINT batch')
-        try {
-          guarded(this.#file, () => this.#apply(one.batch))
-        } catch (error) {
-          // A full disk ends the transaction by itself, with all that is in it.
-          if (!this.#db.isTransaction) throw error
-          this.#db.exec('ROLLBACK TO batch')
-          refused.set(one, error)
-        }
-        this.#db.exec('RELEASE batch')
-      }
-      this.#db.exec('COMMIT')
-    } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
-      throw error
-    }
-    for (const one of waiting) if (!refused.has(one)) this.#strikeOut(one.batch)
-    return refused
-  }
-
-  #apply(batch: readonly Write[]): void {
-    for (const write of batch) this.#put(write)
-    this.#prune(batch)
-  }
-
-  /** What is written anew is sound again. */
-  #strikeOut(batch: readonly Write[]): void {
-    for (const write of batch)
-      if ('put' in write && write.put === 'operation') this.#unsound?.delete(write.record.id)
   }
 
   async operations(filter: Parameters<Store['operations']>[0]) {
@@ -244,7 +184,6 @@ class SqliteStore implements Store {
 
   async close(): Promise<void> {
     if (this.#closed) return
-    this.#commit()
     this.#closed = true
     this.#statements.clear()
     this.#db.close()
@@ -275,12 +214,8 @@ class SqliteStore implements Store {
     this.#statement(sql).run(row)
   }
 
-  /** Whoever reads sees what was written before, also by those who still wait. */
   #all(sql: string, row: Record<string, SQLInputValue> = {}): Row[] {
-    return this.#guarded(() => {
-      if (!this.#db.isTransaction) this.#commit()
-      return this.#statement(sql).all(row) as Row[]
-    })
+    return this.#guarded(() => this.#statement(sql).all(row) as Row[])
   }
 
   #statement(sql: string): StatementSync {

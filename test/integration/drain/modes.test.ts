@@ -13,11 +13,11 @@ interface Client {
   home: string
 }
 
-async function scene(t: Test, { ttl = 600, directory = '' } = {}) {
+async function scene(t: Test, { ttl = 600, directory = '', threads = 0 } = {}) {
   const [a, b] = [await origin(t, 'a'), await origin(t, 'b')]
   const text = JSON.stringify({
     listeners: [{ address: '127.0.0.1:0' }],
-    threads: 0,
+    threads,
     admin: { address: '127.0.0.1:0' },
     store: directory === '' ? { kind: 'memory' } : { kind: 'sqlite', path: 'tidegate.db' },
     clusters: [
@@ -38,6 +38,11 @@ async function scene(t: Test, { ttl = 600, directory = '' } = {}) {
   }
   const server = await boot()
   return { server, boot }
+}
+
+/** On the loop of control, and on threads of their own, which tell it what they saw. */
+function onLoops(name: string, act: (t: Test, threads: number) => Promise<void>): void {
+  for (const threads of [0, 2]) t.test(`${name} (threads: ${threads})`, t => act(t, threads))
 }
 
 const port = (server: Server) => server.listeners[0]!.port
@@ -81,8 +86,8 @@ t.test(
   },
 )
 
-t.test('sessions: repin: bound clients stay until the deadline, and move then', async t => {
-  const { server } = await scene(t)
+onLoops('sessions: repin: bound clients stay until the deadline, and move then', async (t, threads) => {
+  const { server } = await scene(t, { threads })
   const client = await boundTo(server, 'a')
   await drain(server, { gracePeriodMs: 700 })
   t.equal(await ask(server, client), 'a')
@@ -102,8 +107,8 @@ t.test('sessions: keep: drained when the last session has ended, and nobody has 
   t.equal(server.control.backend('web', 'a').state, 'drained')
 })
 
-t.test('sessions: keep: also one that control has not been told of', async t => {
-  const { server } = await scene(t, { ttl: 1 })
+onLoops('sessions: keep: also one that control has not been told of', async (t, threads) => {
+  const { server } = await scene(t, { ttl: 1, threads })
   for (let home = ''; home !== 'a'; ) home = await ask(server, { jar: new Map(), home })
   // Threads tell what they saw five times a second.
   await drain(server, { gracePeriodMs: 60_000, sessions: 'keep' })
@@ -111,27 +116,30 @@ t.test('sessions: keep: also one that control has not been told of', async t => 
   t.match(await drained(server), { drained: true, sessions: 0, deadline_reached: false })
 })
 
-t.test('tunnels: told with the code that was asked for, one after another, before the deadline', async t => {
-  const { server } = await scene(t)
-  const client = await boundTo(server, 'a')
-  const cookie = cookieOf(client)
-  const sockets = await Promise.all(Array.from({ length: 8 }, () => Echoing.open(port(server), { cookie })))
-  await until('the tunnels to be counted', () => server.control.backend('web', 'a').tunnels === 8)
-  const order: number[] = []
-  const closes = sockets.map(async ({ closed }) => {
-    const code = await closed
-    order.push(sockets.filter(({ open }) => open).length)
-    return code
-  })
-  await drain(server, { gracePeriodMs: 800, closeCode: 1012, closeSpreadMs: 800 })
-  t.strictSame(
-    await Promise.all(closes),
-    Array.from({ length: 8 }, () => 1012),
-  )
-  t.ok(new Set(order).size >= 4, `they did not end together: ${order}`)
-  t.match(await drained(server), { drained: true, deadline_reached: false })
-  t.equal(await ask(server, client), 'b', 'who was told does not come back here')
-})
+onLoops(
+  'tunnels: told with the code that was asked for, one after another, before the deadline',
+  async (t, threads) => {
+    const { server } = await scene(t, { threads })
+    const client = await boundTo(server, 'a')
+    const cookie = cookieOf(client)
+    const sockets = await Promise.all(Array.from({ length: 8 }, () => Echoing.open(port(server), { cookie })))
+    await until('the tunnels to be counted', () => server.control.backend('web', 'a').tunnels === 8)
+    const order: number[] = []
+    const closes = sockets.map(async ({ closed }) => {
+      const code = await closed
+      order.push(sockets.filter(({ open }) => open).length)
+      return code
+    })
+    await drain(server, { gracePeriodMs: 800, closeCode: 1012, closeSpreadMs: 800 })
+    t.strictSame(
+      await Promise.all(closes),
+      Array.from({ length: 8 }, () => 1012),
+    )
+    t.ok(new Set(order).size >= 4, `they did not end together: ${order}`)
+    t.match(await drained(server), { drained: true, tunnels: 0 })
+    t.equal(await ask(server, client), 'b', 'who was told does not come back here')
+  },
+)
 
 t.test('tunnels: keep: left alone behind the deadline; ready takes it all back', async t => {
   const { server } = await scene(t)
@@ -147,6 +155,22 @@ t.test('tunnels: keep: left alone behind the deadline; ready takes it all back',
   await socket.echo()
   t.match(await drained(server, 20), { deadline_at: null, deadline_reached: false })
   socket.socket.terminate()
+})
+
+t.test('GET drain waits for the end of it, and changes nothing', async t => {
+  const { server } = await scene(t)
+  const url = `http://127.0.0.1:${server.admin!.port}/api/v1/clusters/web/backends/a/drain`
+  const read = async (wait: string) => (await (await fetch(`${url}${wait}`)).json()) as { proof: object }
+  t.match(await read(''), { proof: { deadline_at: null } }, 'nobody drains it')
+  const client = await boundTo(server, 'a')
+  const socket = await Echoing.open(port(server), { cookie: cookieOf(client) })
+  await until('the tunnel to be counted', () => server.control.backend('web', 'a').tunnels === 1)
+  await drain(server, { gracePeriodMs: 60_000, tunnels: 'keep' })
+  t.match(await read(''), { proof: { drained: false, tunnels: 1 } }, 'without wait: at once')
+  const end = read('?wait=60s')
+  await socket.echo()
+  socket.socket.close()
+  t.match(await end, { backend: { id: 'a', state: 'drained' }, proof: { drained: true, tunnels: 0 } })
 })
 
 t.test('a restart goes on with what is left of the time', async t => {

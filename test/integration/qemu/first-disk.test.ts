@@ -1,5 +1,6 @@
 /** A VM that was made without a disk gets one while it runs: its guest sees it, and a clone of it has one of its own. */
-import { readdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Endpoint } from '../../../lib/hypervisor/driver.ts'
@@ -11,11 +12,12 @@ const MiB = 2 ** 20
 const signal = AbortSignal.timeout(300_000)
 
 t.test('a disk is plugged in, grows, and is cloned', async t => {
-  const directory = t.testdir({})
+  const directory = mkdtempSync(join(tmpdir(), 'tidegate-disk-'))
   const driver = qemuDriver(directory)
   t.teardown(async () => {
     const { instances, snapshots } = await driver.inspect()
     for (const { name } of [...instances, ...snapshots]) await driver.destroy(name)
+    rmSync(directory, { recursive: true, force: true })
   })
   const owner = { installation: 'test', cluster: 'web', operation: 'op1' }
   const of = (name: string) => ({

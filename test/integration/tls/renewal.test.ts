@@ -1,7 +1,7 @@
 /** Certificates that change on disk while threads serve, and sessions that are resumed on another thread than they were made on. */
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { connect, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { systemClock } from '../../../lib/clock.ts'
@@ -35,14 +35,12 @@ async function door(t: Test) {
   return { front, keeper, pair, told }
 }
 
-async function open(port: number, session?: Buffer): Promise<TLSSocket> {
-  const socket = connect({
-    port,
-    host: '127.0.0.1',
-    servername: 'localhost',
-    ca: ca.pem,
-    ...(session ? { session } : {}),
-  })
+function begin(port: number, more: ConnectionOptions = {}): TLSSocket {
+  return connect({ port, host: '127.0.0.1', servername: 'localhost', ca: ca.pem, ...more })
+}
+
+async function open(port: number, more: ConnectionOptions = {}): Promise<TLSSocket> {
+  const socket = begin(port, more)
   await once(socket, 'secureConnect')
   return socket
 }
@@ -100,35 +98,41 @@ t.test('a renewed certificate is served by every thread, and nobody is disconnec
   socket.close()
 })
 
-t.test(
-  'a session is resumed on whichever thread its client meets, until the ticket keys are rotated',
-  async t => {
-    const { front, keeper } = await door(t)
-    const first = await open(front.port)
-    const session = new Promise<Buffer>(resolve => first.once('session', resolve))
-    t.match(await ask(first), /hello/)
-    first.destroy()
-    const member = front.clusters.table().clusters[0]!.members[0]!
-    const servedBy = (thread: number) => front.board.get(thread, member.slot, 'started')
-    const before = [servedBy(0), servedBy(1)]
-    let connections = 0
-    // The kernel chooses the thread: until both have had one, and each time it was the same session.
-    await until('both threads', async () => {
-      const socket = await open(front.port, await session)
-      t.ok(socket.isSessionReused(), `connection ${++connections}`)
-      await ask(socket)
-      socket.destroy()
-      return servedBy(0) > before[0]! && servedBy(1) > before[1]!
-    })
-    keeper.rotateTicketKeys()
-    await until('full handshakes', async () => {
-      const socket = await open(front.port, await session)
-      const reused = socket.isSessionReused()
-      socket.destroy()
-      return !reused
-    })
-  },
-)
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const)
+  t.test(
+    `${version}: a session is resumed on whichever thread its client meets, until the ticket keys are rotated`,
+    async t => {
+      const { front, keeper } = await door(t)
+      const spoken = { minVersion: version, maxVersion: version }
+      const first = begin(front.port, spoken)
+      // In 1.2 it comes with the handshake, in 1.3 after it.
+      const session = new Promise<Buffer>(resolve => first.once('session', resolve))
+      await once(first, 'secureConnect')
+      t.equal(first.getProtocol(), version)
+      t.match(await ask(first), /hello/)
+      first.destroy()
+      const resumed = { ...spoken, session: await session }
+      const member = front.clusters.table().clusters[0]!.members[0]!
+      const servedBy = (thread: number) => front.board.get(thread, member.slot, 'started')
+      const before = [servedBy(0), servedBy(1)]
+      let connections = 0
+      // The kernel chooses the thread: until both have had one, and each time it was the same session.
+      await until('both threads', async () => {
+        const socket = await open(front.port, resumed)
+        t.ok(socket.isSessionReused(), `connection ${++connections}`)
+        await ask(socket)
+        socket.destroy()
+        return servedBy(0) > before[0]! && servedBy(1) > before[1]!
+      })
+      keeper.rotateTicketKeys()
+      await until('full handshakes', async () => {
+        const socket = await open(front.port, resumed)
+        const reused = socket.isSessionReused()
+        socket.destroy()
+        return !reused
+      })
+    },
+  )
 
 t.test('a reload brings TLS to a listener, changes its certificate, and takes it away', async t => {
   const [one, two] = [ca.issue('one'), ca.issue('two')]

@@ -65,9 +65,10 @@ t.test('a pooled connection that was closed while idle costs nobody an error', a
   t.equal(door.board.total(0, 'failed'), 0, 'a stale connection is no failure of the member')
   const posted = await fetch(door.url, { method: 'POST', body: 'once only' })
   await posted.text()
-  t.ok(posted.status === 502 || posted.status === 200)
   const bodies = backend.received().split('once only').length - 1
-  t.ok(bodies <= 1, 'a body is never sent twice')
+  t.equal(bodies, 1, 'a body is never sent twice')
+  // On a connection that was kept the backend breaks off; an engine that makes one anew for it has its answer.
+  t.ok([200, 502].includes(posted.status), `${posted.status}`)
   await door.close()
   await backend.close()
 })

@@ -82,7 +82,7 @@ t.test('empty lines do not keep a connection', async t => {
     client.send('\r\n')
     await new Promise(resolve => setImmediate(resolve))
   }
-  t.match(await client.waitClosed(), /^(HTTP\/1\.1 400 .*)?/)
+  t.match(await client.waitClosed(), /^(HTTP\/1\.1 400 .*)?$/s, 'refused, or closed without a word')
 })
 
 t.test('an answer is given to its last byte, however slowly the client reads', async t => {
@@ -184,6 +184,41 @@ t.test(
     await clock.advance(5_000)
     await until(() => backendClosed, 'the backend to be let go')
     client.destroy()
+  },
+)
+
+t.test(
+  'a client that has ended its half is waited for, until the head of its answer, for two seconds',
+  async t => {
+    for (const [waitMs, comes] of [
+      [1_500, true],
+      [3_000, false],
+    ] as const) {
+      const clock = new ManualClock()
+      const asked = Promise.withResolvers<Socket>()
+      const door = await doorTo(t, socket => asked.resolve(socket), clock)
+      const client = connect({ port: door.port, host: '127.0.0.1', allowHalfOpen: true })
+      let got = ''
+      client.on('data', bytes => {
+        got += bytes.toString('latin1')
+      })
+      client.on('error', () => {})
+      await once(client, 'connect')
+      client.end(get)
+      const backend = await asked.promise
+      const letGo = once(backend, 'close')
+      const accepted = await serverSocket(door.port)
+      await until(() => accepted.readableEnded, 'its end to be seen')
+      await clock.advance(waitMs)
+      if (comes) {
+        backend.write(ok)
+        await until(() => got.endsWith('ok'), 'the answer')
+      } else {
+        await letGo
+        t.equal(got, '', 'it was taken to have left')
+      }
+      client.destroy()
+    }
   },
 )
 
