@@ -9,6 +9,8 @@
  * The pressure is the worst of three: memory of this loop against its part of the limit, V8's heap against V8's own, and how late the
  * loop's timers are. The share grows and shrinks step by step and finds the load that can be carried, where a switch would swing between
  * everything and nothing. It never reaches the whole: a little must pass for a loop to notice that it is well again.
+ * What nobody uses any more counts as memory in use until V8 collects it, and V8 does so when it needs room: a loop that is spared by
+ * refusing may not come to that for minutes. So while memory is what is short it is had collected, every few seconds.
  * The number of client connections is a limit by itself: those above it are refused, the others are not bothered.
  */
 import type { Clock } from '../../clock.ts'
@@ -20,6 +22,8 @@ export interface Gauges {
   memoryBytes(): number
   /** The part of V8's own heap limit that is in use, 0 … 1. */
   heapShare(): number
+  /** Has garbage collected: until then it counts as memory in use. */
+  collect(): void
 }
 
 export type OverloadLevel = 'ok' | 'shed_new'
@@ -41,6 +45,8 @@ const aimAt = 0.85
 /** Of the distance from the aim, per look: at the limit all but 5 % are refused after 1.3 s, at twice the limit after 0.2 s. */
 const gain = 0.5
 const shareMax = 0.95
+/** A collection of a large heap takes a good part of a second. */
+const collectEveryMs = 5_000
 /** A single late tick (a long collection) is not a late loop: each look counts this much. */
 const delayWeight = 0.25
 
@@ -68,6 +74,7 @@ export class Overload {
   #share = 0
   #pressure = 0
   #cause: OverloadCause = 'memory'
+  #collectedAt = Number.NEGATIVE_INFINITY
   /** What fractions of requests have added up to: spreads the refused evenly, without chance. */
   #owed = 0
 
@@ -132,9 +139,16 @@ export class Overload {
       const moved = before + (this.#pressure - aimAt) * gain
       this.#share = Math.min(shareMax, Math.max(0, moved))
     }
+    if (this.#share > 0 && this.#cause !== 'event_loop') this.#collect(nowMs)
     if (before > 0 === this.#share > 0) return
     this.#owed = 0
     this.#deps.changed(this.state)
+  }
+
+  #collect(nowMs: number): void {
+    if (this.#pressure <= aimAt || nowMs - this.#collectedAt < collectEveryMs) return
+    this.#collectedAt = nowMs
+    this.#deps.gauges.collect()
   }
 
   #measure(): void {

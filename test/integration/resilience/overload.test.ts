@@ -15,7 +15,7 @@ async function scene(t: Test, options: Partial<FrontDoorOptions>) {
   const clock = new ManualClock()
   const heap = { share: 0 }
   const backend = await stage(t)
-  const gauges = { memoryBytes: () => 0, heapShare: () => heap.share }
+  const gauges = { memoryBytes: () => 0, heapShare: () => heap.share, collect: () => {} }
   const door = await openFrontDoor({ clock, backends: [backend.port], gauges, ...options })
   t.teardown(() => door.close())
   return { door, clock, heap, backend }

@@ -18,12 +18,16 @@ class HeldClock extends ManualClock {
 
 function lab({ threads = 2, memory = 0, heap = 0 } = {}) {
   const clock = new HeldClock()
-  const gauge = { memory, heap }
+  const gauge = { memory, heap, collections: 0 }
   const changes: OverloadState[] = []
   const overload = new Overload({
     config: { maxMemoryBytes: 200 * MiB, maxEventLoopDelayMs: 200, maxConnections: 101 },
     threads,
-    gauges: { memoryBytes: () => gauge.memory * 100 * MiB, heapShare: () => gauge.heap },
+    gauges: {
+      memoryBytes: () => gauge.memory * 100 * MiB,
+      heapShare: () => gauge.heap,
+      collect: () => gauge.collections++,
+    },
     clock,
     changed: state => changes.push(state),
   })
@@ -119,6 +123,40 @@ t.test('connections: each loop has its part, the one above it is refused', async
   t.equal(overload.connections, 4)
   overload.close()
   t.equal(clock.pending, 0)
+})
+
+t.test(
+  'memory that is short is had collected, at once and then every five seconds; a late loop is not',
+  async t => {
+    const { clock, gauge, overload } = lab({ memory: 1 })
+    await clock.advance(100)
+    t.equal(gauge.collections, 1)
+    await clock.advance(4_800)
+    t.equal(gauge.collections, 1)
+    await clock.advance(300)
+    t.equal(gauge.collections, 2)
+    gauge.memory = 0.5
+    await clock.advance(20_000)
+    t.equal(overload.state.level, 'ok')
+    t.equal(gauge.collections, 2, 'it is no longer short')
+
+    const late = lab()
+    for (let look = 0; look < 60; look++) {
+      late.clock.hold(500)
+      await late.clock.advance(100)
+    }
+    t.match(late.overload.state, { level: 'shed_new', cause: 'event_loop' })
+    t.equal(late.gauge.collections, 0)
+  },
+)
+
+t.test('a collection gives back what nobody uses', async t => {
+  let kept: Buffer | null = Buffer.alloc(64 * MiB, 1)
+  const before = machineGauges.memoryBytes()
+  t.equal(kept.length, 64 * MiB)
+  kept = null
+  machineGauges.collect()
+  t.ok(machineGauges.memoryBytes() < before - 60 * MiB)
 })
 
 t.test('what the machine says is plausible', async t => {
