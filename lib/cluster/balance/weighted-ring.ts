@@ -29,7 +29,7 @@ interface Band {
 
 /** A member's number is what `owners` holds of it: 16 bits. */
 const numbersMax = 2 ** 16
-/** Keys whose owners are kept: 64 KiB a ring. */
+/** Keys whose owners are kept: about one a member, and at most so many, which are 64 KiB a ring. Of few members the walk is as near. */
 const keptMax = 2 ** 13
 
 export class WeightedRing<M extends Candidate> implements Ring<M> {
@@ -43,7 +43,7 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
   /** Heaviest first: what is found there ends the walks in the others early. */
   readonly #bands: readonly Band[]
   /** At a key's place its hash, and the number of its owner plus one. */
-  readonly #kept = new Uint32Array(2 * keptMax)
+  readonly #kept: Uint32Array
   /** The nearest on the walk of now, and the nearest that is wanted. */
   passedOwner: M | null = null
   #ownerDistance = 0
@@ -59,6 +59,7 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
     const full = previous !== null && previous.#members.length + members.length > numbersMax
     const base = full ? null : previous
     this.#listed = members
+    this.#kept = new Uint32Array(2 * Math.min(keptMax, 2 ** Math.ceil(Math.log2(members.length + 1))))
     this.#numbers = new Uint16Array(members.length)
     this.#members = base === null ? [] : base.#members.slice()
     const former = base === null ? [] : base.#listed
@@ -86,7 +87,7 @@ export class WeightedRing<M extends Candidate> implements Ring<M> {
 
   owner(hash: number): M | null {
     const kept = this.#kept
-    const place = 2 * (hash % keptMax)
+    const place = (2 * hash) % kept.length
     if (kept[place] === hash && kept[place + 1] !== 0) return this.#members[kept[place + 1]! - 1]!
     const owner = this.#nearest(hash, null, null)
     if (owner === null) return null

@@ -2,11 +2,12 @@
  * What Tidegate takes from those who wait for an instance: their heads, and one piece of what they send. A body that is large waits with its
  * client; it is neither read nor kept.
  */
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { silentLog } from '../../../lib/log.ts'
 import { startServer } from '../../../lib/server.ts'
 import { demoCluster } from '../../support/demo-cluster.ts'
+import { freePort } from '../../support/ports.ts'
 import { until } from '../../support/wait.ts'
 
 const waiting = 4
@@ -63,12 +64,4 @@ async function sender(t: Test, port: number): Promise<Socket> {
   socket.write(`POST /sessions/x HTTP/1.1\r\nHost: x\r\nContent-Length: ${bodyBytes}\r\n\r\n`)
   socket.write(Buffer.alloc(bodyBytes))
   return socket
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise(resolve => server.close(resolve))
-  return port
 }

@@ -1,5 +1,4 @@
 /** Scale to zero with real processes and real threads: a request that finds nobody waits, whatever protocol it speaks. */
-import { createServer } from 'node:http'
 import { connect } from 'node:http2'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
@@ -7,6 +6,7 @@ import { silentLog } from '../../../lib/log.ts'
 import { type Server, startServer } from '../../../lib/server.ts'
 import { type DemoOptions, demoCluster } from '../../support/demo-cluster.ts'
 import { get } from '../../support/load.ts'
+import { freePort } from '../../support/ports.ts'
 import { until } from '../../support/wait.ts'
 
 async function start(t: Test, options: Partial<DemoOptions>) {
@@ -77,11 +77,3 @@ t.test('too many, or too long: 503 with Retry-After', async t => {
   t.strictSame(answers.sort(), ['503 1 503 queue_full', '503 1 503 queue_timeout', '503 1 503 queue_timeout'])
   t.strictSame(server.control.backends('demo'), [])
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise(resolve => server.close(resolve))
-  return port
-}

@@ -113,6 +113,7 @@ t.test('the former ring goes on as it was', async t => {
 t.test('a key that comes again has the same order, whatever came between at its place', async t => {
   const { members } = crowd([3, 1, 2, 7])
   const ring = new WeightedRing(members, null)
+  // A multiple of the table's places, however many it has.
   const places = 2 ** 13
   for (const hash of [0, 1, 77, 2 ** 32 - 1]) {
     const [owner, second] = [ring.owner(hash)!, ring.next(hash, new Set([ring.owner(hash)!]), null)!]

@@ -155,20 +155,26 @@ async function serverSocket(port: number): Promise<Socket> {
   return found!
 }
 
+/** A client that asks and ends its half, and what it has read so far. */
+async function halfClosed(door: FrontDoor) {
+  const client = connect({ port: door.port, host: '127.0.0.1', allowHalfOpen: true })
+  let text = ''
+  client.on('data', bytes => {
+    text += bytes.toString('latin1')
+  })
+  client.on('error', () => {})
+  await once(client, 'connect')
+  client.end(get)
+  return { client, got: () => text }
+}
+
 t.test(
   'a client that has ended its half gets its answer while it moves, and is given up when it is silent',
   async t => {
     const clock = new ManualClock()
     const answer = Promise.withResolvers<Socket>()
     const door = await doorTo(t, socket => answer.resolve(socket), clock)
-    const client = connect({ port: door.port, host: '127.0.0.1', allowHalfOpen: true })
-    let got = ''
-    client.on('data', bytes => {
-      got += bytes.toString('latin1')
-    })
-    client.on('error', () => {})
-    await once(client, 'connect')
-    client.end('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+    const { client, got } = await halfClosed(door)
     const backend = await answer.promise
     let backendClosed = false
     backend.on('close', () => {
@@ -177,7 +183,7 @@ t.test(
     backend.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n')
     for (let event = 0; event < 4; event++) {
       backend.write(`data: ${event}\n\n`)
-      await until(() => got.includes(`data: ${event}`), 'an event')
+      await until(() => got().includes(`data: ${event}`), 'an event')
       await clock.advance(900)
     }
     t.notOk(backendClosed, 'several seconds, never silent for long')
@@ -197,14 +203,7 @@ t.test(
       const clock = new ManualClock()
       const asked = Promise.withResolvers<Socket>()
       const door = await doorTo(t, socket => asked.resolve(socket), clock)
-      const client = connect({ port: door.port, host: '127.0.0.1', allowHalfOpen: true })
-      let got = ''
-      client.on('data', bytes => {
-        got += bytes.toString('latin1')
-      })
-      client.on('error', () => {})
-      await once(client, 'connect')
-      client.end(get)
+      const { client, got } = await halfClosed(door)
       const backend = await asked.promise
       const letGo = once(backend, 'close')
       const accepted = await serverSocket(door.port)
@@ -212,10 +211,10 @@ t.test(
       await clock.advance(waitMs)
       if (comes) {
         backend.write(ok)
-        await until(() => got.endsWith('ok'), 'the answer')
+        await until(() => got().endsWith('ok'), 'the answer')
       } else {
         await letGo
-        t.equal(got, '', 'it was taken to have left')
+        t.equal(got(), '', 'it was taken to have left')
       }
       client.destroy()
     }
