@@ -9,11 +9,12 @@
  *   npm test -- test/unit       only the files below a folder, or the files named
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { accessSync, constants, existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { inLanes } from './support/lanes.ts'
+import { onPath } from './support/on-path.ts'
 import { TapDigest } from './support/tap-digest.ts'
 
 interface Need {
@@ -182,15 +183,4 @@ async function start(
     clearTimeout(limit)
     children.delete(child)
   }
-}
-
-function onPath(name: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some(folder => {
-    try {
-      accessSync(join(folder, name), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
 }

@@ -3,6 +3,7 @@
  * each comes once before any comes again. Who it happens to is a number between 0 and 1, for whoever is there then. @pure
  */
 import type { Random } from '../../fuzz/random.ts'
+import type { ChurnDriver } from './installation.ts'
 
 export type Action =
   | { readonly kind: 'scale'; readonly to: number }
@@ -17,26 +18,29 @@ export type Kind = Action['kind']
 export interface Standing {
   readonly instances: number
   readonly max: number
-  readonly resizes: boolean
 }
 
-/** Twice as much of what is asked for most. */
-const deck: readonly Kind[] = ['scale', 'scale', 'scale', 'replace', 'resize', 'drain_node', 'kill']
+/** More of what is asked for most. Processes have no size of their own. */
+export const decks: Readonly<Record<ChurnDriver, readonly Kind[]>> = {
+  process: ['scale', 'scale', 'scale', 'replace', 'drain_node', 'kill'],
+  qemu: ['scale', 'scale', 'scale', 'replace', 'resize', 'drain_node', 'kill'],
+}
 /** Of an instance of 384 MiB: what it has, and a module more. */
 const memoriesMiB = [384, 512]
 
 export class Actions {
   readonly #random: Random
+  readonly #deck: readonly Kind[]
   #cards: Kind[] = []
 
-  constructor(random: Random) {
+  constructor(random: Random, deck: readonly Kind[]) {
     this.#random = random
+    this.#deck = deck
   }
 
   next(standing: Standing): Action {
-    const { instances, max, resizes } = standing
-    if (this.#cards.length === 0)
-      this.#cards = this.#shuffled(deck.filter(kind => kind !== 'resize' || resizes))
+    const { instances, max } = standing
+    if (this.#cards.length === 0) this.#cards = this.#shuffled(this.#deck)
     // Nobody is killed who is alone: what he knew would be lost to all.
     const at = this.#cards.findIndex(kind => kind !== 'kill' || instances > 1)
     if (at < 0) return { kind: 'scale', to: 2 + this.#random.below(max - 1) }

@@ -1,36 +1,20 @@
 /**
- * Churn: a whole Tidegate whose cluster is scaled, replaced, moved between its nodes and shot at in an order that follows from a seed, while
- * clients with sessions and WebSockets ask about half of what the machine can do. At the end it is counted what they saw and what is left behind.
+ * Churn: a whole Tidegate whose clusters are scaled, replaced, resized, moved between their nodes and shot at in an order that follows from a seed,
+ * while clients with sessions and WebSockets ask half of what the machine can do. At the end it is counted what they saw and what is left behind.
  */
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
-import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Log, silentLog } from '../../../lib/log.ts'
 import { type Server, startServer } from '../../../lib/server.ts'
-import { Random } from '../../fuzz/random.ts'
 import { until } from '../../support/wait.ts'
-import { Actions } from './actions.ts'
-import { type ChurnDriver, install } from './installation.ts'
-import { type Excused, judge } from './judge.ts'
+import { ClusterChurn, type ClusterOptions, type ClusterReport } from './cluster-churn.ts'
+import { install } from './installation.ts'
 import { held, leftovers } from './leftovers.ts'
-import type { FromLoad, LoadOptions, LoadReport, ToLoad } from './load.ts'
-import { Operator } from './operator.ts'
+import { Standstills } from './standstills.ts'
 
 export interface ChurnOptions {
-  readonly driver: ChurnDriver
   readonly seed: number
-  /** Actions are begun for so long, and at least so many of them. */
+  /** Actions are begun for so long. */
   readonly seconds: number
-  readonly actionsMin: number
-  readonly maxInstances: number
-  readonly clients: number
-  readonly webSockets: number
-  /** Requests a second; null: half of what is measured at the start. */
-  readonly rate: number | null
-  readonly ttlSeconds: number
-  readonly sessionMs: readonly [min: number, max: number]
-  readonly graceSeconds: number
+  readonly clusters: readonly ClusterOptions[]
   readonly say?: (line: string) => void
   /** Of the Tidegate that is churned. */
   readonly log?: Log
@@ -41,87 +25,95 @@ export interface ChurnOptions {
 export interface ChurnReport {
   /** Everything that is wrong, in words. */
   readonly faults: readonly string[]
-  readonly byKilling: Excused
-  readonly byStandstill: Excused
-  /** Times in which this process could not run, seconds in all. */
+  readonly seconds: number
+  /** Times in which this process could not run, in all. */
   readonly standstillSeconds: number
   readonly requests: number
-  readonly sessions: number
-  readonly webSockets: number
-  readonly echoes: number
-  /** WebSockets that were told to go, with 1001. */
-  readonly told: number
-  readonly expired: number
-  readonly repeated: number
   readonly ratePerSecond: number
+  /** What the machine could do at the start, all of it in use; null: it was not asked. */
+  readonly capacityPerSecond: number | null
+  /** The rate as a part of it. */
+  readonly shareOfCapacity: number | null
+  /** Of all clusters. */
   readonly actions: Readonly<Record<string, number>>
-  readonly operations: Readonly<Record<string, number>>
-  readonly seconds: number
+  readonly clusters: Readonly<Record<string, ClusterReport>>
 }
 
-const calibrationMs = 4_000
+const calibrationMs = 8_000
+const share = 0.5
 
 export async function churn(options: ChurnOptions): Promise<ChurnReport> {
-  const installation = await install(options)
-  const say = options.say ?? (() => {})
+  const installation = await install(...options.clusters)
+  const standstills = new Standstills()
   let server: Server | null = null
-  let load: LoadProcess | null = null
-  let operator: Operator | null = null
+  let clusters: readonly ClusterChurn[] = []
   try {
     const { config } = installation
-    server = await startServer(config, { log: options.log ?? silentLog })
-    operator = new Operator(server, options.driver, say)
-    await operator.serves(1)
-    load = await LoadProcess.start(options, server.listeners[0]!.port)
-    const rate = options.rate ?? (await load.halfOfWhatItCan(calibrationMs))
-    load.pace((options.clients * 1_000) / rate)
-    say(`${Math.round(rate)} requests a second`)
-
-    const startedAtMs = performance.now()
-    const over = () =>
-      options.signal?.aborted === true || performance.now() - startedAtMs > options.seconds * 1_000
-    const actions = new Actions(new Random(options.seed))
-    const counts: Record<string, number> = {}
-    for (let n = 1; !over() || (n <= options.actionsMin && !options.signal?.aborted); n++) {
-      const action = actions.next({
-        instances: operator.serving().length,
-        max: options.maxInstances,
-        resizes: options.driver === 'qemu',
-      })
-      counts[action.kind] = (counts[action.kind] ?? 0) + 1
-      const { requests, failures } = load.progress
-      say(
-        `${n} ${JSON.stringify(action)} with ${operator.serving().length} at ${requests} requests, ${failures} failed`,
-      )
-      await operator.carryOut(action)
-    }
-    await operator.carryOut({ kind: 'scale', to: 1 })
-    const seconds = (performance.now() - startedAtMs) / 1_000
-    const seen = await load.stop()
-    const { killings } = operator
-    const standstills = operator.standstills.stop()
-    const graceMs = options.graceSeconds * 1_000
-    const { faults, late, ...excused } = judge(seen, { killings, standstills, graceMs })
-    for (const what of late) say(`  in a standstill: ${what}`)
+    const running = await startServer(config, { log: options.log ?? silentLog })
+    server = running
+    clusters = options.clusters.map(
+      (one, i) => new ClusterChurn(running, one, around(options, i, standstills)),
+    )
+    await together(clusters.map(one => one.serves()))
+    await together(clusters.map(one => one.begin()))
+    const capacityPerSecond = await measured(clusters)
+    const spent = await act(options, clusters, capacityPerSecond)
+    standstills.stop()
+    const faults: string[] = []
+    const reports: Record<string, ClusterReport> = {}
+    for (const one of clusters) reports[one.options.id] = await one.end(faults)
     const left = await quiet(server, config)
-    const operations = await operator.operations()
     await server.close({ graceMs: 0 })
     await installation.remove()
     const remaining = await held(config, [])
-    return {
-      faults: [...operator.faults, ...faults, ...[...left, ...remaining].map(what => `left: ${what}`)],
-      ...excused,
-      standstillSeconds: standstills.reduce((sum, { fromMs, toMs }) => sum + (toMs - fromMs) / 1_000, 0),
-      ...{ requests: seen.requests, sessions: seen.sessions, expired: seen.expired, repeated: seen.repeated },
-      ...{ webSockets: seen.tunnels.opened, echoes: seen.tunnels.echoed, told: seen.tunnels.told },
-      ...{ ratePerSecond: seen.requests / seconds, actions: counts, operations, seconds },
-    }
+    faults.push(...[...left, ...remaining].map(what => `left: ${what}`))
+    return summary(faults, reports, { ...spent, capacityPerSecond, standstills })
   } finally {
-    operator?.standstills.stop()
-    load?.kill()
+    standstills.stop()
+    for (const one of clusters) one.kill()
     await server?.close({ graceMs: 0 })
     await installation.remove()
   }
+}
+
+/** Each cluster has its own chance, and its name before what is said of it where there are several. */
+function around({ seed, clusters, say = () => {} }: ChurnOptions, i: number, standstills: Standstills) {
+  const name = clusters.length === 1 ? '' : `${clusters[i]!.id} `
+  return { seed: (seed + i) >>> 0, standstills, say: (line: string) => say(name + line) }
+}
+
+/** Of the cluster that has no rate of its own, while the others have theirs. */
+async function measured(clusters: readonly ClusterChurn[]): Promise<number | null> {
+  const free = clusters.find(({ options }) => options.rate === null)
+  if (free === undefined) return null
+  return (await free.capacity(calibrationMs)) + given(clusters)
+}
+
+const given = (clusters: readonly ClusterChurn[]): number =>
+  clusters.reduce((sum, { options }) => sum + (options.rate ?? 0), 0)
+
+async function act(options: ChurnOptions, clusters: readonly ClusterChurn[], capacity: number | null) {
+  const rest = (capacity ?? 0) * share - given(clusters)
+  for (const { options: one } of clusters)
+    options.say?.(`${one.id}: ${Math.round(one.rate ?? rest)} requests a second`)
+  const startedAtMs = performance.now()
+  const failed = new AbortController()
+  const signal = AbortSignal.any([failed.signal, ...(options.signal ? [options.signal] : [])])
+  const span = { endsMs: startedAtMs + options.seconds * 1_000, signal }
+  await together(
+    clusters.map(one =>
+      one.churn(one.options.rate ?? rest, span).catch(error => {
+        failed.abort()
+        throw error
+      }),
+    ),
+  )
+  return { seconds: (performance.now() - startedAtMs) / 1_000 }
+}
+
+/** All of them have ended when this does: who is torn down in the middle would only hide the first fault. */
+async function together(all: readonly Promise<void>[]): Promise<void> {
+  for (const one of await Promise.allSettled(all)) if (one.status === 'rejected') throw one.reason
 }
 
 /** What is left when sessions had the time to end and reconcile has been round. */
@@ -135,59 +127,27 @@ async function quiet(server: Server, config: Parameters<typeof leftovers>[1]): P
   return left
 }
 
-class LoadProcess {
-  progress = { requests: 0, failures: 0 }
-  readonly #child: ChildProcess
-  readonly #report = Promise.withResolvers<LoadReport>()
-
-  private constructor(child: ChildProcess, say: (line: string) => void) {
-    this.#child = child
-    this.#report.promise.catch(() => {})
-    child.on('message', (message: FromLoad) => {
-      if (message.type === 'progress') {
-        this.progress = message
-        for (const what of message.fresh) say(`  failed on ${what}`)
-      } else this.#report.resolve(message.report)
-    })
-    child.once('exit', code => this.#report.reject(new Error(`the load ended with ${code}`)))
-  }
-
-  static async start(options: ChurnOptions, port: number): Promise<LoadProcess> {
-    const { seed, clients, webSockets, rate } = options
-    const [sessionMsMin, sessionMsMax] = options.sessionMs
-    const settings: LoadOptions = {
-      ...{ port, seed, clients, webSockets, staying: Math.ceil(webSockets / 5) },
-      ...{ ttlMs: options.ttlSeconds * 1_000, sessionMsMin, sessionMsMax },
-      pauseMs: rate === null ? 0 : (clients * 1_000) / rate,
-    }
-    const child = fork(join(import.meta.dirname, 'load.ts'), [JSON.stringify(settings)])
-    const load = new LoadProcess(child, options.say ?? (() => {}))
-    await Promise.race([until('load', () => load.progress.requests > 0), load.#report.promise])
-    return load
-  }
-
-  /** Requests a second, while nobody pauses. */
-  async halfOfWhatItCan(forMs: number): Promise<number> {
-    const [from, fromMs] = [this.progress.requests, performance.now()]
-    await delay(forMs)
-    await once(this.#child, 'message')
-    return ((this.progress.requests - from) / (performance.now() - fromMs)) * 500
-  }
-
-  pace(pauseMs: number): void {
-    this.#tell({ type: 'pace', pauseMs })
-  }
-
-  stop(): Promise<LoadReport> {
-    this.#tell({ type: 'stop' })
-    return this.#report.promise
-  }
-
-  kill(): void {
-    this.#child.kill('SIGKILL')
-  }
-
-  #tell(message: ToLoad): void {
-    this.#child.send(message)
+function summary(
+  faults: readonly string[],
+  clusters: Readonly<Record<string, ClusterReport>>,
+  run: {
+    readonly seconds: number
+    readonly capacityPerSecond: number | null
+    readonly standstills: Standstills
+  },
+): ChurnReport {
+  const { seconds, capacityPerSecond, standstills } = run
+  const all = Object.values(clusters)
+  const ratePerSecond = all.reduce((sum, one) => sum + one.ratePerSecond, 0)
+  const actions: Record<string, number> = {}
+  for (const one of all)
+    for (const [kind, count] of Object.entries(one.actions)) actions[kind] = (actions[kind] ?? 0) + count
+  return {
+    ...{ faults, seconds },
+    standstillSeconds: standstills.seen.reduce((sum, { fromMs, toMs }) => sum + (toMs - fromMs) / 1_000, 0),
+    requests: all.reduce((sum, { requests }) => sum + requests, 0),
+    ...{ ratePerSecond, capacityPerSecond },
+    shareOfCapacity: capacityPerSecond === null ? null : ratePerSecond / capacityPerSecond,
+    ...{ actions, clusters },
   }
 }

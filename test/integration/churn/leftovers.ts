@@ -9,7 +9,7 @@ import type { Server } from '../../../lib/server.ts'
 
 /** While nothing is asked and no operation is under way. */
 export async function leftovers(server: Server, config: Config): Promise<readonly string[]> {
-  const backends = server.control.backends('web')
+  const backends = config.clusters.flatMap(({ id }) => server.control.backends(id))
   const serving = backends.map(({ id }) => id).sort()
   const found: string[] = []
   for (const { id, state, in_flight, tunnels, sessions } of backends) {

@@ -36,7 +36,7 @@ const options = JSON.parse(process.argv[2]!) as LoadOptions
 const standstills = new Standstills()
 const random = new Random(options.seed)
 const clients = new SessionClients(options)
-const webSockets = new WebSockets({ port: options.port, lifeMsMax: options.sessionMsMax })
+const webSockets = new WebSockets({ port: options.port, host: options.host, lifeMsMax: options.sessionMsMax })
 clients.pauseMs = options.pauseMs
 const own = () => new Random(random.below(2 ** 31))
 const running = [

@@ -9,24 +9,36 @@ import { until } from '../../support/wait.ts'
 import type { Action } from './actions.ts'
 import type { ChurnDriver } from './installation.ts'
 import type { Killing } from './judge.ts'
-import { Standstills } from './standstills.ts'
+import type { Standstills } from './standstills.ts'
 
 const lateCodes = ['step_timeout', 'instance_unhealthy', 'guest_unreachable']
+/** What a kernel keeps of a machine's memory for itself is less. */
+const kernelBytesMax = 120 * 2 ** 20
 /** Known to the first instance, and from then on to whoever was cloned of one that knows it. */
 const heirloom = { path: '/sessions/heirloom', value: 'treasure' }
+
+export interface OperatorOptions {
+  readonly cluster: string
+  readonly driver: ChurnDriver
+  readonly standstills: Standstills
+  readonly say: (line: string) => void
+}
 
 export class Operator {
   readonly killings: Killing[] = []
   readonly faults: string[] = []
-  readonly standstills = new Standstills()
   readonly #server: Server
+  readonly #cluster: string
   readonly #waitMs: number
+  readonly #standstills: Standstills
   readonly #say: (line: string) => void
   /** Instances that were seen to know the heirloom. */
   readonly #heirs = new Set<string>()
 
-  constructor(server: Server, driver: ChurnDriver, say: (line: string) => void) {
+  constructor(server: Server, { cluster, driver, standstills, say }: OperatorOptions) {
     this.#server = server
+    this.#cluster = cluster
+    this.#standstills = standstills
     this.#waitMs = driver === 'qemu' ? 900_000 : 180_000
     this.#say = say
   }
@@ -46,7 +58,8 @@ export class Operator {
 
   async operations(): Promise<Record<string, number>> {
     const counts: Record<string, number> = {}
-    for (const { type, status } of await this.#server.control.operations({ cluster: 'web', limit: 1_000 })) {
+    const cluster = this.#cluster
+    for (const { type, status } of await this.#server.control.operations({ cluster, limit: 1_000 })) {
       const key = `${type} ${status}`
       counts[key] = (counts[key] ?? 0) + 1
     }
@@ -60,13 +73,12 @@ export class Operator {
         return this.#scale(action.to)
       case 'replace':
         return this.#well(
-          await this.#operate({ kind: 'replace', cluster: 'web', instanceId: this.#pick(action.whom) }),
+          await this.#operate({
+            ...{ kind: 'replace', cluster: this.#cluster, instanceId: this.#pick(action.whom) },
+          }),
         )
-      case 'resize': {
-        const resources = { cpus: action.cpus, memoryBytes: action.memoryMiB * 2 ** 20 }
-        const instanceId = this.#pick(action.whom)
-        return this.#well(await this.#operate({ kind: 'resize', cluster: 'web', instanceId, resources }))
-      }
+      case 'resize':
+        return this.#resize(action)
       case 'drain_node':
         return this.#drainNode(action.whom)
       case 'kill':
@@ -76,10 +88,28 @@ export class Operator {
 
   async #scale(to: number): Promise<void> {
     if (this.#backends().length === to) return
-    const ended = await this.#operate(growth(to))
+    const ended = await this.#operate(this.#growth(to))
     this.#well(ended)
     if (ended.status === 'completed' && this.serving().length !== to)
       this.#fault(`${this.serving().length} serve, not ${to}`)
+  }
+
+  /** The machine itself has what was asked for afterwards, as its application sees it. */
+  async #resize({ whom, cpus, memoryMiB }: Action & { readonly kind: 'resize' }): Promise<void> {
+    const memoryBytes = memoryMiB * 2 ** 20
+    const instanceId = this.#pick(whom)
+    const resources = { cpus, memoryBytes }
+    const ended = await this.#operate({ kind: 'resize', cluster: this.#cluster, instanceId, resources })
+    this.#well(ended)
+    const backend = this.#backends().find(({ id }) => id === instanceId)
+    if (ended.status !== 'completed' || backend === undefined) return
+    const { body } = await get(backend.port, '/whoami', { host: backend.host })
+    const has = JSON.parse(body) as { readonly cpus: number; readonly memory_bytes: number }
+    const over = memoryBytes - has.memory_bytes
+    if (has.cpus !== cpus || over < 0 || over > kernelBytesMax)
+      this.#fault(
+        `${instanceId} has ${has.cpus} CPUs and ${has.memory_bytes} bytes, not ${cpus} and ${memoryBytes}`,
+      )
   }
 
   /** The fuller one is emptied, and taken back. */
@@ -107,7 +137,7 @@ export class Operator {
     let operation: OperationView | null = null
     if (growingTo !== null) {
       const cloning = this.#step('clone')
-      operation = await this.#start(growth(growingTo))
+      operation = await this.#start(this.#growth(growingTo))
       await Promise.race([cloning, control.waitOperation(operation.id, this.#waitMs)])
     }
     this.killings.push({ instance: victim, atMs: Date.now() })
@@ -118,10 +148,10 @@ export class Operator {
     }
     await this.#until(`${victim} leaves`, () => !this.#ids().has(victim)).catch(async error => {
       const nodes = (await control.nodes()).flatMap(node => [node.reason, ...node.instances])
-      this.#fault(`${error.message} ${JSON.stringify([control.backends('web'), nodes])}`)
+      this.#fault(`${error.message} ${JSON.stringify([control.backends(this.#cluster), nodes])}`)
     })
     await this.#until('as many as are wanted serve', async () => {
-      const { wanted } = await control.status('web')
+      const { wanted } = await control.status(this.#cluster)
       return this.serving().length === wanted
     })
     await this.#idle()
@@ -136,7 +166,7 @@ export class Operator {
         await until(what, probe, this.#waitMs)
         return
       } catch (error) {
-        if (!this.standstills.within(fromMs, Date.now())) throw error
+        if (!this.#standstills.within(fromMs, Date.now())) throw error
         this.#say(`  late: ${(error as Error).message}`)
       }
     }
@@ -146,7 +176,8 @@ export class Operator {
   #step(name: string): Promise<void> {
     return new Promise(resolve => {
       const stop = this.#server.control.subscribe(({ event }) => {
-        if (event.type !== 'operation_step' || event.step !== name || event.status !== 'started') return
+        if (event.type !== 'operation_step' || event.cluster !== this.#cluster) return
+        if (event.step !== name || event.status !== 'started') return
         stop()
         resolve()
       })
@@ -165,7 +196,7 @@ export class Operator {
   #well({ id, type, status, error, created_at: from, completed_at: to }: OperationView): void {
     if (status === 'completed') return
     const what = `${type} ${id} ${status}: ${error?.code} ${error?.message}`
-    const late = this.standstills.within(Date.parse(from), to === null ? Date.now() : Date.parse(to))
+    const late = this.#standstills.within(Date.parse(from), to === null ? Date.now() : Date.parse(to))
     if (late && lateCodes.includes(error?.code ?? '')) this.#say(`  late: ${what}`)
     else this.#fault(what)
   }
@@ -191,7 +222,7 @@ export class Operator {
   async #idle(): Promise<void> {
     const { control } = this.#server
     for (;;) {
-      const [last] = await control.operations({ cluster: 'web', limit: 1 })
+      const [last] = await control.operations({ cluster: this.#cluster, limit: 1 })
       if (last?.status !== 'running') return
       await control.waitOperation(last.id, this.#waitMs)
       await delay(10)
@@ -200,7 +231,7 @@ export class Operator {
 
   /** Whoever is new was cloned of an heir and is one too, or was booted from nothing and is told now. Asked past the front door. */
   async #inherited(before: ReadonlySet<string>): Promise<void> {
-    const [last] = await this.#server.control.operations({ cluster: 'web', limit: 1 })
+    const [last] = await this.#server.control.operations({ cluster: this.#cluster, limit: 1 })
     for (const { id, host, port, state } of this.#backends()) {
       if (before.has(id) && this.#heirs.has(id)) continue
       if (state !== 'ready') continue
@@ -219,12 +250,19 @@ export class Operator {
 
   /** The operation that made it has booted it from nothing. */
   async #booted(id: string): Promise<boolean> {
-    const operations = await this.#server.control.operations({ cluster: 'web', limit: 20 })
+    const operations = await this.#server.control.operations({ cluster: this.#cluster, limit: 20 })
     const maker = operations.find(({ instances, type }) => instances.includes(id) && type !== 'scale_in')
     const allocated = maker?.steps.find(({ step }) => step === 'allocate')?.data as
       | { readonly items?: readonly { readonly name: string; readonly snapshot: string | null }[] }
       | undefined
     return allocated?.items?.find(({ name }) => name === id)?.snapshot === null
+  }
+
+  #growth(to: number): Command {
+    return {
+      ...{ kind: 'scale', cluster: this.#cluster, direction: null },
+      ...{ targetCount: to, immediate: false, drainConnections: true },
+    }
   }
 
   #pick(whom: number): string {
@@ -242,13 +280,6 @@ export class Operator {
   }
 
   #backends() {
-    return this.#server.control.backends('web')
+    return this.#server.control.backends(this.#cluster)
   }
 }
-
-const growth = (to: number): Command => ({
-  kind: 'scale',
-  cluster: 'web',
-  direction: null,
-  ...{ targetCount: to, immediate: false, drainConnections: true },
-})

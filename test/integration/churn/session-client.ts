@@ -8,6 +8,8 @@ import type { Random } from '../../fuzz/random.ts'
 
 export interface Settings {
   readonly port: number
+  /** Whom they ask for. */
+  readonly host: string
   /** Of the affinity cookie. */
   readonly ttlMs: number
   readonly sessionMsMin: number
@@ -184,7 +186,7 @@ class Session {
   /** The answer's body, or null: it failed, which is noted. */
   async #exchange(method: string, path: string, body = '', also = 200): Promise<unknown> {
     const cookie = [this.#affinity, this.#sid === '' ? '' : `sid=${this.#sid}`].filter(Boolean).join('; ')
-    const head = `${method} ${path} HTTP/1.1\r\nHost: churn\r\n${cookie === '' ? '' : `Cookie: ${cookie}\r\n`}`
+    const head = `${method} ${path} HTTP/1.1\r\nHost: ${this.#settings.host}\r\n${cookie === '' ? '' : `Cookie: ${cookie}\r\n`}`
     const framed = method === 'POST' ? `Content-Length: ${body.length}\r\n\r\n${body}` : '\r\n'
     if (this.#connection?.usable !== true) this.#connection = new Connection(this.#settings.port)
     this.#tally.requests++

@@ -21,6 +21,7 @@ export interface Broken {
 
 export interface TunnelSettings {
   readonly port: number
+  readonly host: string
   readonly lifeMsMax: number
 }
 
@@ -51,7 +52,8 @@ export class WebSockets {
   }
 
   #tunnel(random: Random, lifeMs: number): Promise<void> {
-    const socket = new WebSocket(`ws://127.0.0.1:${this.#settings.port}/ws`)
+    const { port, host } = this.#settings
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/ws`, { headers: { host } })
     const { tally } = this
     const endsMs = performance.now() + lifeMs
     let instance = ''
