@@ -100,6 +100,8 @@ export interface NewBackend {
   /** True where somebody has just seen it healthy: it starts `ready` instead of `warming`. */
   readonly verified: boolean
   readonly mark: 'drain' | 'maint' | null
+  /** Closed to new clients by scaling from the first moment on. */
+  readonly fenced?: boolean
 }
 
 /** How a backend's clients leave: the cluster's own settings, or those of one drain. */

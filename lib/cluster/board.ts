@@ -4,7 +4,10 @@
  * Control writes one word a slot: the slot's epoch and who the member admits. Each thread counts in its own column, so
  * no counter has two writers, and a crashed thread's column can be wiped without touching the others.
  *
- *   admissions │ column of thread 0 │ column of thread 1 │ … room for more │ when each began to serve │ columns in use
+ *   admissions │ column of thread 0 │ column of thread 1 │ … room for more │ when each began to serve │ turns, columns in use
+ *
+ * Some members close in the very instant in which others open. Such a word says both, whom it admits at even turns and whom at odd
+ * ones, and the turn is one word for all: that one store turns every door, for every thread.
  *
  * There is room for more columns than threads, so that a reload can start some: control says how many are in use before a thread
  * counts in a new one, and never takes that back, since what a thread counted stays counted when it has left. Pages of columns that
@@ -96,13 +99,33 @@ export class Board {
 
   /** Control: sets whom the member in `slot` admits. `epoch` (1 … 2^24−1) names the member's tenancy of the slot. */
   admit(slot: number, epoch: number, eligibility: Eligibility): void {
-    Atomics.store(this.#words, slot, (epoch << 4) | admission[eligibility])
+    this.admitAtTurn(slot, epoch, eligibility, eligibility)
+  }
+
+  /** Control: whom it admits until the next `turn`, and whom from then on. Whoever asked for a turn says it plainly again after it. */
+  admitAtTurn(slot: number, epoch: number, until: Eligibility, after: Eligibility): void {
+    const odd = (this.turns() & 1) === 1
+    const [atEven, atOdd] = odd ? [after, until] : [until, after]
+    Atomics.store(this.#words, slot, (epoch << 4) | (admission[atOdd] << 2) | admission[atEven])
+  }
+
+  /** Control: in this instant everybody changes who was said to. */
+  turn(): void {
+    Atomics.add(this.#words, this.#turnsAt, 1)
+  }
+
+  /** How many there were. */
+  turns(): number {
+    return Atomics.load(this.#words, this.#turnsAt)
   }
 
   /** Whom the member admits now; `none` if the slot has passed to another tenant. */
   eligibility(slot: number, epoch: number): Eligibility {
     const word = Atomics.load(this.#words, slot)
-    return word >>> 4 === epoch ? eligibilities[word & 3]! : 'none'
+    if (word >>> 4 !== epoch) return 'none'
+    const atEven = word & 3
+    const atOdd = (word >>> 2) & 3
+    return eligibilities[atEven === atOdd || (this.turns() & 1) === 0 ? atEven : atOdd]!
   }
 
   add(thread: number, slot: number, counter: Counter, delta: number): void {
@@ -213,6 +236,10 @@ export class Board {
     const { columns } = this
     for (let thread = 0; thread < columns; thread++)
       for (let i = 0; i < countersPerCell; i++) Atomics.store(this.#words, this.#cell(thread, slot) + i, 0)
+  }
+
+  get #turnsAt(): number {
+    return this.#words.length - 2
   }
 
   #openedAt(slot: number): number {

@@ -19,7 +19,16 @@ import { Departed, nothingLeft } from './departed.ts'
 import { Generations } from './generations.ts'
 import { unknownHealth } from './health.ts'
 import { staticIncarnation } from './incarnation.ts'
-import { type Change, type Cluster, membersOf, removedBy, undoOf, unknownBackend } from './membership.ts'
+import {
+  type Change,
+  type Cluster,
+  membersOf,
+  prepareTurn,
+  removedBy,
+  turnOf,
+  undoOf,
+  unknownBackend,
+} from './membership.ts'
 import type { DataPlanePort, SessionSighting } from './ports.ts'
 import { type Probe, type ProbeTarget, probeOnce } from './prober.ts'
 import { leave, type MembershipAccess, type Reconfigured, reconfigure } from './reconfigure.ts'
@@ -170,8 +179,9 @@ export class Clusters {
 
   /**
    * Adds and removes in one generation; resolves to its number when every thread acknowledged it. An id may be removed and
-   * added in one change (a new life of it). Throws `unknown_backend` or `backend_exists` with nothing changed; when the data
-   * plane does not take the table, the former membership goes out as a newer generation and the cause is thrown.
+   * added in one change (a new life of it). With `close` and `open` it holds for all threads in one instant, when the last of them
+   * has it: until then those who come admit nobody. Throws `unknown_backend` or `backend_exists` with nothing changed; when the
+   * data plane does not take the table, the former membership goes out as a newer generation and the cause is thrown.
    */
   async change(clusterId: string, change: Change): Promise<number> {
     return this.#generations.inTurn(async () => {
@@ -180,17 +190,22 @@ export class Clusters {
       const { tenants, lost, guarded } = cluster
       const undo = undoOf(cluster)
       const gone = removedBy(cluster, change)
+      const turn = turnOf(cluster, change)
       const added = this.#addedBy(cluster, change)
       for (const { spec } of gone) tenants.delete(spec.id)
       for (const tenant of added) tenants.set(tenant.spec.id, tenant)
       cluster.lost = change.lost ?? lost
       cluster.guarded = change.guarded ?? guarded
+      const turning = prepareTurn(turn, added)
       try {
         await this.#generations.publishOr(undo)
       } catch (error) {
+        for (const tenant of turning) tenant.prepareTurn(null)
         for (const tenant of added) this.#letGo(tenant, 'the change was not taken')
         throw error
       }
+      if (turn) this.#deps.board.turn()
+      for (const tenant of turning) tenant.turned()
       for (const tenant of gone) this.#letGo(tenant, 'deregistered')
       for (const tenant of added) {
         tenant.show('registered')
@@ -211,6 +226,11 @@ export class Clusters {
 
   unfence(cluster: string, id: string): void {
     this.#tenant(cluster, id).set({ fenced: false }, 'fence lifted')
+  }
+
+  /** Null: there is no such backend. */
+  fenced(cluster: string, id: string): boolean | null {
+    return this.#clusters.get(cluster)?.tenants.get(id)?.facts.fenced ?? null
   }
 
   /**

@@ -27,6 +27,10 @@ export interface Cluster {
 export interface Change {
   readonly add?: readonly NewBackend[]
   readonly remove?: readonly string[]
+  /** Closed to new clients, and opened to them, in one instant for all threads: when all of them have the generation. */
+  readonly close?: readonly string[]
+  /** Whoever comes while somebody closes opens with it. */
+  readonly open?: readonly string[]
   /** See `TableCluster`: all of them from now on; left out: as before. */
   readonly lost?: readonly LostMember[]
   readonly guarded?: readonly string[]
@@ -57,6 +61,34 @@ export function removedBy({ config, tenants }: Cluster, { remove = [] }: Change)
     if (tenant) return tenant
     throw unknownBackend(config.id, id)
   })
+}
+
+/** Who opens and who closes with a generation. Throws `unknown_backend`. */
+export function turnOf(
+  { config, tenants }: Cluster,
+  { add = [], close = [], open = [] }: Change,
+): { readonly closing: readonly Tenant[]; readonly opening: readonly Tenant[] } | null {
+  if (close.length + open.length === 0) return null
+  const coming = new Set(add.map(({ id }) => id))
+  const named = (ids: readonly string[]) =>
+    ids
+      .filter(id => !coming.has(id))
+      .map(id => {
+        const tenant = tenants.get(id)
+        if (tenant) return tenant
+        throw unknownBackend(config.id, id)
+      })
+  return { closing: named(close), opening: named(open) }
+}
+
+/** Told to the board: nothing of it holds before its turn. */
+export function prepareTurn(turn: ReturnType<typeof turnOf>, added: readonly Tenant[]): readonly Tenant[] {
+  if (turn === null) return []
+  const { closing, opening } = turn
+  for (const tenant of closing) tenant.prepareTurn({ fenced: true, enters: false })
+  for (const tenant of opening) tenant.prepareTurn({ fenced: false, enters: false })
+  for (const tenant of added) tenant.prepareTurn({ fenced: tenant.facts.fenced, enters: true })
+  return [...closing, ...opening, ...added]
 }
 
 export function unknownBackend(cluster: string, id: string): TidegateError {

@@ -62,6 +62,8 @@ export class Tenant implements Voter {
   readonly #base: Totals
   readonly #condition: Condition
   #facts: Facts
+  /** What becomes of its facts at the next turn of the board, and whether it keeps out even bound clients until then. */
+  #turning: { readonly fenced: boolean; readonly enters: boolean } | null = null
   #shown: BackendState | null = null
   #listed: { readonly spec: NewBackend; readonly data: TableMember } | null = null
   #removed = false
@@ -85,7 +87,7 @@ export class Tenant implements Voter {
       health: 'unknown',
       ejected: null,
       selfDrain: false,
-      fenced: false,
+      fenced: spec.fenced ?? false,
       sealed: false,
       mark: spec.mark,
       warming: !spec.verified,
@@ -124,6 +126,24 @@ export class Tenant implements Voter {
     this.#deps.poll.vote(this, voteOf(this.#facts))
     this.#admit()
     this.show(why)
+  }
+
+  /** At the board's next turn it opens to new clients, or closes; null: it does not. `enters`: until then it admits nobody. */
+  prepareTurn(turning: { readonly fenced: boolean; readonly enters: boolean } | null): void {
+    this.#turning = turning
+    this.#admit()
+  }
+
+  /** The board has turned. */
+  turned(): void {
+    if (this.#turning === null) return
+    const { fenced, enters } = this.#turning
+    this.#turning = null
+    if (enters) this.opened()
+    this.set(
+      { fenced },
+      enters ? 'registered' : fenced ? 'others took its place' : 'it takes its place again',
+    )
   }
 
   setHealth(health: Health): void {
@@ -337,6 +357,12 @@ export class Tenant implements Voter {
     const { board } = this.#deps
     const { slot, epoch } = this.place
     const admits = admission(this.#facts)
+    if (this.#turning !== null) {
+      const { fenced, enters } = this.#turning
+      const after = { ...this.#facts, fenced }
+      const sealed = after.sealed && shut(after)
+      return board.admitAtTurn(slot, epoch, enters ? 'none' : admits, admission({ ...after, sealed }))
+    }
     // Noted first: nobody is to find it open and not new.
     if (admits !== 'none' && board.eligibility(slot, epoch) === 'none') this.opened()
     board.admit(slot, epoch, admits)

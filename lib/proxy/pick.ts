@@ -103,12 +103,18 @@ function pickBounded(
 ): Picked | Refused {
   const limit = limitOf(cluster)
   let passed = tried
+  let turns = cluster.board.turns()
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const member = cluster.balancer.pick(passed, hash)
     const owner = ring.passedOwner
     const keeps = owner !== null && owner !== member && owner.eligibility() === 'bound' && !passed.has(owner)
     if (keeps && enterWithin(owner, true, limit) === 'entered') return plain(owner, true)
-    if (member === null) break
+    if (member === null) {
+      const turned = cluster.board.turns()
+      if (turned === turns) break
+      turns = turned
+      continue
+    }
     const entered = enterWithin(member, false, limit)
     if (entered === 'entered') return plain(member, member === owner)
     if (entered === 'full') passed = withFull(passed, member, cluster.members, limit)
@@ -199,9 +205,17 @@ function enterNew(
 ): Member | 'full' | null {
   const limit = limitOf(cluster)
   let passed = tried
+  let turns = cluster.board.turns()
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const member = 'pick' in by ? by.pick(passed, hash ?? undefined) : by.next(hash!, passed, null)
-    if (member === null) return enterSpare(cluster, tried) ?? (passed === tried ? null : 'full')
+    if (member === null) {
+      const spare = enterSpare(cluster, tried)
+      const turned = cluster.board.turns()
+      // Where some opened as others closed while they were looked at, of each side the closed ones may have been seen.
+      if (spare !== null || turned === turns) return spare ?? (passed === tried ? null : 'full')
+      turns = turned
+      continue
+    }
     const entered = enterWithin(member, false, limit)
     if (entered === 'entered') return member
     if (entered === 'full') passed = withFull(passed, member, cluster.members, limit)

@@ -30,6 +30,8 @@ export interface RouteCluster {
   readonly cookies: SessionCookies<Member> | null
   /** Retries, hedging, limits. */
   readonly guard: Guard
+  /** Counts the turns at which some members open as others close: a look at them that one came into is taken again. */
+  readonly board: Pick<Board, 'turns'>
   /** What it was built from. */
   readonly from: TableCluster
 }
@@ -72,6 +74,7 @@ export function buildCluster(
     ring,
     cookies,
     guard,
+    board: around.board,
     from,
   })
 }

@@ -130,6 +130,8 @@ export type PrepareIntent = Claim & {
   /** Sources that are taken out of new traffic for the time of the snapshot. */
   readonly fenced: readonly string[]
 }
+/** Of a replace: whom its switch closes to new clients. Absent in journals of former versions. */
+export type SwitchIntent = { readonly closed: readonly string[] }
 export type Address = { readonly host: string; readonly port: number }
 export type MadeData = {
   readonly instances: readonly {
@@ -171,6 +173,15 @@ export function doneData<T>(journal: readonly JournalEntry[], step: string): T {
 export function intentOf<T>(journal: readonly JournalEntry[], step: string): T | null {
   const entry = journal.findLast(entry => entry.step === step && entry.kind === 'started')
   return entry ? (entry.data as T) : null
+}
+
+/** Whom an operation closed to new clients, as far as its journal says. */
+export function closedBy(journal: readonly JournalEntry[]): readonly string[] {
+  const fenced = intentOf<Partial<Claim>>(journal, 'fence')?.names ?? []
+  const { closed = [] } = intentOf<Partial<SwitchIntent>>(journal, 'register') ?? {}
+  const back = journal.some(({ step, kind }) => step === 'register' && kind === 'reverting')
+  const made = back ? doneData<AllocateData>(journal, 'allocate').items.map(({ name }) => name) : []
+  return [...new Set([...fenced, ...closed, ...made])]
 }
 
 /** Every name that a journal claims: what its steps said they were about to make or to remove, and what they chose to use. */

@@ -31,6 +31,24 @@ export async function ensureDeregistered(
   if (remove.length > 0) await world.clusters.change(cluster, { remove, lost: world.losses.of(cluster) })
 }
 
+/** Of these the former take new clients afterwards and the latter do not, from one instant on: one generation. Members only. */
+export async function ensureSwitched(
+  world: World,
+  cluster: string,
+  { to, from }: { readonly to: readonly string[]; readonly from: readonly string[] },
+): Promise<void> {
+  const { clusters } = world
+  const add = to
+    .filter(id => clusters.fenced(cluster, id) === null)
+    .flatMap(id => world.members.get(id) ?? [])
+    .map(record =>
+      newBackend(record, { verified: true, mark: null, zone: world.reality.zoneOf(record.node) }),
+    )
+  const open = to.filter(id => clusters.fenced(cluster, id) === true)
+  const close = from.filter(id => clusters.fenced(cluster, id) === false)
+  if (add.length + open.length + close.length > 0) await clusters.change(cluster, { add, open, close })
+}
+
 /** The new ones serve afterwards and the old ones do not, in one generation. */
 export async function ensureReplaced(
   world: World,

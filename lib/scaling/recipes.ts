@@ -5,7 +5,8 @@
  *   scale_in   validate collect_metrics plan fence drain DEREGISTER stop destroy finalize
  *   resize     validate collect_metrics plan resize verify ADOPT finalize
  *   failover   validate collect_metrics plan allocate clone identify verify REGISTER warm_up stop destroy finalize
- *   replace    the first as far as warm_up, then the second from fence on; its pivot is WARM_UP: new ones that are ill in the table go again
+ *   replace    the first as far as warm_up, then the second from fence on. Its register is the switch, which closes the old ones in the same
+ *              generation; its pivot is WARM_UP: new ones that are ill in the table go again
  *   rolling    collect_metrics plan batch_1 … batch_n FINALIZE, where each batch is a replace on trial: `rolling.ts`
  *   on trial   the same with a checkpoint between fence and drain, in place of warm_up; its pivot is DEREGISTER
  */
@@ -29,10 +30,10 @@ import { keepGolden } from './steps/keep-golden.ts'
 import { plan } from './steps/plan.ts'
 import { prepare } from './steps/prepare.ts'
 import { register } from './steps/register.ts'
-import { registerOnTrial } from './steps/register-on-trial.ts'
 import { adopt, planResizeStep, resize, validateResize, verifyResize } from './steps/resize.ts'
 import { rollingRecipe } from './steps/rolling.ts'
 import { stop } from './steps/stop.ts'
+import { stayClosed, switchOver } from './steps/switch-over.ts'
 import { validate } from './steps/validate.ts'
 import { verify } from './steps/verify.ts'
 import { warmUp, warmUpOrBack } from './steps/warm-up.ts'
@@ -40,14 +41,13 @@ import { warmUp, warmUpOrBack } from './steps/warm-up.ts'
 const decide: readonly Step[] = [validate, collectMetricsStep, plan]
 const make: readonly Step[] = [prepare, clone, identify, verify]
 const begin: readonly Step[] = [...decide, allocate, ...make.map(straining), keepGolden]
-const shrink: readonly Step[] = [fence, drain, deregister, stop, destroy]
 const leave: readonly Step[] = [drain, deregister, stop, destroy, finalize]
 
 export const recipes = {
   scale_out: { steps: [...begin, register, warmUp, finalize], pivot: register.name },
-  scale_in: { steps: [...decide, ...shrink, finalize], pivot: deregister.name },
+  scale_in: { steps: [...decide, fence, ...leave], pivot: deregister.name },
   replace: {
-    steps: [...begin, registerOnTrial, warmUpOrBack, ...shrink, finalize],
+    steps: [...begin, switchOver, warmUpOrBack, stayClosed, ...leave],
     pivot: warmUpOrBack.name,
   },
   resize: {
@@ -63,7 +63,7 @@ export const recipes = {
   },
   /** Until the old ones leave it can be undone. */
   replace_on_trial: {
-    steps: [...begin, registerOnTrial, fence, checkpoint, ...leave],
+    steps: [...begin, switchOver, stayClosed, checkpoint, ...leave],
     pivot: deregister.name,
   },
 } satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'> | 'replace_on_trial', Recipe>

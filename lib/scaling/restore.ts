@@ -4,6 +4,7 @@ import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.
 import {
   type AllocateData,
   claimedNames,
+  closedBy,
   type GoldenValue,
   goldenKey,
   intentOf,
@@ -119,11 +120,10 @@ export function nodesOfJournal(journal: readonly JournalEntry[]): readonly strin
 
 async function ownOf(world: World, record: OperationRecord, journal: readonly JournalEntry[]): Promise<Own> {
   const sources = intentOf<Partial<PrepareIntent>>(journal, 'prepare')?.snapshots ?? []
-  const fenced = intentOf<{ readonly names?: readonly string[] }>(journal, 'fence')?.names ?? []
   return {
     operation: record.id,
     nodes: claimedNames(journal).length > 0 ? nodesOfJournal(journal) : [],
-    taken: [...sources.map(({ source }) => source), ...fenced],
+    taken: [...sources.map(({ source }) => source), ...closedBy(journal)],
     reserved: world.promises.of(record.id),
     attended: await attendedSince(world, record),
   }

@@ -10,7 +10,7 @@
 import { TidegateError, toTidegateError } from '../errors.ts'
 import type { JournalEntry, Json, OperationRecord, Write } from '../store/store.ts'
 import { within } from './deadline.ts'
-import { type Claim, intentOf } from './facts.ts'
+import { closedBy, intentOf } from './facts.ts'
 import { stuckFault } from './failure.ts'
 import { Journal } from './journal.ts'
 import { backoffMs, limits } from './limits.ts'
@@ -214,8 +214,8 @@ export class Run {
     const { clusters, promises } = this.#world
     const { id, cluster } = this.record
     promises.drop(id)
-    const fenced = intentOf<Claim>(this.entries, 'fence')?.names ?? []
-    for (const name of fenced) if (clusters.has(cluster, name)) clusters.unfence(cluster, name)
+    for (const name of closedBy(this.entries))
+      if (clusters.has(cluster, name)) clusters.unfence(cluster, name)
   }
 
   #context(): StepContext {

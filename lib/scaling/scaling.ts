@@ -27,6 +27,7 @@ import { checkBounds } from './plan.ts'
 import { Readiness } from './readiness/readiness.ts'
 import { listSnapshots, removeSnapshot, type SnapshotView } from './readiness/snapshots.ts'
 import { recipeOf } from './recipes.ts'
+import { closedAtStart } from './recovery/doors.ts'
 import { Failovers } from './recovery/failovers.ts'
 import { type InitialBackend, readMembership, resumePaused } from './recovery/membership.ts'
 import { Quarantine } from './recovery/quarantine.ts'
@@ -120,7 +121,7 @@ export class Scaling {
     const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()
-    return initial
+    return closedAtStart(initial, [...this.#active.all().map(({ run }) => run), ...this.#standing.all()])
   }
 
   /** After `membership`: who is gone, by cluster, and whose clients may come back. */

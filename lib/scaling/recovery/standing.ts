@@ -29,6 +29,10 @@ export class Standing {
     return this.#rows.get(id)?.run ?? null
   }
 
+  all(): readonly Run[] {
+    return [...this.#rows.values()].map(({ run }) => run)
+  }
+
   drop(id: string): void {
     this.#rows.delete(id)
   }

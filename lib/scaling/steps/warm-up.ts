@@ -1,7 +1,7 @@
 /**
  * The new instances serve, as seen from here: in the table, and answering. What died since it was verified fails the step.
  * Where nobody leaves for them they stay whatever it finds, for reconcile to see to. Of a replace it is the point of no return: until here the
- * old ones have not even been closed to new clients, so new ones that are ill go again.
+ * old ones only take no new clients, so new ones that are ill go again and the old ones are opened.
  */
 import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { InstanceRecord } from '../../store/store.ts'
@@ -10,6 +10,7 @@ import { ensureRegistered } from '../membership-change.ts'
 import { replacedBy } from '../operation.ts'
 import { parallel } from '../parallel.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
+import { switched } from './switch-over.ts'
 import { untilHealthy } from './verify.ts'
 
 export const warmUp: Step = {
@@ -19,7 +20,8 @@ export const warmUp: Step = {
   final: true,
   async run(ctx, _intent, signal) {
     const { world, cluster, config } = ctx
-    const records = await registered(ctx)
+    const records = newMembers(ctx)
+    await ensureRegistered(world, cluster, records)
     for (const record of records) {
       const target = world.clusters.target(cluster, record.address)
       const verdict = await world.probe(target, config.health, signal)
@@ -42,7 +44,8 @@ export const warmUpOrBack: Step = {
   timeoutMs: () => shortMs,
   async run(ctx, _intent, signal) {
     try {
-      const records = await registered(ctx)
+      const records = newMembers(ctx)
+      await switched(ctx)
       await parallel(records, records.length, signal, ({ id, node, address }, signal) =>
         untilHealthy(ctx, { name: id, node, address }, signal),
       )
@@ -53,12 +56,11 @@ export const warmUpOrBack: Step = {
   },
 }
 
-async function registered({ world, cluster, journal }: StepContext): Promise<readonly InstanceRecord[]> {
+function newMembers({ world, journal }: StepContext): readonly InstanceRecord[] {
   const { items } = doneData<AllocateData>(journal, 'allocate')
   const records = items.map(item => world.members.get(item.name)).filter(record => record !== null)
   if (records.length < items.length)
     throw new TidegateError('instance_died', 'a new instance was gone before it could serve')
-  await ensureRegistered(world, cluster, records)
   return records
 }
 

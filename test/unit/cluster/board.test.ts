@@ -133,3 +133,25 @@ t.test('threads see each other: no entry is lost while another thread closes the
   t.equal(board.total(3, 'inFlight'), 0)
   t.equal(board.total(3, 'started'), entered)
 })
+
+t.test(
+  'at a turn who was said to closes in the instant in which others open; whoever says it plainly again ends that',
+  async t => {
+    const board = Board.create(1)
+    const both = () => [board.eligibility(3, 1), board.eligibility(4, 1)]
+    for (const round of [1, 2, 3]) {
+      board.admit(3, 1, 'any')
+      board.admitAtTurn(3, 1, 'any', 'bound')
+      board.admitAtTurn(4, 1, 'none', 'any')
+      t.strictSame(both(), ['any', 'none'], `before turn ${round}`)
+      board.turn()
+      t.equal(board.turns(), round)
+      t.strictSame(both(), ['bound', 'any'], `after turn ${round}`)
+      board.admit(3, 1, 'bound')
+      board.admit(4, 1, 'any')
+      t.strictSame(both(), ['bound', 'any'], 'said plainly')
+    }
+    board.turn()
+    t.strictSame(both(), ['bound', 'any'], 'another turn is nothing to them')
+  },
+)

@@ -362,3 +362,20 @@ t.test('consistent_hash: nobody, and those in reserve', async t => {
   board.admit(slot, epoch, 'spare')
   t.match(ask(), { member: { id: 'b' } })
 })
+
+t.test('who looks while some open as others close finds somebody, in whichever order it looks', async t => {
+  for (const opening of ['a', 'b']) {
+    const { ask, board, plane } = scene({ method: 'none' }, ['a', 'b'])
+    const [comes, leaves] = ['a', 'b'].toSorted(id => (id === opening ? -1 : 1)).map(id => plane.member(id))
+    board.admitAtTurn(comes!.slot, comes!.epoch, 'none', 'any')
+    board.admitAtTurn(leaves!.slot, leaves!.epoch, 'any', 'bound')
+    const own = board.eligibility
+    let looks = 0
+    board.eligibility = (slot, epoch) => {
+      const seen = own.call(board, slot, epoch)
+      if (++looks === 1) board.turn()
+      return seen
+    }
+    t.equal(ask().member?.id, opening, `${opening} opens`)
+  }
+})
