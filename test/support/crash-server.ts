@@ -1,12 +1,13 @@
 /**
  * A Tidegate that can be told to kill itself with SIGKILL, as a power failure would: right after the n-th journal entry from now
  * is on disk, or right before it is written (then only the entries that tell an outcome count: the side effect is done, nothing says so). With a
- * step and a kind only such entries count. Argument: the folder with `tidegate.json`. Message: an `Arm`.
+ * step and a kind only such entries count. Argument: the folder with `tidegate.json`. Messages: an `Arm`, or a command to execute.
  * Prints one JSON line with its ports when it serves.
  */
 import { readFileSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
+import type { Command } from '../../lib/command.ts'
 import { silentLog } from '../../lib/log.ts'
 import { startServer } from '../../lib/server.ts'
 import { openStore } from '../../lib/store/open.ts'
@@ -51,9 +52,14 @@ const mortal = new Proxy<Store>(store, {
 const server = await startServer(config, { store: mortal, log: silentLog })
 // Written at a process's end otherwise, and this one has none: each of a hundred heirs would compile everything again.
 flushCompileCache()
-process.on('message', (arm: Arm) => {
-  left = arm.entry
-  armed = arm
+process.on('message', (message: Arm | { readonly execute: Command }) => {
+  if ('execute' in message) {
+    // Whether it came to anything is seen by its operations.
+    void server.control.execute(message.execute, 'test').catch(() => {})
+    return
+  }
+  left = message.entry
+  armed = message
   process.send?.('armed')
 })
 console.log(JSON.stringify({ port: server.listeners[0]!.port, admin: server.admin.port, pid: process.pid }))

@@ -2,7 +2,7 @@ import { crashPoints, type Point } from './suite.ts'
 
 /**
  * What a hypervisor holds changes at these. Every other entry means for VMs what it means for processes, where each is tried; `npm run
- * test:crash-vm` tries them all.
+ * test:crash-vm` tries every step of every recipe (`test/integration/faults`).
  */
 const points: readonly Point[] = [
   // The source may be paused, and files be half written.
