@@ -19,6 +19,7 @@ import { createDriver } from './hypervisor/registry.ts'
 import { hasKeys, loadKeys, rotateKeys } from './keyring.ts'
 import { createLog, type Log } from './log.ts'
 import { Metrics, packageVersion } from './metrics/metrics.ts'
+import { SpareThreads } from './proxy/event-loop.ts'
 import { Observation } from './proxy/observe/observation.ts'
 import { Plane } from './proxy/plane.ts'
 import { columnsMax } from './proxy/plane-memory.ts'
@@ -63,7 +64,7 @@ export async function startServer(config: Config, options: ServerOptions = {}): 
   const clock = options.clock ?? systemClock
   const undo: (() => Promise<void> | void)[] = []
   try {
-    return await compose(config, options, log, clock, undo)
+    return await compose(await openGround(config, options, log, clock, undo))
   } catch (error) {
     for (const close of undo.reverse()) await close()
     throw error
@@ -80,17 +81,22 @@ interface Ground {
   readonly store: Store
   readonly tls: TlsKeeper
   readonly observation: Observation
+  readonly spares: SpareThreads
   /** What ends a part, in the order in which they were made. */
   readonly undo: (() => Promise<void> | void)[]
 }
 
-async function compose(
+async function openGround(
   config: Config,
   options: ServerOptions,
   log: Log,
   clock: Clock,
   undo: (() => Promise<void> | void)[],
-): Promise<Server> {
+): Promise<Ground> {
+  // They load while the store is read.
+  const spares = new SpareThreads(config.threads, log)
+  undo.push(() => spares.end())
+
   // Store.
   const store = options.store ?? (await openStore(config.store))
   undo.push(() => store.close())
@@ -100,7 +106,11 @@ async function compose(
   const tls = await TlsKeeper.open(config, { clock, log, events })
   undo.push(() => tls.close())
   const observation = new Observation(config.threads, config, columnsMax(config.threads))
-  const ground: Ground = { config, options, log, clock, events, store, tls, observation, undo }
+  return { config, options, log, clock, events, store, tls, observation, spares, undo }
+}
+
+async function compose(ground: Ground): Promise<Server> {
+  const { config, options, log, clock, events, store, tls, observation, undo } = ground
   const installation = await installationId(store)
 
   // Drivers.
@@ -254,9 +264,10 @@ function createControl(
 async function installationId(store: Store): Promise<string> {
   const keys = ['installation', 'installation_copy']
   const kept = await Promise.all(keys.map(key => store.value(key)))
-  const damaged = (await store.flaws()).filter(({ of, id }) => of === 'value' && keys.includes(id))
   const name = kept.find(value => typeof value === 'string') ?? null
-  if (name === null && damaged.length > 0)
+  const flaws = name === null ? await store.flaws() : []
+  const damaged = flaws.filter(({ of, id }) => of === 'value' && keys.includes(id))
+  if (damaged.length > 0)
     throw new TidegateError(
       'store_unavailable',
       `the store does not say any more what it calls this installation (${damaged[0]?.why}); without that Tidegate cannot tell its own instances from others. Put the store back from a copy`,

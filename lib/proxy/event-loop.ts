@@ -36,14 +36,52 @@ export interface LoopEars {
 export interface LoopDeps {
   readonly clock: Clock
   readonly log: Log
+  /** Left out: each thread is made when it is wanted. */
+  readonly spares?: SpareThreads
 }
 
-export function workerLoop(init: DataPlaneInit, { clock, log }: LoopDeps, ears: LoopEars): Loop {
-  const worker = new Worker(new URL('./thread.ts', import.meta.url), {
-    workerData: { init, logLevel: log.level as LogLevel },
-    name: `tidegate-data-${init.thread}`,
+/**
+ * Threads that load their modules while control still reads its store. Whoever is not taken is ended by `end`; one that died
+ * meanwhile says so to nobody, and is not given to anybody.
+ */
+export class SpareThreads {
+  readonly #threads = new Map<number, Worker>()
+
+  constructor(count: number, log: Log) {
+    for (let index = 0; index < count; index++) {
+      const worker = newWorker(index, log)
+      this.#threads.set(index, worker)
+      worker.once('error', error => {
+        log.warn({ thread: index, err: error }, 'a thread that was to be ready did not become so')
+        this.#threads.delete(index)
+      })
+    }
+  }
+
+  take(index: number): Worker | null {
+    const worker = this.#threads.get(index) ?? null
+    this.#threads.delete(index)
+    worker?.removeAllListeners('error')
+    return worker
+  }
+
+  async end(): Promise<void> {
+    const left = [...this.#threads.values()]
+    this.#threads.clear()
+    await Promise.all(left.map(worker => worker.terminate()))
+  }
+}
+
+const newWorker = (index: number, log: Log) =>
+  new Worker(new URL('./thread.ts', import.meta.url), {
+    workerData: { logLevel: log.level as LogLevel },
+    name: `tidegate-data-${index}`,
     env: compiledEnv(),
   })
+
+export function workerLoop(init: DataPlaneInit, { clock, log, spares }: LoopDeps, ears: LoopEars): Loop {
+  const worker = spares?.take(init.thread) ?? newWorker(init.thread, log)
+  worker.postMessage(init)
   const loop: Loop = {
     ...bornWith(init, clock),
     send: message => worker.postMessage(message),
@@ -68,7 +106,7 @@ export function inlineLoop(init: DataPlaneInit, { clock, log }: LoopDeps, ears: 
     ...bornWith(init, clock),
     send: message => setImmediate(() => plane.receive(message)),
     terminate: () =>
-      plane.receive({ type: 'stop', shutdown: { ...stopAtTheEnd, graceMs: 0 }, awaitClients: false }),
+      plane.receive({ type: 'stop', shutdown: { ...atTheEnd, graceMs: 0 }, awaitClients: false }),
   }
   void plane.start()
   return loop
@@ -83,5 +121,6 @@ const bornWith = ({ thread, table }: DataPlaneInit, clock: Clock) => ({
   startedAtMs: clock.monotonic(),
 })
 
-/** What nobody has told otherwise: tunnels stay until the end, and are told then. */
-export const stopAtTheEnd = { tunnels: 'keep', closeCode: 1001, closeSpreadMs: 0 } as const
+/** What nobody has told otherwise: tunnels stay until the end, and are told then. `ordinary`: for those who embed a data plane. */
+const atTheEnd = { tunnels: 'keep', closeCode: 1001, closeSpreadMs: 0 } as const
+export const stops = { atTheEnd, ordinary: { ...atTheEnd, graceMs: 30_000 } } as const

@@ -25,7 +25,7 @@ import type { Events } from '../events.ts'
 import type { Log } from '../log.ts'
 import { Conditions } from './conditions.ts'
 import { requireFreePort } from './door.ts'
-import { inlineLoop, type Loop, type LoopEars, stopAtTheEnd, workerLoop } from './event-loop.ts'
+import { inlineLoop, type Loop, type LoopEars, type SpareThreads, stops, workerLoop } from './event-loop.ts'
 import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
 import type { Observation } from './observe/observation.ts'
 import { PlaneMemory } from './plane-memory.ts'
@@ -54,6 +54,8 @@ export interface PlaneDeps extends PlaneConfig {
   readonly onSessions: (seen: readonly SessionSighting[]) => void
   /** Requests wait for an instance; left out: no cluster scales to zero. */
   readonly onWanted?: (wanted: readonly Wanted[]) => void
+  /** Threads that were made before; left out: none. */
+  readonly spares?: SpareThreads
   /** Left out: nobody reads the counters. */
   readonly observation?: Observation
   /** The newest certificates; left out: no listener and no cluster has TLS. */
@@ -190,7 +192,7 @@ export class Plane implements DataPlanePort {
   }
 
   /** Stops accepting, lets what is in flight finish within the grace period, ends tunnels as told, ends all threads. */
-  async stop(graceMs: number, how: Omit<ShutdownConfig, 'graceMs'> = stopAtTheEnd): Promise<void> {
+  async stop(graceMs: number, how: Omit<ShutdownConfig, 'graceMs'> = stops.atTheEnd): Promise<void> {
     this.#stopping = true
     this.#tell({ type: 'stop', shutdown: { ...how, graceMs }, awaitClients: false })
     // Those that leave already were given a time of their own, which may be longer.
@@ -244,7 +246,7 @@ export class Plane implements DataPlanePort {
   }
 
   /** They stop listening and go when what they have is over, by the rules that the process ends by. */
-  #dismiss(numbers: readonly number[], shutdown: ShutdownConfig = ordinaryShutdown): void {
+  #dismiss(numbers: readonly number[], shutdown: ShutdownConfig = stops.ordinary): void {
     for (const index of numbers) {
       this.#wanted.delete(index)
       const loop = this.#loops.get(index)
@@ -393,6 +395,3 @@ export class Plane implements DataPlanePort {
     })
   }
 }
-
-/** For those who embed a data plane and say nothing of it. */
-const ordinaryShutdown: ShutdownConfig = { ...stopAtTheEnd, graceMs: 30_000 }

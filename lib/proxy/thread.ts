@@ -1,4 +1,7 @@
-/** The entry of a data-plane worker thread: a `DataPlane` whose messages travel through `parentPort`. */
+/**
+ * The entry of a data-plane worker thread: a `DataPlane` whose messages travel through `parentPort`. The first of them says what to begin
+ * with: by then its modules are loaded, which takes longest.
+ */
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../clock.ts'
 import { writeCompiled } from '../compiled.ts'
@@ -8,13 +11,15 @@ import type { DataPlaneInit, ToThread } from './messages.ts'
 
 const port = parentPort
 if (!port) throw new Error('thread.ts runs only as a worker thread')
-const { init, logLevel } = workerData as { init: DataPlaneInit; logLevel: Parameters<typeof createLog>[0] }
+const { logLevel } = workerData as { logLevel: Parameters<typeof createLog>[0] }
 
-const plane = new DataPlane(init, {
-  post: message => port.postMessage(message),
-  clock: systemClock,
-  log: createLog(logLevel).child({ thread: init.thread }),
+port.once('message', async (init: DataPlaneInit) => {
+  const plane = new DataPlane(init, {
+    post: message => port.postMessage(message),
+    clock: systemClock,
+    log: createLog(logLevel).child({ thread: init.thread }),
+  })
+  port.on('message', (message: ToThread) => plane.receive(message))
+  await plane.start()
+  writeCompiled()
 })
-port.on('message', (message: ToThread) => plane.receive(message))
-await plane.start()
-writeCompiled()

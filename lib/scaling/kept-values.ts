@@ -14,10 +14,9 @@ export class KeptValues<T> {
   }
 
   async load(store: Store, clusters: readonly string[]): Promise<void> {
-    for (const cluster of clusters) {
-      const value = (await store.value(`${this.#prefix}${cluster}`)) as T | null
-      if (value !== null) this.#held.set(cluster, value)
-    }
+    const values = await Promise.all(clusters.map(cluster => store.value(`${this.#prefix}${cluster}`)))
+    for (const [index, cluster] of clusters.entries())
+      if (values[index] !== null) this.#held.set(cluster, values[index] as T)
   }
 
   /** After the store has taken the batch. */

@@ -5,6 +5,8 @@ export const limits = {
   instancesMax: 100,
   /** How many instances are made, stopped or destroyed at once. */
   parallelMax: 4,
+  /** Clusters that a round of reconcile looks after at once. */
+  clustersAtOnceMax: 16,
   /** Runs of one step after the pivot, and of one undo, before the operation gives up on it. */
   attemptsMax: 5,
   /** The pause before attempt n + 1 is `base × 2^(n−1)`, at most `max`. Before the pivot a phase may have a base of its own. */

@@ -115,9 +115,11 @@ export class Scaling {
   async membership(): Promise<readonly InitialBackend[]> {
     const { nodeMarks, templates, losses, wanted, scaled, store, clusters } = this.#world
     const ids = clusters.ids()
-    await nodeMarks.load(store)
-    for (const kept of [templates, losses, wanted, scaled]) await kept.load(store, ids)
-    for (const id of ids) await this.#world.pools.load(this.#world, id)
+    await Promise.all([
+      nodeMarks.load(store),
+      ...[templates, losses, wanted, scaled].map(kept => kept.load(store, ids)),
+      ...ids.map(id => this.#world.pools.load(this.#world, id)),
+    ])
     const initial = await readMembership(this.#world, this.#quarantine)
     // From here on a second operation in their clusters is refused.
     await this.#reviveAll()
@@ -310,7 +312,7 @@ export class Scaling {
 
   async #reviveAll(): Promise<void> {
     const unfinished = await this.#world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
-    for (const record of unfinished) if (!this.#known(record)) await this.#revive(record)
+    await Promise.all(unfinished.map(async record => this.#known(record) || this.#revive(record)))
   }
 
   #known(record: OperationRecord): boolean {

@@ -21,7 +21,7 @@ const rules: Record<string, readonly string[]> = {
   proxy: ['cluster', 'types:config', 'certificates', 'certificate-files', 'compiled'],
   scaling: ['cluster', 'types:config', 'policy', 'phases', 'hypervisor', 'types:store'],
   hypervisor: ['types:config', 'guest'],
-  store: ['types:config', 'types:hypervisor'],
+  store: ['types:config', 'types:hypervisor', 'compiled'],
   guest: [],
   compiled: [],
   keyring: ['types:cluster', 'types:store'],

@@ -76,7 +76,7 @@ export function deadAmong(
 /** Takes the dead out of the store, with a line of history a cluster. What is left of them on the nodes is an orphan then. */
 export async function removeDead(world: World, dead: readonly InstanceRecord[], why: string): Promise<void> {
   const clusters = [...new Set(dead.map(record => record.cluster))]
-  for (const cluster of clusters) {
+  const remove = async (cluster: string) => {
     const gone = dead.filter(record => record.cluster === cluster)
     const there = world.members.of(cluster)
     const from = there.length
@@ -88,6 +88,7 @@ export async function removeDead(world: World, dead: readonly InstanceRecord[], 
     await commit(world, [...removals, { put: 'history', record: { cluster, ...at, ...what, reason } }])
     world.log.warn({ cluster, instances: gone.map(record => record.id) }, why)
   }
+  await Promise.all(clusters.map(remove))
 }
 
 /** Makes paused instances run that are ours and among `names`. A failure is logged and met again at the next reconcile. */
@@ -96,7 +97,7 @@ export async function resumePaused(
   held: ReadonlyMap<string, Held | null>,
   names: ReadonlySet<string>,
 ): Promise<void> {
-  for (const [node, answer] of held)
+  const onNode = async ([node, answer]: readonly [string, Held | null]) => {
     for (const { name, state, owner } of answer?.instances ?? []) {
       if (state !== 'paused' || owner.installation !== world.installation || !names.has(name)) continue
       try {
@@ -115,4 +116,6 @@ export async function resumePaused(
         )
       }
     }
+  }
+  await Promise.all([...held].map(onNode))
 }

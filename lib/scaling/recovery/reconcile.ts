@@ -132,21 +132,20 @@ async function tellOf({ store, clock }: World, found: readonly Orphan[], told: S
 async function claims(world: World): Promise<ReadonlySet<string>> {
   const claimed = new Set<string>()
   // Before the journals: who takes one out of a pool names it in its journal in the same transaction.
-  for (const cluster of world.clusters.ids())
-    for (const { name, snapshot, of, state } of await pooled(world, cluster)) {
-      claimed.add(name)
-      // What a clone that stands by was made of has served; whoever should have dropped it may have died.
-      if (of === undefined || state === 'making') claimed.add(snapshot)
-    }
+  const clusters = world.clusters.ids()
+  const pools = await Promise.all(clusters.map(cluster => pooled(world, cluster)))
+  for (const { name, snapshot, of, state } of pools.flat()) {
+    claimed.add(name)
+    // What a clone that stands by was made of has served; whoever should have dropped it may have died.
+    if (of === undefined || state === 'making') claimed.add(snapshot)
+  }
   const unfinished = await world.store.operations({ unfinished: true, limit: limits.unfinishedMax })
-  for (const { id } of unfinished)
-    for (const name of claimedNames(await world.store.journal(id))) claimed.add(name)
+  const journals = await Promise.all(unfinished.map(({ id }) => world.store.journal(id)))
+  for (const name of journals.flatMap(claimedNames)) claimed.add(name)
   // After the journals: an operation that ended in between has become a member, or has undone itself.
   for (const record of (await world.store.membership()).instances) claimed.add(record.id)
-  for (const cluster of world.clusters.ids()) {
-    const golden = await goldenOf(world, cluster)
+  for (const golden of await Promise.all(clusters.map(cluster => goldenOf(world, cluster))))
     if (golden) claimed.add(golden.snapshot)
-  }
   // A table that still names it sends clients to its address, which somebody else may get when it is destroyed.
   for (const cluster of world.clusters.ids()) for (const id of servingIds(world, cluster)) claimed.add(id)
   return claimed

@@ -4,7 +4,9 @@
  */
 import type { Held } from '../../hypervisor/driver.ts'
 import type { InstanceRecord } from '../../store/store.ts'
+import { limits } from '../limits.ts'
 import type { ScalingNumbers } from '../numbers.ts'
+import { parallel } from '../parallel.ts'
 import type { World } from '../world.ts'
 import type { Orphan } from './orphans.ts'
 import type { Quarantine } from './quarantine.ts'
@@ -99,16 +101,19 @@ export class Reconciler {
     await this.attempt('the number of this life', () =>
       world.epochs.begin(world.store, world.installation, held),
     )
-    for (const cluster of new Set([...clusters.ids(), ...known.map(record => record.cluster)]))
-      await this.attempt(`members of ${cluster}`, () =>
+    const all = new Set([...clusters.ids(), ...known.map(record => record.cluster)])
+    await severalAtOnce([...all], cluster =>
+      this.attempt(`members of ${cluster}`, () =>
         mendMembership(world, cluster, { known, held }, { busy: () => busy(cluster), failOver }),
-      )
+      ),
+    )
     this.#deps.tryAgain(held)
     await this.attempt('orphans', async () => {
       this.#orphans = await collectOrphans(world, held, await quarantine.heldBack(), this.#told)
     })
-    for (const cluster of clusters.ids())
+    await severalAtOnce(clusters.ids(), async cluster => {
       if (!busy(cluster) && !closed()) await this.#deps.repairs.bringUp(cluster)
+    })
     await this.#deps.emptyNodes()
   }
 
@@ -120,3 +125,7 @@ export class Reconciler {
     }
   }
 }
+
+/** After a start each of many clusters may have something to be mended, and each of them waits for its store and its nodes. */
+const severalAtOnce = (clusters: readonly string[], work: (cluster: string) => Promise<void>) =>
+  parallel(clusters, limits.clustersAtOnceMax, new AbortController().signal, work)

@@ -259,8 +259,9 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
           { put: 'journal', record: entry(seq) },
         ]),
       )
+      const settled = Promise.allSettled(writes)
       t.equal((await store.journal('op1')).length, 4, 'who reads sees what was written before')
-      const ended = await Promise.allSettled(writes)
+      const ended = await settled
       t.strictSame(
         ended.map(({ status }) => status),
         ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'rejected', 'fulfilled'],

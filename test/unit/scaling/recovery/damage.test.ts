@@ -9,9 +9,9 @@ import { claimedNames } from '../../../../lib/scaling/facts.ts'
 import type { OperationRequest } from '../../../../lib/scaling/operation.ts'
 import type { PoolItem } from '../../../../lib/scaling/readiness/pool.ts'
 import { recordFormat, sealed } from '../../../../lib/store/seal.ts'
-import { openSqliteStore } from '../../../../lib/store/sqlite.ts'
 import { Chance } from '../../../simulation/faults/chance.ts'
 import { Lab } from '../../../support/scaling-lab.ts'
+import { atOnce } from '../../../support/store-at-once.ts'
 
 /** Each kind of damage at least twice, and of each kind of operation several. */
 const seeds = 30
@@ -128,7 +128,7 @@ async function life(t: Test, directory: string, seed: number) {
   const chance = new Chance(seed)
   const path = join(directory, `${seed}.db`)
   const act = Object.keys(acts)[seed % Object.keys(acts).length]!
-  const store = await openSqliteStore(path)
+  const store = atOnce(path)
   const clones = act === 'failover' ? { cluster: { standby: standingBy } } : {}
   const lab = new Lab({ store, others: ['api'], random: chance.next, ...clones })
   await crashed(lab, act, chance)
@@ -150,7 +150,7 @@ async function life(t: Test, directory: string, seed: number) {
   const done = `seed ${seed}: ${type}: ${harm}: ${harms[harm]!(db, id, chance)}`
   db.close()
   const before = owned(lab)
-  lab.store = await openSqliteStore(path)
+  lab.store = atOnce(path)
   t.ok(await lab.boot(), `${done}: it starts`)
   await rounds(lab)
   const after = owned(lab)
@@ -304,7 +304,7 @@ function rewrite(
 
 t.test('a damaged record of an instance is mended by what its node holds', async t => {
   const path = join(t.testdir({}), 'tidegate.db')
-  const lab = new Lab({ store: await openSqliteStore(path) })
+  const lab = new Lab({ store: atOnce(path) })
   await lab.boot()
   await lab.scaleTo(2)
   const [first, second] = (await lab.store.membership()).instances
@@ -314,7 +314,7 @@ t.test('a damaged record of an instance is mended by what its node holds', async
   db.prepare('UPDATE instance SET port = 1 WHERE id = ?').run(first!.id)
   db.prepare("UPDATE instance SET id = 'web-nobody-1' WHERE id = ?").run(second!.id)
   db.close()
-  lab.store = await openSqliteStore(path)
+  lab.store = atOnce(path)
   t.teardown(() => lab.store.close())
   await lab.boot()
   t.match(
