@@ -28,7 +28,7 @@ t.test('while there was no controller, on anybody', t => {
   t.end()
 })
 
-t.test('no case is lost by their order, and the first quarter has something of each recipe and fault', t => {
+t.test('no case is lost by their order, and the first round has something of each recipe and fault', t => {
   const all = recipeNames.flatMap(name => casesOf(name, 2))
   const rounds = byBreadth(all, 2)
   t.same(new Set(rounds.flat()), new Set(all))

@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults-vm [-- --record FILE] [--recipe replace] [--fault stopped,killed] [--step clone] [--driver process] [--least N] [--write-docs]`: every fault
+ * `npm run test:faults-vm [-- --record FILE] [--recipe replace] [--fault stopped,killed] [--step clone] [--driver process] [--least N] [--beside] [--write-docs]`: every fault
  * at every step of every recipe, a line for each. With `--record` what passed is kept, and not tried when it is begun again: on VMs it takes hours, which
  * can be had in pieces (Ctrl-C ends it after the case). `--write-docs` writes docs/faults-on-vms.md from the record, with what was tried now.
  */
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     step: { type: 'string' },
     least: { type: 'string', default: '2' },
     record: { type: 'string' },
+    beside: { type: 'boolean', default: false },
     'write-docs': { type: 'boolean', default: false },
     /** Nothing is tried: only the page is written. */
     'docs-only': { type: 'boolean', default: false },
@@ -36,6 +37,7 @@ let wrong = 0
 if (!values['docs-only']) {
   await matrix({
     ...{ driver, least, passed: new Set(passed), say, signal: ending.signal },
+    beside: values.beside,
     ...(recipe === undefined ? {} : { recipe }),
     ...(fault === undefined ? {} : { faults: fault.split(/, */) }),
     ...(step === undefined ? {} : { step }),

@@ -13,6 +13,8 @@ export interface MatrixOptions {
   readonly step?: string
   /** How many serve at the least: with more than one, who is left can be cloned where otherwise all begins with a boot. */
   readonly least: number
+  /** The kinds of clusters at the same time: where a case waits, and most of the time it does, another one goes on. */
+  readonly beside: boolean
   /** As `keyOf` names them: they are not tried again. */
   readonly passed: ReadonlySet<string>
   readonly say: (line: string) => void
@@ -23,7 +25,7 @@ export interface MatrixOptions {
 
 /** Cases in a row that broke their scene: something else is wrong then. */
 const brokenMax = 4
-const kinds: readonly ClusterKind[] = ['live', 'golden', 'standby']
+const kinds: readonly ClusterKind[] = ['golden', 'standby', 'live']
 
 export async function matrix(options: MatrixOptions): Promise<void> {
   const all = recipeNames
@@ -35,15 +37,19 @@ export async function matrix(options: MatrixOptions): Promise<void> {
     )
     .filter(one => !options.passed.has(keyOf(one)))
   options.say(`${all.length} cases`)
-  const scenes = new Scenes(options)
-  try {
-    for (const cases of byBreadth(all, options.least))
-      for (const kind of kinds)
-        for (const one of cases.filter(({ recipe }) => recipe.cluster === kind))
-          if (!options.signal?.aborted) await scenes.one(one)
-  } finally {
-    await scenes.close()
+  const inOrder = byBreadth(all, options.least)
+  const lane = async (kinds: readonly ClusterKind[]) => {
+    const scenes = new Scenes(options)
+    try {
+      for (const cases of inOrder)
+        for (const kind of kinds)
+          for (const one of cases.filter(({ recipe }) => recipe.cluster === kind))
+            if (!options.signal?.aborted) await scenes.one(one)
+    } finally {
+      await scenes.close()
+    }
   }
+  await Promise.all((options.beside ? kinds.map(kind => [kind]) : [kinds]).map(lane))
 }
 
 /** One of each kind, made when it is first wanted and kept, for its first machine has to boot; all but one have no controller meanwhile. */

@@ -113,7 +113,11 @@ export class Scene {
     const enough = this.#clients.answers + before.length
     await until('clients are served', () => this.#clients.answers > enough, waitMs)
     await this.#clients.rest()
-    const wrong = [...judged(what, course), ...(await this.#settled())]
+    const left = await this.#settled()
+    // It may have stood still, and gone on by itself.
+    const { operation } = course
+    if (operation !== null) course.operation = await this.#server!.control.operation(operation.id)
+    const wrong = [...judged(what, course), ...left]
     const { faults, excused } = judge(this.#clients.failures(), course)
     wrong.push(...faults, ...(await this.#lost(what)))
     this.#marked = course.struck.length > 0
@@ -404,7 +408,7 @@ function judged({ step, fault }: Case, { begun, victim, operation }: Course): re
   if (['killed', 'application killed', 'stopped'].includes(fault) && victim === null)
     wrong.push('there was nobody to strike')
   if (operation !== null && !['completed', 'failed', 'cancelled'].includes(operation.status))
-    wrong.push(`the operation is ${operation.status}`)
+    wrong.push(`the operation is ${operation.status}: ${operation.error?.message}`)
   return wrong
 }
 
