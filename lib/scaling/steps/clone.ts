@@ -65,6 +65,13 @@ async function make(
   const { snapshot } = item
   const taken = item.pooled ? await takeOut(ctx, item) : null
   if (taken) return { made: taken, booted: false }
+  // What it was made of is gone: nobody can be made in its stead.
+  if (item.from)
+    throw new TidegateError(
+      'instance_died',
+      `the clone ${item.name} that stood by for instance ${item.from.instance_id} does not live any more`,
+      { details: { instance_id: item.name } },
+    )
   if (snapshot !== null) {
     try {
       return { made: await driver.clone({ ...spec, snapshot }, signal), booted: false }

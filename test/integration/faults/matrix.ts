@@ -25,6 +25,8 @@ export interface MatrixOptions {
 
 /** Cases in a row that broke their scene: something else is wrong then. */
 const brokenMax = 4
+/** Of a case whose operation ended before the fault could be done: on a machine that stands still for a while it is late by itself. */
+const triesMax = 3
 const kinds: readonly ClusterKind[] = ['golden', 'standby', 'live']
 
 export async function matrix(options: MatrixOptions): Promise<void> {
@@ -69,7 +71,12 @@ class Scenes {
     try {
       scene = this.#scenes.get(cluster) ?? (await Scene.open({ ...this.#options, cluster }))
       this.#scenes.set(cluster, scene)
-      this.#options.tried(await scene.one(what))
+      let outcome = await scene.one(what)
+      for (let tries = 1; outcome.early && tries < triesMax; tries++) {
+        this.#options.say(`${keyOf(what)}: ended before it, ${outcome.code}; once more`)
+        outcome = await scene.one(what)
+      }
+      this.#options.tried(outcome)
       this.#broken = 0
     } catch (error) {
       this.#options.tried(brokenOff(what, this.#options.driver, error as Error))

@@ -14,6 +14,8 @@ export interface Outcome {
   /** Of the operation; `refused`: none was begun. */
   readonly status: string
   readonly code: string | null
+  /** It ended before the fault was done. Left out: it did not. */
+  readonly early?: true
   readonly seconds: number
   readonly answers: number
   /** Requests that failed on who was struck, or while no controller ran. */

@@ -126,6 +126,7 @@ export class Scene {
       ...{ name: what.name, step: what.step, fault: what.fault, victim: course.victim },
       status: course.operation?.status ?? 'refused',
       code: course.operation?.error?.code ?? null,
+      ...(course.begun ? {} : { early: true as const }),
       seconds: Math.round((performance.now() - startedMs) / 100) / 10,
       answers: this.#clients.answers - answered,
       ...{ excused, wrong },
@@ -304,10 +305,10 @@ export class Scene {
       left = await this.#left()
       return left.length === 0
     }
-    // On a machine with much else to do a boot takes longer than that.
+    // On a machine with much else to do a boot takes longer than that, and a clone that stands by is tried for again and again.
     for (let tries = 0; tries < 4; tries++) {
       if (await until('nothing is left behind', clean, settleMs).catch(() => false)) break
-      if (!left.some(what => what.endsWith(' is running'))) break
+      if (!left.some(what => / is (?:running|drained)$|^no clone stands by/.test(what))) break
     }
     return left.map(what => `left: ${what}`)
   }

@@ -155,6 +155,27 @@ t.test(
   },
 )
 
+t.test('a clone that died with its instance is named, and not looked for among snapshots', async t => {
+  const { lab, node, look, members, others, die } = await started()
+  const [primary] = members()
+  await look()
+  const [clone] = others()
+  node.kill(clone!)
+  await die(primary!)
+  const failover = (await lab.scaling.list({ cluster: 'web' })).find(({ type }) => type === 'failover')
+  t.match(failover, {
+    status: 'failed',
+    error: { code: 'instance_died', message: new RegExp(`${clone} that stood by for instance ${primary}`) },
+  })
+  // What is left of the dead is guarded for half a minute.
+  await lab.time.pass(60_000)
+  await lab.time.until(lab.scaling.reconcile())
+  await lab.time.until(lab.settle())
+  t.equal(members().length, 1, 'another is made')
+  await check(t, lab)
+  await lab.close()
+})
+
 t.test('what a clone was made of goes, also when the process ended before it could', async t => {
   const { lab, node, others } = await started()
   lab.faults.driver = (point, name) => (point === 'destroy:before' && name.endsWith('-s') ? 'crash' : null)
