@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
 import { compiledEnv } from '../compiled.ts'
 import type { Log, LogLevel } from '../log.ts'
-import { DataPlane } from './data-plane.ts'
+import type { DataPlane } from './data-plane.ts'
 import type { DataPlaneInit, FromThread, ToThread } from './messages.ts'
 
 export interface Loop {
@@ -101,15 +101,23 @@ export function inlineLoop(init: DataPlaneInit, { clock, log }: LoopDeps, ears: 
       if (message.type === 'stopped' || message.type === 'failed') ears.ended(loop, 'stopped')
     })
   }
-  const plane = new DataPlane(init, { post, clock, log })
+  const made = startedInline(init, { post, clock, log })
+  const receive = (message: ToThread) => void made.then(plane => setImmediate(() => plane.receive(message)))
   const loop: Loop = {
     ...bornWith(init, clock),
-    send: message => setImmediate(() => plane.receive(message)),
-    terminate: () =>
-      plane.receive({ type: 'stop', shutdown: { ...atTheEnd, graceMs: 0 }, awaitClients: false }),
+    send: receive,
+    terminate: () => receive({ type: 'stop', shutdown: { ...atTheEnd, graceMs: 0 }, awaitClients: false }),
   }
-  void plane.start()
+  made.catch((error: Error) => ears.crashed(loop, error))
   return loop
+}
+
+/** Where there are threads, control has no use for all that serves a request, and starts without it. */
+async function startedInline(init: DataPlaneInit, deps: ConstructorParameters<typeof DataPlane>[1]) {
+  const { DataPlane } = await import('./data-plane.ts')
+  const plane = new DataPlane(init, deps)
+  void plane.start()
+  return plane
 }
 
 const bornWith = ({ thread, table }: DataPlaneInit, clock: Clock) => ({

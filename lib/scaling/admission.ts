@@ -2,7 +2,7 @@
 import type { ClusterConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Json, OperationRecord } from '../store/store.ts'
-import { collectMetrics } from './metrics.ts'
+import { instancesOf } from './metrics.ts'
 import { operationId } from './names.ts'
 import type { OperationRequest, OperationView } from './operation.ts'
 import { findPlaces } from './placement/rooms.ts'
@@ -23,7 +23,8 @@ export async function preflight(world: World, cluster: string, request: Operatio
     await planResize(world, cluster, request.instance_id, request.resources)
     return
   }
-  const { instances } = await collectMetrics(world, cluster)
+  const held = await world.reality.inspectAll()
+  const instances = instancesOf(world, cluster, held)
   const config = world.clusters.config(cluster)
   const { scaling: policy } = config
   const instance = templateFor(world, config, request)
@@ -31,7 +32,7 @@ export async function preflight(world: World, cluster: string, request: Operatio
   const golden = instance && (await goldenFor(world, config, instance, request))
   const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
   const add = plan.add - readyFor(world, cluster, plan)
-  await findPlaces(world, cluster, { ...plan, add, ...(instance ? { instance } : {}) })
+  await findPlaces(world, cluster, { ...plan, add, held, ...(instance ? { instance } : {}) })
 }
 
 /** Throws `not_scalable`. */

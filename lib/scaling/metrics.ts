@@ -9,12 +9,21 @@ import type { World } from './world.ts'
 
 export async function collectMetrics(world: World, cluster: string): Promise<MetricsData> {
   const held = await world.reality.inspectAll()
-  const backends = new Map(world.clusters.backends(cluster).map(backend => [backend.id, backend]))
   return {
-    instances: world.members.of(cluster).map(record => factsOf(world, record, backends.get(record.id), held)),
+    instances: instancesOf(world, cluster, held),
     unreachable_nodes: [...held].filter(([, answer]) => answer === null).map(([node]) => node),
     picture: await takePicture(world, cluster, held),
   }
+}
+
+/** The cluster's members, by one look at the nodes. */
+export function instancesOf(
+  world: World,
+  cluster: string,
+  held: ReadonlyMap<string, Held | null>,
+): readonly InstanceFacts[] {
+  const backends = new Map(world.clusters.backends(cluster).map(backend => [backend.id, backend]))
+  return world.members.of(cluster).map(record => factsOf(world, record, backends.get(record.id), held))
 }
 
 function factsOf(

@@ -108,11 +108,12 @@ export class Run {
     const ahead = decision.act === 'run' && !this.#journal.pivoted
     const signals = [this.#stopping.signal, ...(ahead ? [this.#cancelling.signal] : [])]
     const ms = ahead ? pauseMs(decision.step, decision.attempt) : backoffMs(decision.attempt)
-    try {
-      await this.#world.clock.sleep(ms, AbortSignal.any(signals))
-    } catch {
-      return
-    }
+    if (ms > 0)
+      try {
+        await this.#world.clock.sleep(ms, AbortSignal.any(signals))
+      } catch {
+        return
+      }
     if (decision.act === 'restore') return this.#restore()
     if (decision.act === 'run') return this.#run(step!, decision)
     return this.#revert(step!)

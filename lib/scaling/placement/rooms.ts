@@ -9,6 +9,8 @@ import { freeOn, type NodeRoom, type Placing, place } from './placement.ts'
 export type Wish = Pick<PlanData, 'add' | 'sources' | 'victims'> & {
   /** What they are made from; left out: the template of now. */
   readonly instance?: InstanceConfig
+  /** What the nodes hold, for whoever has just looked; left out: they are asked. */
+  readonly held?: ReadonlyMap<string, Held | null>
 }
 
 const nothing: Placing = { places: [], candidates: [] }
@@ -22,7 +24,7 @@ export async function findPlaces(
   const instance = wish.instance ?? world.clusters.config(cluster).instance
   if (!instance || add === 0) return nothing
   const nodes = world.reality.nodesOf(instance.driver)
-  const { rooms, unreachable } = await roomsOn(world, nodes, cluster)
+  const { rooms, unreachable } = await roomsOn(world, nodes, cluster, wish.held)
   if (rooms.length === 0 && unreachable.length > 0)
     throw new TidegateError('hypervisor_unreachable', `no node can be asked: ${unreachable.join(', ')}`)
   const memories = victims.length > 0 ? { memories: victims.map(({ id }) => id) } : {}
@@ -59,9 +61,11 @@ export async function roomsOn(
   world: World,
   nodes: readonly NodeConfig[],
   cluster: string,
+  looked?: ReadonlyMap<string, Held | null>,
 ): Promise<{ readonly rooms: readonly NodeRoom[]; readonly unreachable: readonly string[] }> {
+  const ask = (id: string) => world.reality.inspect(id).catch(() => null)
   const asked = await Promise.all(
-    nodes.map(async node => ({ node, held: await world.reality.inspect(node.id).catch(() => null) })),
+    nodes.map(async node => ({ node, held: looked ? (looked.get(node.id) ?? null) : await ask(node.id) })),
   )
   return {
     rooms: asked.flatMap(({ node, held }) => (held ? [roomOf(world, node, held, cluster)] : [])),
