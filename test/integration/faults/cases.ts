@@ -127,11 +127,29 @@ export function casesOf(name: string, least: number): readonly Case[] {
 export const keyOf = ({ name, step, fault }: Pick<Case, 'name' | 'step' | 'fault'>): string =>
   `${name} | ${step} | ${fault}`
 
-/** Of each recipe and each fault an eighth of the steps, and then the next: what an hour is enough for is something of everything. */
-const order = [1, 5, 3, 7, 0, 4, 2, 6]
+/** Steps that lie far from each other come after each other. */
+const apart = [1, 5, 3, 7, 0, 4, 2, 6]
 
-export function byBreadth(cases: readonly Case[], least: number): readonly (readonly Case[])[] {
-  return order.map(eighth =>
-    cases.filter(({ recipe, step }) => stepsOf(recipe, least).indexOf(step) % order.length === eighth),
-  )
+/**
+ * Of each recipe and each fault one step, and then the next, where the fewest have passed first: what an hour is enough for is something of
+ * everything. `passed`: as `keyOf` names them.
+ */
+export function byBreadth(
+  cases: readonly Case[],
+  least: number,
+  passed: ReadonlySet<string>,
+): readonly (readonly Case[])[] {
+  const rounds: Case[][] = []
+  for (const cell of Map.groupBy(cases, ({ name, fault }) => `${name} ${fault}`).values()) {
+    const [{ name, fault, recipe }] = cell as [Case, ...Case[]]
+    const steps = stepsOf(recipe, least)
+    const place = ({ step }: Case) => apart.indexOf(steps.indexOf(step) % apart.length)
+    const before = steps.filter(step => passed.has(keyOf({ name, step, fault }))).length
+    const left = cell.filter(one => !passed.has(keyOf(one))).toSorted((a, b) => place(a) - place(b))
+    for (const [index, one] of left.entries()) {
+      rounds[before + index] ??= []
+      rounds[before + index]!.push(one)
+    }
+  }
+  return Array.from(rounds, round => round ?? [])
 }

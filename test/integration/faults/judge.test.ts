@@ -1,7 +1,7 @@
 /** What excuses a request that failed, and what does not. */
 import t from 'tap'
 import { recipes } from '../../../lib/scaling/recipes.ts'
-import { byBreadth, casesOf, faults, recipeCases, recipeNames, stepsOf } from './cases.ts'
+import { byBreadth, casesOf, faults, keyOf, recipeCases, recipeNames, stepsOf } from './cases.ts'
 import { judge } from './judge.ts'
 
 const failed = (instance: string, fromMs: number, toMs = fromMs) => ({ instance, fromMs, toMs, what: '502' })
@@ -28,18 +28,30 @@ t.test('while there was no controller, on anybody', t => {
   t.end()
 })
 
-t.test('no case is lost by their order, and the first round has something of each recipe and fault', t => {
+t.test('no case is lost by their order, and each round has something of each recipe and fault', t => {
   const all = recipeNames.flatMap(name => casesOf(name, 2))
-  const rounds = byBreadth(all, 2)
+  const rounds = byBreadth(all, 2, new Set())
   t.same(new Set(rounds.flat()), new Set(all))
+  t.equal(rounds.flat().length, all.length)
   for (const name of recipeNames) {
     t.equal(casesOf(name, 2).length, faults.length * stepsOf(recipeCases[name]!, 2).length)
     for (const fault of faults)
-      t.ok(
-        rounds[0]!.some(one => one.name === name && one.fault === fault),
-        `${name}, ${fault}`,
-      )
+      t.equal(rounds[0]!.filter(one => one.name === name && one.fault === fault).length, 1)
   }
+  t.end()
+})
+
+t.test('what has passed is not tried again, and gives way to what has not', t => {
+  const all = casesOf('replace', 2).filter(({ fault }) => fault === 'killed' || fault === 'stopped')
+  const [first] = byBreadth(all, 2, new Set())
+  const passed = new Set([keyOf(first![0]!)])
+  const rounds = byBreadth(all, 2, passed)
+  t.equal(rounds.flat().length, all.length - 1)
+  t.strictSame(
+    rounds[0]!.map(({ fault }) => fault),
+    ['stopped'],
+  )
+  t.equal(rounds[1]!.length, 2)
   t.end()
 })
 

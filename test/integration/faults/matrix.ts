@@ -37,9 +37,8 @@ export async function matrix(options: MatrixOptions): Promise<void> {
       ({ fault, step }) =>
         (options.faults ?? [fault]).some(one => fault.startsWith(one)) && (options.step ?? step) === step,
     )
-    .filter(one => !options.passed.has(keyOf(one)))
-  options.say(`${all.length} cases`)
-  const inOrder = byBreadth(all, options.least)
+  const inOrder = byBreadth(all, options.least, options.passed)
+  options.say(`${inOrder.flat().length} cases`)
   const lane = async (kinds: readonly ClusterKind[]) => {
     const scenes = new Scenes(options)
     try {

@@ -38,13 +38,16 @@ export const keep = (path: string, outcome: Outcome): void =>
 
 /** A table of recipes and faults: how many of their steps were tried, and went as they should. */
 export function writePage(path: string, outcomes: readonly Outcome[], least: number): void {
-  const seen = outcomes.filter(({ driver }) => driver === 'qemu')
+  const vms = outcomes.filter(({ driver }) => driver === 'qemu')
+  const seen = vms.filter(({ early }) => !early)
+  const early = vms.length - seen.length
   const rows = recipeNames.map(name => {
     const cells = faults.map(fault => cell(name, fault, seen, least))
     return `| ${[name, ...cells].join(' | ')} |`
   })
   const wrong = seen.filter(one => one.wrong.length > 0)
   const times = seen.map(({ at }) => at).sort()
+  const middle = seen.map(({ seconds }) => seconds).sort((a, b) => a - b)[seen.length >> 1] ?? 0
   const excused = seen.reduce((sum, one) => sum + one.excused, 0)
   const answers = seen.reduce((sum, one) => sum + one.answers, 0)
   const text = `# Faults on real VMs
@@ -59,6 +62,8 @@ ${rows.join('\n')}
 
 **${seen.length} cases, ${seen.length - wrong.length} as they should be.** After each the operation has ended, what is served, stored and held is the same, nothing is left on a node, on
 the disk or among the processes, everybody who was cloned of one that kept a session has it, and every request was answered but those that are excused.
+
+A case took ${middle} s in the middle, beside whatever else the machine had to do.${early > 0 ? ` Of ${early} more the operation was over before the fault could be done, late by itself: they are not counted, and are tried again.` : ''}
 
 The victim of the first three faults is who is being made; before there is one who leaves or is changed, and where nobody does another one. ${excused} requests
 failed and are excused, of ${answers + excused}: on the machine that was struck, within ${excuse} after it was, or while the controller was dead. A client is bound to each
