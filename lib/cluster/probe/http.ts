@@ -3,10 +3,9 @@
  * degraded, or that it wants no new clients, by a header or by a status that the config names for it. Such a word passes
  * whatever the status is: an application may tell us `draining` and everybody else 503 with the same answer.
  */
-import { Agent, request } from 'node:http'
-import { Agent as AgentTls, request as requestTls } from 'node:https'
-import { isIP } from 'node:net'
-import type { ConnectionOptions } from 'node:tls'
+import { request } from 'node:http'
+import { connect, isIP } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import type { StatusRange } from '../../config/config.ts'
 import type { Verdict } from '../health.ts'
 import type { Ask, ProbeConfig, ProbeTarget } from './probe.ts'
@@ -14,10 +13,6 @@ import { failure, hostAndPort, selfReport, selfReportHeader, unanswered } from '
 
 /** More of an answer's body than this is not read: its head has said what was asked. */
 const bodyBytesMax = 64 * 1024
-
-/** A connection for each check. Without one of our own, Node makes an agent for each request: dear beside so small a request. */
-const agent = new Agent({ keepAlive: false })
-const agentTls = new AgentTls({ keepAlive: false, maxCachedSessions: 0 })
 
 export const askHttp: Ask = (target, config, end) => {
   const exchange = open(target, config)
@@ -47,12 +42,16 @@ function open({ host, port, tls }: ProbeTarget, config: ProbeConfig) {
     'user-agent': 'tidegate-health',
     connection: 'close',
   }
-  const options = { host, port, path: config.path, headers } as const
-  if (!tls) return request({ ...options, agent })
-  // A backend that is spoken HTTP/2 with by the data plane still gets its plain GET.
-  const secure: ConnectionOptions = { ...tls, ALPNProtocols: ['http/1.1'] }
+  // A connection for each check, and no agent: keeping account of connections costs as much as so small a request.
+  const createConnection = () => (tls ? openTls(host, port, tls) : connect({ host, port }))
+  return request({ host, port, path: config.path, headers, createConnection })
+}
+
+function openTls(host: string, port: number, tls: NonNullable<ProbeTarget['tls']>) {
   // The name that is asked for is not the one that the certificate is for: traffic checks the backend's own.
-  return requestTls({ servername: isIP(host) === 0 ? host : '', ...secure, ...options, agent: agentTls })
+  const servername = isIP(host) === 0 ? host : ''
+  // A backend that is spoken HTTP/2 with by the data plane still gets its plain GET.
+  return connectTls({ servername, ...tls, ALPNProtocols: ['http/1.1'], host, port })
 }
 
 function verdictOf(
