@@ -47,12 +47,17 @@ export function rowsOf({ size, starts, decisions }: Results): readonly Row[] {
     startRow(
       '… until all is recovered and reconciled',
       starts.map(({ recoveredMs }) => recoveredMs),
-      recoverTargetMs,
+      null,
     ),
     startRow(
       'of that, its modules are loaded',
       starts.map(({ begunMs }) => begunMs),
       null,
+    ),
+    startRow(
+      '… and it recovers and reconciles, from opening its store on',
+      starts.map(({ recoveredMs, begunMs }) => recoveredMs - begunMs),
+      recoverTargetMs,
     ),
     startRow(
       '… CPU time of its main thread until then',
