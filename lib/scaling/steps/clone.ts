@@ -69,7 +69,7 @@ async function make(
   if (item.from)
     throw new TidegateError(
       'instance_died',
-      `the clone ${item.name} that stood by for instance ${item.from.instance_id} does not live any more`,
+      `the clone ${item.name} that stood by for instance ${item.from.instance_id} does not wake: it has ended, or cannot be asked`,
       { details: { instance_id: item.name } },
     )
   if (snapshot !== null) {
