@@ -3,7 +3,8 @@
  * line what was left out and how to get it, also within a file (`support/left-out.ts`). With `CI=true` anything left out is a failure,
  * but for what no setup gives a machine, which is only told.
  *
- * The files are run as they are, by `node`: a runner that loads itself into every process of theirs would cost a fifth of the time.
+ * The files are run as they are, by `node`: a runner that loads itself into every process of theirs would cost a fifth of the time, and so does
+ * tap where it follows every promise, which it is kept from (`support/without-domains.ts`).
  *
  *   npm test                    everything
  *   npm test -- test/unit       only the files below a folder, or the files named
@@ -13,6 +14,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
 import { inLanes } from './support/lanes.ts'
 import { onPath } from './support/on-path.ts'
 import { TapDigest } from './support/tap-digest.ts'
@@ -62,6 +64,7 @@ const longest = [
 ]
 const inCi = process.env.CI === 'true'
 const asked = process.argv.slice(2)
+const untracked = pathToFileURL(join(import.meta.dirname, 'support/without-domains.ts')).href
 const bin = join(import.meta.dirname, '../node_modules/.bin')
 const env = {
   ...process.env,
@@ -141,7 +144,9 @@ async function check(): Promise<Counts> {
 /** A file is a process of its own. It has passed when it ended well, had all the tests it planned, and none of them failed. */
 async function runFile(file: string): Promise<Counts> {
   const digest = new TapDigest()
-  const { code, tookMs } = await start(process.execPath, [file], 'inherit', line => digest.line(line))
+  const { code, tookMs } = await start(process.execPath, ['--import', untracked, file], 'inherit', line =>
+    digest.line(line),
+  )
   const { passed, failed, ended, leftOut, notHere } = digest
   const well = code === 0 && failed === 0 && ended
   console.log(`${well ? 'ok    ' : 'FAILED'} ${file} ${(tookMs / 1000).toFixed(1)} s`)
