@@ -132,6 +132,17 @@ export type PrepareIntent = Claim & {
 }
 /** Of a replace: whom its switch closes to new clients. Absent in journals of former versions. */
 export type SwitchIntent = { readonly closed: readonly string[] }
+export type DeregisterData = {
+  readonly removed: readonly string[]
+  /** Who was to leave and stays. Absent: nobody. */
+  readonly kept?: readonly string[]
+}
+/** What a step that is done says when not all came of it that was asked: it stands, and the operation ends `failed`. */
+export type Shortfall = {
+  readonly code: 'instance_died' | 'instance_unhealthy'
+  readonly message: string
+  readonly details: { readonly [key: string]: Json }
+}
 export type Address = { readonly host: string; readonly port: number }
 export type MadeData = {
   readonly instances: readonly {
@@ -173,6 +184,17 @@ export function doneData<T>(journal: readonly JournalEntry[], step: string): T {
 export function intentOf<T>(journal: readonly JournalEntry[], step: string): T | null {
   const entry = journal.findLast(entry => entry.step === step && entry.kind === 'started')
   return entry ? (entry.data as T) : null
+}
+
+/** Who leaves in the end: those who were to, but for whoever stays because the one in its place does not serve, and that one instead. */
+export function leavingBy(journal: readonly JournalEntry[]): readonly Victim[] {
+  const { victims } = doneData<PlanData>(journal, 'plan')
+  const gone = journal.findLast(({ step, kind }) => step === 'deregister' && kind === 'done')
+  const { kept = [], removed } = (gone?.data ?? {}) as Partial<DeregisterData>
+  if (kept.length === 0 || removed === undefined) return victims
+  const { items } = doneData<AllocateData>(journal, 'allocate')
+  const all = [...victims, ...items.map(({ name, node }) => ({ id: name, node }))]
+  return all.filter(({ id }) => removed.includes(id)).map(({ id, node }) => ({ id, node }))
 }
 
 /** Whom an operation closed to new clients, as far as its journal says. */

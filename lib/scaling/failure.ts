@@ -1,6 +1,6 @@
 /** Why an operation did not do what was asked, and what a person can do about it. @pure */
 import type { JournalEntry, Json, OperationRecord } from '../store/store.ts'
-import { type Difference, differencesOf, leftBehind, standing } from './next.ts'
+import { type Difference, differencesOf, leftBehind, shortfallIn, standing } from './next.ts'
 import { restoreStep, trace, triedAgain } from './phase.ts'
 import { inWords } from './picture.ts'
 
@@ -105,6 +105,8 @@ function causeOf(
 ): { readonly fault: Fault; readonly step: string | null } {
   const failures = journal.filter(entry => entry.kind === 'failed')
   const turning = failures.filter(entry => !triedAgain(entry))
+  const short = back ? null : shortfallIn(journal)
+  if (short) return { fault: short, step: null }
   const cause = back ? (turning[0] ?? failures[0]) : failures.at(-1)
   const cancelled = journal.findIndex(entry => entry.kind === 'cancel_requested')
   if (cancelled >= 0 && (!cause || journal.indexOf(cause) > cancelled))

@@ -10,11 +10,14 @@
  *   └──────┘ undo or comparison failed:    └─ attempts spent ► stuck ── resumed ──► back │ onward
  *            again, with backoff                                 └── acknowledged ──► failed
  *
+ * Where a step stands and yet not all was done that was asked (`shortfall`), the end is failed instead of completed.
+ *
  * Before the pivot everything can be undone, and a step is tried again only where its failure says so (`again`), after its own
  * undo. After it nothing is undone and everything is tried again. There is no other state than the journal, so whoever reads
  * it after a crash decides the same. `resumed` forgets the attempts that were spent before it.
  */
 import type { JournalEntry } from '../store/store.ts'
+import type { Shortfall } from './facts.ts'
 import { limits } from './limits.ts'
 import { restoreStep, triedAgain } from './phase.ts'
 
@@ -56,7 +59,16 @@ export function next(recipe: RecipeShape, journal: readonly JournalEntry[]): Dec
     if (failures > 0 && undoable && step?.dirty && !onward) return { act: 'revert', step: name, attempt: 1 }
     return { act: 'run', step: name, attempt: failures + 1 }
   }
-  return { act: 'end', outcome: 'completed' }
+  return { act: 'end', outcome: shortfallIn(journal) === null ? 'completed' : 'failed' }
+}
+
+/** What was not done of what was asked, in steps that stand all the same; null: all was. */
+export function shortfallIn(journal: readonly JournalEntry[]): Shortfall | null {
+  const found = journal.findLast(
+    ({ kind, data }) =>
+      kind === 'done' && (data as { readonly shortfall?: unknown } | null)?.shortfall !== undefined,
+  )
+  return found ? (found.data as unknown as { readonly shortfall: Shortfall }).shortfall : null
 }
 
 /** Whether the point of no return lies behind. */

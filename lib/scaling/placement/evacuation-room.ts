@@ -1,9 +1,13 @@
-/** Whether what is on a node has room elsewhere, all of it together, before anything is changed. */
+/**
+ * Whether what is on a node has room elsewhere, all of it together, before anything is changed. It is the newcomers that need it, and not
+ * those who leave: a clone has its source's size, and what boots has the template's of now.
+ */
 import { TidegateError } from '../../errors.ts'
 import type { InstanceRecord } from '../../store/store.ts'
+import type { Source } from '../facts.ts'
 import type { World } from '../world.ts'
 import { type NodeRoom, place } from './placement.ts'
-import { resourcesOf, roomsOn } from './rooms.ts'
+import { resourcesOf, roomsOn, sizesOf } from './rooms.ts'
 
 /** Throws `hypervisor_unreachable` when the node cannot be asked, or `no_capacity` with the numbers. */
 export async function mustHaveRoomElsewhere(
@@ -41,13 +45,17 @@ async function placedElsewhere(
   const others = world.reality.nodesOf(kind).filter(({ id }) => id !== node)
   for (const room of (await roomsOn(world, others, cluster)).rooms)
     if (!rooms.has(room.id)) rooms.set(room.id, room)
+  const sources = sourcesElsewhere(world, node, cluster)
+  const sizes = sizesOf(world, sources)
   let found = 0
   for (const { id } of leaving) {
-    const need = resourcesOf(world, id, cluster)
-    if (!need) continue
-    const [chosen] = place({ count: 1, need, sources: [] }, [...rooms.values()]).places
+    const template = world.clusters.has(cluster) ? world.clusters.config(cluster).instance : null
+    const size = template?.resources ?? resourcesOf(world, id, cluster)
+    if (!size) continue
+    const [chosen] = place({ count: 1, need: size, sizes, sources }, [...rooms.values()]).places
     if (!chosen) continue
     found++
+    const need = sizes.get(chosen.source?.instance ?? '') ?? size
     const { free, ...room } = rooms.get(chosen.node)!
     const left = {
       cpus: free.cpus - need.cpus,
@@ -57,4 +65,13 @@ async function placedElsewhere(
     rooms.set(chosen.node, { ...room, free: left })
   }
   return found
+}
+
+/** Whom the newcomers may be clones of: a clone is made on its source's node, so nobody who leaves. */
+function sourcesElsewhere(world: World, node: string, cluster: string): readonly Source[] {
+  if (!world.clusters.has(cluster) || world.clusters.config(cluster).instance?.cloneFrom !== 'live') return []
+  return world.members
+    .of(cluster)
+    .filter(record => record.node !== node)
+    .map(({ id, node }) => ({ node, instance: id, snapshot: null }))
 }

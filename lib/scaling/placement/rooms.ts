@@ -47,7 +47,10 @@ export async function findPlaces(
 }
 
 /** A clone has its source's size, which is not its cluster's where the source was resized. */
-function sizesOf({ members }: World, sources: Wish['sources']): ReadonlyMap<string, Resources> {
+export function sizesOf(
+  { members }: Pick<World, 'members'>,
+  sources: Wish['sources'],
+): ReadonlyMap<string, Resources> {
   return new Map(
     sources.flatMap(({ instance }) => {
       const own = instance === null ? undefined : members.get(instance)?.resources
@@ -99,9 +102,15 @@ export function loadOn(world: World, node: string): number {
   return load
 }
 
-/** Its own, also of one that stands by; or its cluster's; null where nobody knows the cluster. */
+/**
+ * Its own, also of one that stands by; or what the template says that it was made from, for a reload since has changed nothing about it; or
+ * its cluster's. Null where nobody knows the cluster.
+ */
 export function resourcesOf(world: World, name: string, cluster: string): Resources | null {
   const own = world.members.get(name)?.resources ?? world.pools.sizeOf(cluster, name)
   if (own) return own
+  const version = world.templates.versionOf(cluster, name)
+  const made = version === null ? null : world.templates.get(cluster, version)
+  if (made) return made.resources
   return world.clusters.has(cluster) ? (world.clusters.config(cluster).instance?.resources ?? null) : null
 }

@@ -3,7 +3,7 @@
  * the store. Of a replace that was interrupted before its pivot the new ones are, for it is undone; after it, the old ones.
  */
 import type { JournalEntry, OperationRecord } from '../../store/store.ts'
-import { type AllocateData, doneData, type PlanData } from '../facts.ts'
+import { type AllocateData, doneData, leavingBy } from '../facts.ts'
 import { pivoted } from '../next.ts'
 import { recipeOf } from '../recipes.ts'
 import { shapeOf } from '../runner.ts'
@@ -30,7 +30,7 @@ function closedBySwitches(unfinished: readonly Unfinished[]): ReadonlySet<string
     const switched = entries.some(({ step, kind }) => step === 'register' && kind === 'done')
     if (record.type !== 'replace' || !switched) return []
     return pivoted(shapeOf(recipeOf(record)), entries)
-      ? doneData<PlanData>(entries, 'plan').victims.map(({ id }) => id)
+      ? leavingBy(entries).map(({ id }) => id)
       : doneData<AllocateData>(entries, 'allocate').items.map(({ name }) => name)
   })
   return new Set(closed)

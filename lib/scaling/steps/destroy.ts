@@ -1,5 +1,5 @@
 /** Removes the files of those who left. */
-import { type Claim, doneData, type PlanData } from '../facts.ts'
+import { type Claim, leavingBy } from '../facts.ts'
 import { limits } from '../limits.ts'
 import type { Step } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
@@ -8,14 +8,11 @@ export const destroy: Step = {
   name: 'destroy',
   timeoutMs: () => limits.revertMs,
   intend({ journal }): Claim {
-    return { names: doneData<PlanData>(journal, 'plan').victims.map(victim => victim.id) }
+    return { names: leavingBy(journal).map(victim => victim.id) }
   },
   async run({ world, journal }) {
-    const { victims } = doneData<PlanData>(journal, 'plan')
-    const destroyed = await destroyAll(
-      world,
-      victims.map(({ id, node }) => ({ name: id, node })),
-    )
+    const leaving = leavingBy(journal).map(({ id, node }) => ({ name: id, node }))
+    const destroyed = await destroyAll(world, leaving)
     return { data: { destroyed } }
   },
 }

@@ -1,5 +1,5 @@
 /** Ends the removed instances, each only after every thread has a table without it and nothing is in flight on it. */
-import { doneData, type PlanData } from '../facts.ts'
+import { leavingBy } from '../facts.ts'
 import { limits } from '../limits.ts'
 import { ensureDeregistered } from '../membership-change.ts'
 import { parallel } from '../parallel.ts'
@@ -10,10 +10,10 @@ export const stop: Step = {
   name: 'stop',
   timeoutMs: ({ journal }) =>
     (limits.goneMs + limits.stopGraceMs + limits.settleMs) *
-    Math.max(1, Math.ceil(doneData<PlanData>(journal, 'plan').victims.length / limits.parallelMax)),
+    Math.max(1, Math.ceil(leavingBy(journal).length / limits.parallelMax)),
   async run(ctx, _intent, signal) {
     const { world, cluster, journal, request } = ctx
-    const { victims } = doneData<PlanData>(journal, 'plan')
+    const victims = leavingBy(journal)
     await ensureDeregistered(
       world,
       cluster,

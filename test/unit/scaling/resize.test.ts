@@ -111,3 +111,14 @@ t.test('taken back when the instance does not take it well, fails, or the proces
   t.equal((await lab.store.membership()).instances[0]?.resources, undefined)
   await lab.close()
 })
+
+t.test('only what was asked for changes, also where a reload has raised the rest since', async t => {
+  const { lab, resize, instance } = await booted()
+  const { instance: template } = lab.config
+  const raised = { cpus: 1, memoryBytes: 256 * MiB, diskBytes: 512 * MiB }
+  await lab.reconfigure({ instance: { ...template!, resources: raised } })
+  t.match(await lab.operate(resize({ cpus: 2 })), { status: 'completed', error: null })
+  t.strictSame(instance().resources, { cpus: 2, memoryBytes: 64 * MiB, diskBytes: MiB })
+  await check(t, lab)
+  await lab.close()
+})

@@ -159,3 +159,34 @@ t.test('the successor of a protected instance is protected', async t => {
   t.not(kept[0]!.id, id)
   await lab.close()
 })
+
+t.test(
+  'the room is judged by what the newcomers will have, and not by what those who leave have',
+  async t => {
+    const nodes = [
+      { id: 'n1', cpus: 8 },
+      { id: 'n2', cpus: 2 },
+    ]
+    const raised = (cpus: number) => ({
+      instance: { ...base.instance!, resources: { ...base.instance!.resources, cpus } },
+    })
+    const small = new Lab({ nodes })
+    await small.boot()
+    await small.scaleTo(2)
+    t.strictSame(on(small), ['n1', 'n1'])
+    await small.reconfigure(raised(2))
+    await t.rejects(small.time.until(small.scaling.drainNode('n1', 'ann')), {
+      code: 'no_capacity',
+      details: { needed: 2, found: 1 },
+    })
+    await small.close()
+    const large = new Lab({ nodes, cluster: raised(4) })
+    await large.boot()
+    await large.reconfigure(raised(1))
+    await large.time.until(large.scaling.drainNode('n1', 'ann'))
+    await settled(large)
+    t.strictSame(on(large), ['n2'], 'one of four fits where it boots as one of one')
+    await check(t, large)
+    await large.close()
+  },
+)
