@@ -1,6 +1,7 @@
 /** The disk under the instances: what is free, what a file really takes, and a copy that keeps holes. */
 import { spawn } from 'node:child_process'
-import { stat, statfs } from 'node:fs/promises'
+import { lstat, readdir, stat, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { TidegateError } from '../../errors.ts'
 
 const reserveBytes = 64 * 1024 * 1024
@@ -15,6 +16,17 @@ export async function freeBytes(path: string): Promise<number> {
 /** Bytes that a file occupies, holes not counted. */
 export async function allocatedBytes(path: string): Promise<number> {
   return (await stat(path)).blocks * 512
+}
+
+/** What the disks in a VM's directory occupy, bytes; a link to what all share is nobody's own. Null where they cannot be read. */
+export async function ownDiskBytes(directory: string): Promise<number | null> {
+  try {
+    const names = (await readdir(directory)).filter(name => name.startsWith('disk'))
+    const files = await Promise.all(names.map(name => lstat(join(directory, name))))
+    return files.filter(file => file.isFile()).reduce((sum, { blocks }) => sum + blocks * 512, 0)
+  } catch {
+    return null
+  }
 }
 
 /** Throws `disk_full` when fewer than `bytes` and a small reserve are free. */

@@ -6,6 +6,7 @@ import { TidegateError } from '../../errors.ts'
 import type { HeldInstance, HeldSnapshot, InstanceState } from '../driver.ts'
 import { type Found, nobody, type OwnerRecord, type Ownership, unknownInstance } from '../ownership.ts'
 import { bootId, type ProcessKey, residentBytes } from '../proc.ts'
+import { ownDiskBytes } from './disk.ts'
 import { findVmm } from './process.ts'
 import type { VmFacts, VmSnapshotFacts } from './record.ts'
 
@@ -29,7 +30,9 @@ export async function heldVm(
   const state = await stateOf(path)
   // It may have been silent because it was ending.
   if (state === 'unknown' && (await findVmm(path, key)) === null) return ended
-  return { ...base, state, pid: key.pid, residentBytes: await residentBytes(key.pid) }
+  const [resident, disk] = await Promise.all([residentBytes(key.pid), ownDiskBytes(path)])
+  const own = disk === null ? {} : { diskBytes: disk }
+  return { ...base, state, pid: key.pid, residentBytes: resident, ...own }
 }
 
 export async function heldVmSnapshot(

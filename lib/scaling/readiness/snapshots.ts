@@ -3,7 +3,7 @@
  * one it is, by an unfinished operation or a pool that names it, and by every instance whose memory rests on its files.
  */
 import { TidegateError } from '../../errors.ts'
-import type { Held, HeldSnapshot } from '../../hypervisor/driver.ts'
+import type { Held, HeldInstance, HeldSnapshot } from '../../hypervisor/driver.ts'
 import type { Write } from '../../store/store.ts'
 import { claimedNames } from '../facts.ts'
 import { limits } from '../limits.ts'
@@ -78,9 +78,10 @@ export async function requireQuota(
 ): Promise<void> {
   const quota = world.reality.configOf(node)?.snapshots
   if (!quota) return
-  const { snapshots } = await world.reality.inspect(node)
+  const held = await world.reality.inspect(node)
+  const { snapshots } = held
   const bytes = snapshots.reduce((sum, snapshot) => sum + snapshot.bytes, 0)
-  const coming = comingBytes(world, node, cluster, memoryBytes, snapshots)
+  const coming = comingBytes(world, node, cluster, memoryBytes, held)
   const { maxBytes, maxCount } = quota
   // Where it may take nothing, what is there already must leave something.
   const room = maxBytes === null || (coming > 0 ? bytes + coming <= maxBytes : bytes < maxBytes)
@@ -99,19 +100,21 @@ export async function requireQuota(
 }
 
 /**
- * The most that the next snapshot may take: all of the memory where instances have one, or what the largest one of the cluster took,
- * which has its disk in it. An instance without a size of its own hands over its state, of which nobody knows anything beforehand.
+ * The most that the next snapshot may take: all of the memory where instances have one, and the disk of the cluster's that has written
+ * most to it; or what the largest snapshot of the cluster took. An instance without a size of its own hands over its state, of which nobody knows anything beforehand.
  */
 function comingBytes(
   world: World,
   node: string,
   cluster: string,
   memoryBytes: number,
-  snapshots: readonly HeldSnapshot[],
+  { instances, snapshots }: Held,
 ): number {
   const memory = world.reality.driver(node).can.sized ? memoryBytes : 0
-  const ours = snapshots.filter(({ owner }) => owner.cluster === cluster)
-  return Math.max(memory, ...ours.map(({ bytes }) => bytes))
+  const ours = <T extends HeldInstance | HeldSnapshot>(held: readonly T[]) =>
+    held.filter(({ owner }) => owner.cluster === cluster)
+  const disk = Math.max(0, ...ours(instances).map(({ diskBytes = 0 }) => diskBytes))
+  return Math.max(memory + disk, ...ours(snapshots).map(({ bytes }) => bytes))
 }
 
 async function usesOf(

@@ -124,6 +124,18 @@ t.test(
     })
     t.match(await limited(1, false), { status: 'completed' }, 'where nobody knows, what is there counts')
 
+    const written = new Lab({ snapshots: { maxBytes: 65 * MiB, maxCount: null, maxAgeMs: null } })
+    written.nodes[0]!.sized = true
+    await written.boot()
+    for (const instance of written.nodes[0]!.instances.values())
+      Object.assign(instance, { diskBytes: 2 * MiB })
+    t.match(
+      await written.scaleTo(2),
+      { status: 'failed', error: { code: 'snapshot_quota', details: { coming_bytes: 66 * MiB } } },
+      'what the source has on its disk is in its first snapshot too',
+    )
+    await written.close()
+
     const { lab, node } = await started({}, { maxBytes: 999, maxCount: null, maxAgeMs: null })
     node.snapshots.set('of-before', {
       ...{
