@@ -43,8 +43,13 @@ function open({ host, port, tls }: ProbeTarget, config: ProbeConfig) {
     connection: 'close',
   }
   // A connection for each check, and no agent: keeping account of connections costs as much as so small a request.
-  const createConnection = () => (tls ? openTls(host, port, tls) : connect({ host, port }))
-  return request({ host, port, path: config.path, headers, createConnection })
+  const socket = tls ? openTls(host, port, tls) : connect({ host, port })
+  try {
+    return request({ host, port, path: config.path, headers, createConnection: () => socket })
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
 }
 
 function openTls(host: string, port: number, tls: NonNullable<ProbeTarget['tls']>) {
