@@ -12,7 +12,7 @@ import type { Random } from './random.ts'
 import type { Lane } from './run.ts'
 
 const call = { timeoutMs: 300 }
-const slackMs = 5_000
+const slackMs = 30_000
 const endlessBytesMax = 2 ** 21
 const errorCharsMax = 700
 const answerCharsMax = 20_000
