@@ -20,20 +20,19 @@ export interface Tenancy {
 export class Slots {
   readonly #board: Board
   readonly #limit: number
-  readonly #epochs: Uint32Array
+  /** By slot; of those that were never used there is none. */
+  readonly #epochs: number[] = []
   /** Slots below this one have been used. */
   #used = 0
   /** Oldest first: a slot rests as long as possible. */
   readonly #free: number[] = []
   readonly #resting = new Set<number>()
-  readonly #taken: Uint8Array
+  readonly #taken = new Set<number>()
 
   constructor(board: Board, limit = slotsMax) {
     assert(limit <= slotsMax)
     this.#board = board
     this.#limit = limit
-    this.#epochs = new Uint32Array(limit)
-    this.#taken = new Uint8Array(limit)
   }
 
   /** Throws `no_capacity` when every slot is taken. The tenancy starts closed (`none`). */
@@ -41,9 +40,10 @@ export class Slots {
     const slot = this.#free.shift() ?? this.#fresh() ?? this.#rested()
     if (slot === undefined)
       throw new TidegateError('no_capacity', `at most ${this.#limit} backends can be registered at once`)
-    const epoch = this.#epochs[slot]! >= epochMax ? 1 : this.#epochs[slot]! + 1
+    const last = this.#epochs[slot] ?? 0
+    const epoch = last >= epochMax ? 1 : last + 1
     this.#epochs[slot] = epoch
-    this.#taken[slot] = 1
+    this.#taken.add(slot)
     this.#board.forgetTenant(slot)
     this.#board.admit(slot, epoch, 'none')
     return { slot, epoch }
@@ -51,8 +51,7 @@ export class Slots {
 
   /** Closes the tenancy and takes the slot back, at once or as soon as nothing is in flight there. Twice is harmless. */
   release({ slot, epoch }: Tenancy): void {
-    if (this.#epochs[slot] !== epoch || this.#taken[slot] === 0) return
-    this.#taken[slot] = 0
+    if (this.#epochs[slot] !== epoch || !this.#taken.delete(slot)) return
     this.#board.admit(slot, epoch, 'none')
     if (this.#quiet(slot)) this.#free.push(slot)
     else this.#resting.add(slot)

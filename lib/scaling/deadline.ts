@@ -15,13 +15,14 @@ export async function within<T>(
   signals: readonly AbortSignal[],
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const late = new AbortController()
+  let late = false
+  const { signal, abort, release } = either(signals)
   const stopTimer = clock.after(ms, () => {
-    late.abort(
+    late = !signal.aborted
+    abort(
       new TidegateError('step_timeout', `${what} took longer than ${ms} ms`, { details: { timeout_ms: ms } }),
     )
   })
-  const signal = AbortSignal.any([late.signal, ...signals])
   let stopSettle = () => {}
   let settle = () => {}
   const abandoned = new Promise<never>((_, reject) => {
@@ -36,11 +37,31 @@ export async function within<T>(
     return await Promise.race([work(signal), abandoned])
   } catch (error) {
     // Late work that can say more than that it was late says it.
-    const telling = late.signal.aborted && error instanceof TidegateError
+    const telling = late && error instanceof TidegateError
     throw signal.aborted && !telling ? signal.reason : error
   } finally {
     stopTimer()
     stopSettle()
     signal.removeEventListener('abort', settle)
+    release()
   }
+}
+
+/** Aborts with the first of `signals`, or by `abort`. Who no longer needs it calls `release`. */
+export function either(signals: readonly AbortSignal[]): {
+  readonly signal: AbortSignal
+  readonly abort: (reason: unknown) => void
+  readonly release: () => void
+} {
+  // `AbortSignal.any` is let go by the garbage collector only, which costs more than all else of a short wait.
+  const own = new AbortController()
+  const follow = (event: Event) => own.abort((event.target as AbortSignal).reason)
+  for (const signal of signals) {
+    if (signal.aborted) own.abort(signal.reason)
+    else signal.addEventListener('abort', follow, { once: true })
+  }
+  const release = () => {
+    for (const signal of signals) signal.removeEventListener('abort', follow)
+  }
+  return { signal: own.signal, abort: reason => own.abort(reason), release }
 }

@@ -1,4 +1,5 @@
 /** Work on several things at once, but not on all. */
+import { either } from './deadline.ts'
 
 /**
  * Runs `work` over `items`, at most `max` at a time, results in order. The first failure aborts the signal that the others
@@ -10,8 +11,8 @@ export async function parallel<T, R>(
   signal: AbortSignal,
   work: (item: T, signal: AbortSignal) => Promise<R>,
 ): Promise<readonly R[]> {
-  const failed = new AbortController()
-  const both = AbortSignal.any([signal, failed.signal])
+  const { signal: both, abort, release } = either([signal])
+  let failed: { readonly error: unknown } | null = null
   const results: R[] = []
   let at = 0
   const worker = async () => {
@@ -23,12 +24,12 @@ export async function parallel<T, R>(
   }
   const workers = Array.from({ length: Math.min(max, items.length) }, () =>
     worker().catch((error: unknown) => {
-      if (!failed.signal.aborted) failed.abort(error)
-      throw error
+      failed ??= { error }
+      abort(error)
     }),
   )
-  const settled = await Promise.allSettled(workers)
-  if (failed.signal.aborted) throw failed.signal.reason
-  for (const one of settled) if (one.status === 'rejected') throw one.reason
+  await Promise.all(workers)
+  release()
+  if (failed !== null) throw (failed as { readonly error: unknown }).error
   return results
 }

@@ -35,7 +35,7 @@ const phaseOfSteps: Readonly<Record<string, Phase>> = {
 
 /** Null for a step that this version does not know. */
 export const phaseOfStep = (step: string): Phase | null =>
-  batchOf(step) === null ? (phaseOfSteps[step] ?? null) : 'replacing'
+  phaseOfSteps[step] ?? (batchOf(step) === null ? null : 'replacing')
 
 /** The pseudo-step under which a restart notes that it found the operation unfinished. */
 export const recoverStep = 'recover'
@@ -59,7 +59,9 @@ type Told = Pick<OperationRecord, 'createdAtMs' | 'endedAtMs' | 'outcome'>
 
 /** The phases in order, without repetitions; the last is the one of now. */
 export function trace(record: Told, journal: readonly JournalEntry[]): readonly PhaseSpan[] {
-  const spans: PhaseSpan[] = [{ phase: 'requested', fromMs: record.createdAtMs, attempts: 0 }]
+  const spans: { phase: Phase; fromMs: number; attempts: number }[] = [
+    { phase: 'requested', fromMs: record.createdAtMs, attempts: 0 },
+  ]
   const enter = (phase: Phase, atMs: number) => {
     if (spans.at(-1)!.phase !== phase) spans.push({ phase, fromMs: atMs, attempts: 0 })
   }
@@ -69,7 +71,7 @@ export function trace(record: Told, journal: readonly JournalEntry[]): readonly 
     const now = spans.at(-1)!
     if (now.phase === 'rolling_back') back = true
     if (entry.kind === 'started' || (entry.kind === 'reverting' && now.phase === 'rolling_back'))
-      spans[spans.length - 1] = { ...now, attempts: now.attempts + 1 }
+      now.attempts++
   }
   if (record.outcome !== null) enter(endOf(record, journal, back), record.endedAtMs ?? record.createdAtMs)
   return spans

@@ -27,7 +27,7 @@ interface Tables {
 }
 
 export function createMemoryStore(retention: Retention = defaultRetention): Store {
-  let tables: Tables = {
+  const tables: Tables = {
     operations: new Map(),
     journals: new Map(),
     instances: new Map(),
@@ -43,10 +43,11 @@ export function createMemoryStore(retention: Retention = defaultRetention): Stor
   }
   return {
     async write(batch) {
-      const next = copy(open())
-      for (const write of batch) apply(next, write)
-      prune(next, retention)
-      tables = next
+      const next = batch.map(plain)
+      refuse(open(), next)
+      // From here on nothing throws: all of it is taken or none.
+      for (const write of next) apply(tables, write)
+      prune(tables, retention)
     },
     async operations(filter) {
       return [...open().operations.values()]
@@ -92,43 +93,45 @@ export function createMemoryStore(retention: Retention = defaultRetention): Stor
   }
 }
 
-function copy(tables: Tables): Tables {
-  return {
-    operations: new Map(tables.operations),
-    journals: new Map(tables.journals),
-    instances: new Map(tables.instances),
-    backends: new Map(tables.backends),
-    marks: new Map(tables.marks),
-    history: tables.history,
-    values: new Map(tables.values),
-  }
-}
-
 const key = (cluster: string, id: string) => `${cluster}\0${id}`
-const plain = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T
+
+/** What JSON has rules of its own for. */
+const odd = (value: object) => 'toJSON' in value || Object.hasOwn(value, '__proto__')
+
+/** As JSON would give it back, and some times quicker: what it does not know itself goes through JSON. */
+function plain<T>(value: T): T {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return value
+  if (typeof value === 'number') return (Number.isFinite(value) ? value : null) as T
+  if (Array.isArray(value)) return value.map(one => plain(one ?? null)) as T
+  if (typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype || odd(value))
+    return JSON.parse(JSON.stringify(value)) as T
+  const copy: Record<string, unknown> = {}
+  for (const [name, one] of Object.entries(value)) if (one !== undefined) copy[name] = plain(one)
+  return copy as T
+}
 
 function apply(tables: Tables, write: Write): void {
   if ('delete' in write) return remove(tables, write)
   switch (write.put) {
     case 'operation':
-      tables.operations.set(write.record.id, plain(write.record))
+      tables.operations.set(write.record.id, write.record)
       return
     case 'journal':
-      return append(tables, plain(write.record))
+      return append(tables, write.record)
     case 'instance':
-      tables.instances.set(write.record.id, plain(write.record))
+      tables.instances.set(write.record.id, write.record)
       return
     case 'backend':
-      tables.backends.set(key(write.record.cluster, write.record.id), plain(write.record))
+      tables.backends.set(key(write.record.cluster, write.record.id), write.record)
       return
     case 'mark':
-      tables.marks.set(key(write.record.cluster, write.record.backend), plain(write.record))
+      tables.marks.set(key(write.record.cluster, write.record.backend), write.record)
       return
     case 'history':
-      tables.history = [...tables.history, plain(write.record)]
+      tables.history = [...tables.history, write.record]
       return
     case 'value':
-      tables.values.set(write.key, plain(write.value))
+      tables.values.set(write.key, write.value)
   }
 }
 
@@ -145,21 +148,33 @@ function remove(tables: Tables, write: Extract<Write, { delete: string }>): void
   }
 }
 
+/** Throws when an entry is of no operation that is stored or put before it, or is there already. */
+function refuse(tables: Tables, batch: readonly Write[]): void {
+  const fresh = new Set<string>()
+  for (const write of batch) {
+    if ('delete' in write) continue
+    if (write.put === 'operation') fresh.add(write.record.id)
+    if (write.put !== 'journal') continue
+    const { operation, seq } = write.record
+    if (!tables.operations.has(operation) && !fresh.has(operation))
+      throw new TidegateError('internal', `journal entry for operation ${operation}, which is not stored`)
+    const entry = key(operation, String(seq))
+    if (fresh.has(entry) || tables.journals.get(operation)?.some(existing => existing.seq === seq))
+      throw new TidegateError('internal', `operation ${operation} already has journal entry ${seq}`)
+    fresh.add(entry)
+  }
+}
+
 function append(tables: Tables, entry: JournalEntry): void {
-  if (!tables.operations.has(entry.operation))
-    throw new TidegateError('internal', `journal entry for operation ${entry.operation}, which is not stored`)
   const journal = tables.journals.get(entry.operation) ?? []
-  if (journal.some(existing => existing.seq === entry.seq))
-    throw new TidegateError('internal', `operation ${entry.operation} already has journal entry ${entry.seq}`)
-  tables.journals.set(
-    entry.operation,
-    [...journal, entry].sort((a, b) => a.seq - b.seq),
-  )
+  const after = journal.findLastIndex(({ seq }) => seq < entry.seq) + 1
+  tables.journals.set(entry.operation, journal.toSpliced(after, 0, entry))
 }
 
 function prune(tables: Tables, retention: Retention): void {
   if (tables.history.length > retention.historyMax)
     tables.history = tables.history.slice(-retention.historyMax)
+  if (tables.operations.size <= retention.operationsMax) return
   const ended = [...tables.operations.values()].filter(record => record.endedAtMs !== null)
   const surplus = ended.length - retention.operationsMax
   if (surplus <= 0) return

@@ -37,6 +37,8 @@ export interface LabOptions {
   readonly store?: Store
   /** Other clusters, of the same kind. */
   readonly others?: readonly string[]
+  /** Default: its own. Whoever has no other lab beside this one may use one again. */
+  readonly board?: Board
 }
 
 /** What may go wrong while one process lives. All silent by default. */
@@ -110,7 +112,7 @@ export class Lab {
   readonly violations: string[] = []
   faults: Faults = {}
   watch: Watch = {}
-  board = Board.create(1)
+  readonly board: Board
   readonly #random: (() => number) | undefined
   #nodeConfigs: readonly NodeConfig[]
   readonly #others: readonly string[]
@@ -121,6 +123,7 @@ export class Lab {
     this.config = clusterConfig(options.cluster)
     this.#others = options.others ?? []
     this.store = options.store ?? createMemoryStore()
+    this.board = options.board ?? Board.create(1)
     this.#random = options.random
     const nodes = options.nodes ?? [{ id: 'n1', cpus: 32 }]
     this.nodes = nodes.map(({ id }, index) => new FakeNode(id, 20_000 + index * 10_000))
@@ -266,8 +269,8 @@ export class Lab {
         return { ok: false, reason: 'no answer within 1s', silent: true }
       return { ok, reason: ok ? 'answered 200' : 'connect ECONNREFUSED' }
     }
-    const board = Board.create(1)
-    this.board = board
+    const { board } = this
+    empty(board)
     const clusters = new Clusters({
       configs: this.configs,
       board,
@@ -371,4 +374,10 @@ export class Lab {
     if (named)
       this.violations.push(`${name} was ended while generation ${this.clusters.generation()} names it`)
   }
+}
+
+/** A new process finds nothing on it. */
+function empty(board: Board): void {
+  new Int32Array(board.buffer.sab).fill(0)
+  board.widen(1)
 }

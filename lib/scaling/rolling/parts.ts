@@ -4,6 +4,7 @@
  */
 import { type ErrorCode, errorTable, TidegateError, toTidegateError } from '../../errors.ts'
 import type { OperationRecord } from '../../store/store.ts'
+import { either } from '../deadline.ts'
 import type { AllocateData } from '../facts.ts'
 import { errorOf, type OperationFault } from '../failure.ts'
 import { limits } from '../limits.ts'
@@ -43,14 +44,14 @@ export class Parts {
     for (;;) {
       const now = await this.#world.store.operation(record.id)
       if (now === null || now.outcome !== null) return now ?? record
-      const waited = new AbortController()
-      const either = AbortSignal.any([signal, waited.signal])
-      const pause = this.#world.clock.sleep(limits.partPollMs, either)
+      const waited = either([signal])
+      const pause = this.#world.clock.sleep(limits.partPollMs, waited.signal)
       pause.catch(() => {})
       try {
         await Promise.race([this.#hands.driven(record.id) ?? pause, pause])
       } finally {
-        waited.abort()
+        waited.release()
+        waited.abort(new DOMException('no longer waited for', 'AbortError'))
       }
     }
   }

@@ -35,9 +35,9 @@ export class Chance {
   /** A key, by its share; null where the shares leave room and chance falls there. */
   among<K extends string>(shares: Readonly<Record<K, number>>): K | null {
     let left = this.next()
-    for (const [key, share] of Object.entries(shares) as [K, number][]) {
-      if (left < share) return key
-      left -= share
+    for (const key in shares) {
+      if (left < shares[key]) return key
+      left -= shares[key]
     }
     return null
   }

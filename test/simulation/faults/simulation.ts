@@ -3,6 +3,7 @@
  * The process is killed at any await, answers are lost or come late, requests arrive twice, sockets hang, disks fill up, nodes go
  * away and come back, two people ask at once, load comes and goes. Then it is quiet, and everything has to come right by itself.
  */
+import { Board } from '../../../lib/cluster/board.ts'
 import type { OperationRequest } from '../../../lib/scaling/operation.ts'
 import type { Fault } from '../../support/fake-driver.ts'
 import { faultsOf } from '../../support/scaling-check.ts'
@@ -93,6 +94,7 @@ class Simulation {
         ...(this.#standby ? { standby } : {}),
       },
       random: chance.next,
+      board,
     })
     this.#invariants = new Invariants(this.#lab)
   }
@@ -109,10 +111,10 @@ class Simulation {
     lab.faults = {}
     this.#fullUntil = 0
     this.#awayUntil.clear()
-    await this.#quiet()
+    const left = await this.#quiet()
     this.outcomes = (await lab.store.operations({ limit: 1_000 })).map(record => record.outcome ?? 'running')
     this.#invariants.ended()
-    this.broken.push(...this.#invariants.broken, ...(await faultsOf(lab)))
+    this.broken.push(...this.#invariants.broken, ...left)
     await lab.close()
   }
 
@@ -279,8 +281,8 @@ class Simulation {
     )
   }
 
-  /** Nothing goes wrong any more: rounds of reconcile until everything is right, or for as long as it may take. */
-  async #quiet(): Promise<void> {
+  /** What is wrong in the end. Nothing goes wrong any more: rounds of reconcile until everything is right, or for as long as it may take. */
+  async #quiet(): Promise<readonly string[]> {
     const lab = this.#lab
     if (!lab.alive && !(await this.#boot())) throw new Error('it does not start in peace')
     for (const member of lab.clusters.table().clusters.flatMap(cluster => cluster.members))
@@ -290,15 +292,18 @@ class Simulation {
       await lab.time.until(lab.scaling.reconcile())
       await lab.time.until(lab.settle())
       if (this.#standby) await lab.time.until(lab.scaling.readiness.keepReady())
-      if (round > 1 && (await faultsOf(lab)).length === 0) return
+      if (round > 1 && (await faultsOf(lab)).length === 0) return []
     }
     // Whoever could not be asked for its health when it was registered is asked again with the next check.
     await lab.time.pass(lab.config.health.intervalMs * 1.2)
     await lab.time.until(lab.scaling.reconcile())
     await lab.time.until(lab.settle())
+    return faultsOf(lab)
   }
 }
 
+/** One life at a time: a board is a megabyte. */
+const board = Board.create(1)
 const standby = {
   ...{ scaleToZero: null, warmPool: null },
   clones: {
