@@ -51,6 +51,7 @@ const machines = {
 }
 /** These take longest and begin first; after them the folders whose tests wait for processes and sockets. */
 const longest = [
+  /simulation\/faults/,
   /crash\/qemu/,
   /crash\/process/,
   /scale\/qemu/,

@@ -1,6 +1,5 @@
 /** What holds whenever no operation is under way and reconcile has been round, whatever happened before. */
 import type { Test } from 'tap'
-import { errorOf } from '../../lib/scaling/failure.ts'
 import { next } from '../../lib/scaling/next.ts'
 import { pooled } from '../../lib/scaling/readiness/pool.ts'
 import { recipeOf } from '../../lib/scaling/recipes.ts'
@@ -66,9 +65,9 @@ async function journalsExplain(lab: Lab, wrong: (what: string) => void): Promise
       wrong(`operation ${record.id} is ${record.outcome}, its journal says ${JSON.stringify(decision)}`)
     const seqs = journal.map(entry => entry.seq)
     if (seqs.some((seq, index) => seq !== index + 1)) wrong(`operation ${record.id} has gaps: ${seqs}`)
-    const error = errorOf(record, journal)
-    if ((record.outcome === 'completed') !== (error === null))
-      wrong(`operation ${record.id}: ${record.outcome}, error ${JSON.stringify(error)}`)
+    const view = await lab.scaling.view(record.id)
+    if ((view.status === 'completed') !== (view.error === null))
+      wrong(`operation ${record.id}: ${view.status}, error ${JSON.stringify(view.error)}`)
   }
 }
 
