@@ -21,7 +21,9 @@ import { limits } from '../lib/scaling/limits.ts'
 import { parallel } from '../lib/scaling/parallel.ts'
 import { fromZero } from './clones/from-zero.ts'
 import {
+  answering,
   bootSource,
+  clone,
   cloned,
   monitorReadyMs,
   rounds,
@@ -30,6 +32,7 @@ import {
   signal,
   snapshotUnderRequests,
   specOf,
+  started,
 } from './clones/measure.ts'
 
 const clonesAtOnce = 8
@@ -111,21 +114,21 @@ async function measure(driver: Driver, directory: string, template: Record<strin
   return { readyMs, source, pause, one, eights: ascending(eights), left, networks, background, zero, version }
 }
 
-/** As an operation does it: so many at a time, and when all are made they are told who they are. The time runs for all from the beginning. */
+/**
+ * As an operation does it: so many are made at a time, and when all run so many are asked for the first time at a time, which is when a clone
+ * has to work. The time runs for all from the beginning.
+ */
 async function together(
   driver: Driver,
   turn: number,
   spec: (name: string) => InstanceSpec,
 ): Promise<readonly Settled[]> {
   const specs = Array.from({ length: clonesAtOnce }, (_, i) => spec(`of-eight-${turn}-${i}`))
-  const begun = performance.now()
-  const make = async (each: InstanceSpec) => {
-    const waitedMs = performance.now() - begun
-    const clone = await cloned(driver, each, 'saved')
-    const { runningMs, firstAnswerMs } = clone
-    return { ...clone, runningMs: waitedMs + runningMs, firstAnswerMs: waitedMs + firstAnswerMs }
-  }
-  const answered = await parallel(specs, limits.parallelMax, signal, make)
+  const begunMs = performance.now()
+  const several = <T, R>(items: readonly T[], work: (item: T) => Promise<R>) =>
+    parallel(items, limits.parallelMax, signal, work)
+  const running = await several(specs, each => started(() => clone(driver, each, 'saved'), begunMs))
+  const answered = await several(running, one => answering(one, begunMs))
   const eight = await Promise.all(specs.map((each, i) => settled(driver, each, answered[i]!)))
   for (const { name } of specs) await driver.destroy(name)
   return eight

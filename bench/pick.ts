@@ -10,8 +10,6 @@
  * a batch here. All ways take turns, several times: a figure is the lower quartile over the batches of all its turns, since a slow
  * moment of the machine, which may last for seconds, is not the work's.
  */
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { systemClock } from '../lib/clock.ts'
 import { Board } from '../lib/cluster/board.ts'
@@ -28,6 +26,7 @@ import { type Picked, type PickRequest, pick } from '../lib/proxy/pick.ts'
 import { Plane } from '../lib/proxy/plane.ts'
 import { plainGuard } from '../lib/proxy/resilience/guards.ts'
 import { RouteTable } from '../lib/proxy/route-table.ts'
+import { freePort } from '../test/support/ports.ts'
 
 export interface PickFigure {
   readonly name: string
@@ -224,15 +223,6 @@ function requestOf(client: number): PickRequest {
     secure: false,
     nowMs: 1_800_000_000_000,
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** The lower one: a slow moment of the machine is not the work's. */

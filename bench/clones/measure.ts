@@ -87,9 +87,12 @@ export async function snapshotUnderRequests(driver: Driver, source: Started, nam
   return { pausedMs, snapshotMs, method, requests: times.length + 1, failed, slowestRequestMs }
 }
 
+export const clone = (driver: Driver, spec: InstanceSpec, snapshot: string): Promise<HeldInstance> =>
+  driver.clone({ ...spec, snapshot }, signal)
+
 /** A clone up to its first answer. */
 export const cloned = (driver: Driver, spec: InstanceSpec, snapshot: string): Promise<Started> =>
-  timed(() => driver.clone({ ...spec, snapshot }, signal))
+  timed(() => clone(driver, spec, snapshot))
 
 export type Settled = Awaited<ReturnType<typeof settled>>
 
@@ -193,10 +196,19 @@ function isFree(port: number): Promise<boolean> {
 }
 
 async function timed(start: () => Promise<HeldInstance>): Promise<Started> {
-  const begun = performance.now()
-  const instance = await start()
-  const runningMs = performance.now() - begun
-  const deadline = begun + answerTimeoutMs
+  const begunMs = performance.now()
+  return answering(await started(start, begunMs), begunMs)
+}
+
+type Running = Pick<Started, 'instance' | 'runningMs'>
+
+export async function started(start: () => Promise<HeldInstance>, begunMs: number): Promise<Running> {
+  return { instance: await start(), runningMs: performance.now() - begunMs }
+}
+
+/** Up to its first answer. */
+export async function answering({ instance, runningMs }: Running, begunMs: number): Promise<Started> {
+  const deadline = performance.now() + answerTimeoutMs
   while (true) {
     try {
       await ask(instance.address!, '/healthz')
@@ -205,7 +217,7 @@ async function timed(start: () => Promise<HeldInstance>): Promise<Started> {
       if (performance.now() > deadline) throw error
     }
   }
-  const firstAnswerMs = performance.now() - begun
+  const firstAnswerMs = performance.now() - begunMs
   const resident = await residentBytes(instance.pid!)
   return { instance, runningMs, firstAnswerMs, residentBytes: resident ?? Number.NaN }
 }

@@ -47,7 +47,7 @@ export function rowsOf({ size, starts, decisions }: Results): readonly Row[] {
     startRow(
       '… until all is recovered and reconciled',
       starts.map(({ recoveredMs }) => recoveredMs),
-      null,
+      recoverTargetMs,
     ),
     startRow(
       'of that, its modules are loaded',
@@ -57,7 +57,7 @@ export function rowsOf({ size, starts, decisions }: Results): readonly Row[] {
     startRow(
       '… and it recovers and reconciles, from opening its store on',
       starts.map(({ recoveredMs, begunMs }) => recoveredMs - begunMs),
-      recoverTargetMs,
+      null,
     ),
     startRow(
       '… CPU time of its main thread until then',

@@ -1,11 +1,13 @@
 /** Programs that the bench runs beside itself: each on its core, each ended with the bench, whatever happens. */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
+
+export { freePort } from '../../test/support/ports.ts'
 
 /** Where a program runs: what is measured has the first core for itself, everything else has the others. */
 export type Side = 'subject' | 'others'
@@ -140,15 +142,6 @@ export async function run(side: Side, command: readonly string[], timeoutMs: num
     maxBuffer: 16 * 2 ** 20,
   })
   return stdout
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Waits until it is up; when it does not come up, it is stopped and its complaint thrown. */
