@@ -57,7 +57,7 @@ export interface HeldInstance {
   readonly pid: number | null
   /** Resident memory of the instance now, bytes; null where it cannot be read. */
   readonly residentBytes: number | null
-  /** What its own disk takes now, bytes, which a snapshot of it has too; absent: it has none, or it cannot be read. */
+  /** What its own disks take now, bytes, which a snapshot of it has too; absent: the driver gives none, or they cannot be read. */
   readonly diskBytes?: number
   /** The snapshot on whose files its memory still rests; null or absent: none, it could go. */
   readonly snapshot?: string | null

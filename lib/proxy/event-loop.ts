@@ -42,7 +42,7 @@ export interface LoopDeps {
 
 /**
  * Threads that load their modules while control still reads its store. Whoever is not taken is ended by `end`; one that died
- * meanwhile says so to nobody, and is not given to anybody.
+ * meanwhile is not given to anybody.
  */
 export class SpareThreads {
   readonly #threads = new Map<number, Worker>()
@@ -51,17 +51,19 @@ export class SpareThreads {
     for (let index = 0; index < count; index++) {
       const worker = newWorker(index, log)
       this.#threads.set(index, worker)
-      worker.once('error', error => {
-        log.warn({ thread: index, err: error }, 'a thread that was to be ready did not become so')
-        this.#threads.delete(index)
-      })
+      const lost = (why: unknown) => {
+        if (this.#threads.delete(index))
+          log.warn({ thread: index, err: why }, 'a thread that was to be ready did not become so')
+      }
+      worker.once('error', lost)
+      worker.once('exit', code => lost(`exit code ${code}`))
     }
   }
 
   take(index: number): Worker | null {
     const worker = this.#threads.get(index) ?? null
     this.#threads.delete(index)
-    worker?.removeAllListeners('error')
+    worker?.removeAllListeners('error').removeAllListeners('exit')
     return worker
   }
 

@@ -50,6 +50,8 @@ export const limits = {
   quiescePollMs: 10,
   /** Added to a drain's grace period: closing tunnels and cutting take a moment. */
   drainSlackMs: 25_000,
+  /** How often, while old ones drain, those in their places are looked at. */
+  newcomerLookMs: 1_000,
   /** How long a removed instance may take to show nothing in flight before it is cut. */
   goneMs: 5_000,
   stopGraceMs: 5_000,

@@ -13,6 +13,10 @@ export async function openSqliteStore(path: string, options: SqliteOptions = {})
   return store
 }
 
+/** Calls that wait for a disk that does not keep up; one more is refused. */
+export const waitingMax = 4_096
+const tooMany = `${waitingMax} calls wait for its disk already; look at what else uses that disk`
+
 interface Asked {
   readonly resolve: (value: never) => void
   readonly reject: (error: unknown) => void
@@ -81,6 +85,7 @@ class SqliteStore implements Store {
     args: Parameters<Store[M]>,
   ): Promise<Awaited<ReturnType<Store[M]>>> {
     if (this.#ended) throw this.#ended
+    if (this.#asked.size >= waitingMax && method !== 'close') throw this.#unavailable(tooMany)
     const id = ++this.#lastId
     const answered = this.#wait<Awaited<ReturnType<Store[M]>>>(id)
     this.#thread.postMessage({ id, method, args } as Call)
@@ -102,10 +107,12 @@ class SqliteStore implements Store {
   }
 
   #end(why: string, cause?: unknown): void {
-    this.#ended ??= new TidegateError('store_unavailable', `cannot use the store ${this.#path}: ${why}`, {
-      cause,
-    })
+    this.#ended ??= this.#unavailable(why, cause)
     for (const { reject } of this.#asked.values()) reject(this.#ended)
     this.#asked.clear()
+  }
+
+  #unavailable(why: string, cause?: unknown): TidegateError {
+    return new TidegateError('store_unavailable', `cannot use the store ${this.#path}: ${why}`, { cause })
   }
 }

@@ -23,6 +23,10 @@ t.test('no stub, no debt marker, no focused or skipped test', async t => {
   }
 })
 
+t.test('the product follows no promises: `npm test` keeps its hooks from who would', async t => {
+  for (const { path, text } of sources('lib', 'routes')) t.notMatch(text, /\bcreateHook\b/, path)
+})
+
 t.test("nothing names a machine's paths", async t => {
   for (const { path, text } of sources('lib', 'routes', 'test', 'bench', 'examples')) {
     if (path.startsWith('test/style/')) continue

@@ -12,6 +12,7 @@ import type { Held } from '../../hypervisor/driver.ts'
 import type { InstanceRecord, MarkRecord } from '../../store/store.ts'
 import { within } from '../deadline.ts'
 import { limits } from '../limits.ts'
+import { parallel } from '../parallel.ts'
 import { commit, newBackend, type World } from '../world.ts'
 import { removalOf } from './losses.ts'
 import type { Quarantine } from './quarantine.ts'
@@ -88,7 +89,7 @@ export async function removeDead(world: World, dead: readonly InstanceRecord[], 
     await commit(world, [...removals, { put: 'history', record: { cluster, ...at, ...what, reason } }])
     world.log.warn({ cluster, instances: gone.map(record => record.id) }, why)
   }
-  await Promise.all(clusters.map(remove))
+  await parallel(clusters, limits.clustersAtOnceMax, new AbortController().signal, remove)
 }
 
 /** Makes paused instances run that are ours and among `names`. A failure is logged and met again at the next reconcile. */

@@ -53,9 +53,6 @@ export const drain: Step = {
   },
 }
 
-/** Between two looks. */
-const lookEveryMs = 1_000
-
 /** Where one that took a place dies meanwhile, whoever was to leave for it is told to stay. Never rejects. */
 async function watchNewcomers(
   ctx: StepContext,
@@ -66,13 +63,15 @@ async function watchNewcomers(
   const { clock, log } = ctx.world
   try {
     for (;;) {
-      await clock.sleep(lookEveryMs, signal)
+      await clock.sleep(limits.newcomerLookMs, signal)
       for (const { old, newcomer } of await failedNewcomers(ctx, false, signal)) {
+        const stays = stay.get(old)
+        if (!stays || stays.signal.aborted) continue
         log.warn(
           { cluster: ctx.cluster, instance: newcomer, stays: old },
           'died while its predecessor drained',
         )
-        stay.get(old)?.abort(new TidegateError('instance_died', `${newcomer} died`))
+        stays.abort(new TidegateError('instance_died', `${newcomer} died`))
       }
     }
   } catch (error) {

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { openStore } from '../../../lib/store/open.ts'
-import { openSqliteStore } from '../../../lib/store/sqlite.ts'
+import { openSqliteStore, waitingMax } from '../../../lib/store/sqlite.ts'
 import { entry, operation } from '../../contract/store/contract.ts'
 
 const writer = fileURLToPath(new URL('../../support/store-writer.ts', import.meta.url))
@@ -100,6 +100,19 @@ t.test('it stays over a restart', async t => {
   t.equal(await again.value('installation'), 'abc')
   await again.close()
   t.equal(await (await openStore({ kind: 'memory' })).value('installation'), null)
+})
+
+t.test('calls that wait for the disk are bounded: one more is refused, and the rest goes on', async t => {
+  const store = await openSqliteStore(join(t.testdir({}), 'tidegate.db'))
+  const calls = Array.from({ length: waitingMax }, () => store.value('none'))
+  await t.rejects(store.write([]), {
+    code: 'store_unavailable',
+    message: new RegExp(`${waitingMax} calls wait for its disk`),
+  })
+  t.strictSame(new Set(await Promise.all(calls)), new Set([null]))
+  await store.write([{ put: 'value', key: 'one', value: 1 }])
+  t.equal(await store.value('one'), 1, 'and there is room again')
+  await store.close()
 })
 
 t.test('a file of a newer version, or of something else, is left alone with a reason', async t => {
