@@ -41,6 +41,7 @@ const answer = (records: readonly HistoryRecord[]) => ({
 const lineOf = (record: HistoryRecord) => ({
   cluster_id: record.cluster,
   node_id: record.node ?? null,
+  backend_id: record.backend ?? null,
   at: new Date(record.atMs).toISOString(),
   actor: record.actor,
   action: record.action ?? null,

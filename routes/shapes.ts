@@ -361,6 +361,10 @@ export const diagnosisShape = z.strictObject({
 export const historyShape = z.strictObject({
   cluster_id: z.string().nullable().meta({ description: 'Null: of a node, or of the whole.' }),
   node_id: z.string().nullable(),
+  backend_id: z
+    .string()
+    .nullable()
+    .meta({ description: 'The backend or instance that an operator acted on.' }),
   at: time,
   actor: z.string(),
   action: z.string().nullable().meta({ description: 'What was asked, or what happened by itself.' }),

@@ -21,6 +21,7 @@ export interface AuditDeps {
 export interface Act {
   readonly cluster: string | null
   readonly node?: string
+  readonly backend?: string
   readonly operation?: string
   readonly action: string
   readonly from: Json

@@ -197,8 +197,9 @@ export class BackendCommands {
     return { result: 'removed' }
   }
 
-  #line({ cluster, kind }: BackendCommand, actor: Actor, from: Json, to: Json, reason: string): Write {
-    return this.#deps.audit.line(actor, { cluster, action: kind, from, to, reason })
+  #line(command: BackendCommand, actor: Actor, from: Json, to: Json, reason: string): Write {
+    const { cluster, kind: action, backend } = command
+    return this.#deps.audit.line(actor, { cluster, backend, action, from, to, reason })
   }
 }
 

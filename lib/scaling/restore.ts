@@ -138,8 +138,7 @@ async function attendedSince({ store }: World, { cluster, createdAtMs }: Operati
   const since = lines.filter(
     ({ atMs, action = '', outcome }) => atMs >= createdAtMs && acts.includes(action) && outcome === 'done',
   )
-  // Each ends with whom it is about.
-  return new Set(since.flatMap(({ reason }) => reason.split(' ').at(-1) ?? []))
+  return new Set(since.flatMap(({ backend }) => backend ?? []))
 }
 
 async function sceneOf(

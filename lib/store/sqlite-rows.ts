@@ -60,8 +60,8 @@ const put: Record<Extract<Write, { put: string }>['put'], string> = {
   mark: `INSERT OR REPLACE INTO mark (cluster, backend, mark, drain, format, checksum)
     VALUES (:cluster, :backend, :mark, :drain, :format, :checksum)`,
   history: `INSERT INTO history
-    (cluster, at_ms, actor, from_value, to_value, reason, action, outcome, operation, node)
-    VALUES (:cluster, :at_ms, :actor, :from_value, :to_value, :reason, :action, :outcome, :operation, :node)`,
+    (cluster, at_ms, actor, from_value, to_value, reason, action, outcome, operation, node, backend)
+    VALUES (:cluster, :at_ms, :actor, :from_value, :to_value, :reason, :action, :outcome, :operation, :node, :backend)`,
   value: `INSERT OR REPLACE INTO value (key, value, format, checksum)
     VALUES (:key, :value, :format, :checksum)`,
 }
@@ -202,6 +202,7 @@ const historyRow = (record: HistoryRecord): Row => ({
   outcome: record.outcome ?? null,
   operation: record.operation ?? null,
   node: record.node ?? null,
+  backend: record.backend ?? null,
 })
 
 export const toHistory = (row: Row): HistoryRecord => ({
@@ -215,6 +216,7 @@ export const toHistory = (row: Row): HistoryRecord => ({
   ...given(row.outcome, 'outcome', text),
   ...given(row.operation, 'operation', text),
   ...given(row.node, 'node', text),
+  ...given(row.backend, 'backend', text),
 })
 
 /** A field that is there or not, as it went in. */

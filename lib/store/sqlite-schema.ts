@@ -96,4 +96,6 @@ export const migrations: readonly string[] = [
   ALTER TABLE value ADD COLUMN format INTEGER;
   ALTER TABLE value ADD COLUMN checksum INTEGER;
   `,
+  // Which backend a line of the audit trail is about.
+  'ALTER TABLE history ADD COLUMN backend TEXT',
 ]

@@ -120,6 +120,8 @@ export interface HistoryRecord {
   readonly outcome?: 'done' | 'failed' | 'cancelled' | 'refused'
   readonly operation?: string
   readonly node?: string
+  /** Of a cluster: the backend or instance that it is about. */
+  readonly backend?: string
 }
 
 export type Write =

@@ -197,7 +197,14 @@ export async function storeContract(t: Test, make: MakeStore): Promise<void> {
       ['two', 'elsewhere'],
     )
     const whole = line('of a node', {
-      ...{ cluster: null, node: 'n1', action: 'drain_node', outcome: 'refused', operation: 'op1' },
+      ...{
+        cluster: null,
+        node: 'n1',
+        action: 'drain_node',
+        outcome: 'refused',
+        operation: 'op1',
+        backend: 'b1',
+      },
     })
     await store.write([{ put: 'history', record: whole }])
     t.strictSame(await store.history(null, 1), [whole])

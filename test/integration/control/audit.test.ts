@@ -50,6 +50,8 @@ t.test('who, what, from, to, why and the outcome of each command', async t => {
     [null, 'embedding', 'reload', 'refused'],
     ['web', 'ann', 'scale', 'refused'],
   ])
+  const about = (await control.history('web', 10)).map(({ backend }) => backend).reverse()
+  t.strictSame(about, ['b', 'b', 'b', 'b', 'b', undefined, undefined], 'and says about whom')
   t.match(await control.history('web', 1), [{ to: 3, reason: /^Refused to scale to 3: .*\(not_scalable\)$/ }])
 })
 

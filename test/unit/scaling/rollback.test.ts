@@ -197,13 +197,13 @@ t.test('what an operator did meanwhile is no difference; what nobody did is one'
   const { lab } = await started()
   await lab.scaleTo(2)
   const [first, second] = lab.backends().map(({ id }) => id) as [string, string]
-  const line = (actor: string, reason: string) => ({
-    ...{ cluster: 'web', actor, from: false, to: true, atMs: lab.time.now, outcome: 'done' as const },
-    ...{ action: 'protect_backend', reason },
+  const line = (backend: string, reason: string) => ({
+    ...{ cluster: 'web', backend, actor: 'anna', from: false, to: true, atMs: lab.time.now },
+    ...{ action: 'protect_backend', outcome: 'done' as const, reason },
   })
   lab.faults.driver = point => {
     if (point !== 'clone:tagged') return null
-    const record = line('anna', `Protected instance ${first}`)
+    const record = line(first, 'In any words')
     void lab.scaling.protect('web', first, true, { put: 'history', record })
     return 'fail'
   }
@@ -211,7 +211,7 @@ t.test('what an operator did meanwhile is no difference; what nobody did is one'
   t.ok(lab.scaling.instance(first)?.protected)
   lab.faults.driver = point => {
     if (point !== 'clone:tagged') return null
-    const record = { ...line('nobody', 'Something else') }
+    const record = line(first, `Protected instance ${second}`)
     void lab.scaling.protect('web', second, true, { put: 'history', record })
     return 'fail'
   }
