@@ -55,6 +55,9 @@ export const limits = {
   /** How long a removed instance may take to show nothing in flight before it is cut. */
   goneMs: 5_000,
   stopGraceMs: 5_000,
+  /** How long a clone that stands by may be silent when its instance is dead, and how often it is asked. */
+  wakeMs: 20_000,
+  wakePollMs: 500,
   /** What is held but claimed by nobody is left alone until it is this old. */
   orphanGuardMs: 30_000,
   /** Reconcile, after it failed to bring a cluster up to as many as are wanted, or that did not last. */

@@ -8,6 +8,7 @@ import { type AllocateData, type Claim, doneData, type Item, type PlanData } fro
 import { copyMs, limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import { forgetGolden } from '../readiness/golden.ts'
+import { wakeStandby } from '../readiness/wake-standby.ts'
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
@@ -63,15 +64,10 @@ async function make(
   const driver = ctx.world.reality.driver(item.node)
   const spec = { name: item.name, owner: ctx.owner, port, resources, template }
   const { snapshot } = item
+  // What it was made of is gone: nobody can be made in its stead.
+  if (item.from) return { made: await wakeStandby(ctx.world, item, signal), booted: false }
   const taken = item.pooled ? await takeOut(ctx, item) : null
   if (taken) return { made: taken, booted: false }
-  // What it was made of is gone: nobody can be made in its stead.
-  if (item.from)
-    throw new TidegateError(
-      'instance_died',
-      `the clone ${item.name} that stood by for instance ${item.from.instance_id} does not wake: it has ended, or cannot be asked`,
-      { details: { instance_id: item.name } },
-    )
   if (snapshot !== null) {
     try {
       return { made: await driver.clone({ ...spec, snapshot }, signal), booted: false }

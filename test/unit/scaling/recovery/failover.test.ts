@@ -1,5 +1,6 @@
 /** Clones that stand by, and what happens when an instance dies that has one: a whole controller over fake nodes. */
 import t from 'tap'
+import { limits } from '../../../../lib/scaling/limits.ts'
 import { check } from '../../../support/scaling-check.ts'
 import { Lab, type LabOptions } from '../../../support/scaling-lab.ts'
 
@@ -172,6 +173,42 @@ t.test('a clone that died with its instance is named, and not looked for among s
   await lab.time.until(lab.scaling.reconcile())
   await lab.time.until(lab.settle())
   t.equal(members().length, 1, 'another is made')
+  await check(t, lab)
+  await lab.close()
+})
+
+t.test('a clone that does not wake at once is asked again: nobody else has what it has', async t => {
+  const { lab, node, memory, look, members, others, die } = await started()
+  const [primary] = members()
+  node.instances.get(primary!)!.memory.push('a session')
+  await look()
+  const [clone] = others()
+  let refused = 0
+  lab.faults.driver = point => (point === 'resume:before' && refused++ < 3 ? 'fail' : null)
+  await die(primary!)
+  t.ok(refused > 3)
+  t.strictSame(members(), [clone])
+  t.strictSame(memory(clone), ['a session'])
+  await check(t, lab)
+  await lab.close()
+})
+
+t.test('one that stays silent is given up after a while, and the failover says why', async t => {
+  const { lab, node, look, members, others, die } = await started()
+  const [primary] = members()
+  await look()
+  const [clone] = others()
+  lab.faults.driver = (point, name) => (point === 'resume:before' && name === clone ? 'fail' : null)
+  const before = lab.time.now
+  await die(primary!)
+  const failover = (await lab.scaling.list({ cluster: 'web' })).find(({ type }) => type === 'failover')
+  t.match(failover, { status: 'failed', error: { code: 'hypervisor_failed' } })
+  t.ok(lab.time.now - before >= limits.wakeMs)
+  await lab.time.pass(60_000)
+  await lab.time.until(lab.scaling.reconcile())
+  await lab.time.until(lab.settle())
+  t.equal(members().length, 1, 'another is made')
+  t.notOk(node.instances.has(clone!))
   await check(t, lab)
   await lab.close()
 })
