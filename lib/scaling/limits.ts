@@ -30,7 +30,7 @@ export const limits = {
   /** Memory is copied at no less than this (20 MB a second), or the disk is not fit for it. */
   copiedBytesPerMs: 20_000,
   /** Of a snapshot and of a clone, with no memory at all: `copyMs` adds what theirs takes. */
-  snapshotBaseMs: 30_000,
+  snapshotBaseMs: 60_000,
   cloneBaseMs: 60_000,
   createMs: 180_000,
   resizeMs: 60_000,
