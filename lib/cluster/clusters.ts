@@ -37,7 +37,7 @@ import { Slots } from './slots.ts'
 import type { Count, Standing } from './standing.ts'
 import type { AffinityKey, LostMember, TableData } from './table.ts'
 import { Tenant, type TenantDeps } from './tenant.ts'
-import { Watch, type WatchDeps } from './watch.ts'
+import { type FirstCheck, Watch, type WatchDeps } from './watch.ts'
 
 export interface ClustersDeps {
   readonly configs: readonly ClusterConfig[]
@@ -164,7 +164,7 @@ export class Clusters {
         if (this.#deps.earlierSessions && affinity.method === 'cookie')
           tenant.sessionsKnownAtMs = this.#deps.clock.now() + affinity.ttlSeconds * 1000
         tenant.show('known at start')
-        this.#probe(cluster, tenant, 'spread')
+        this.#probe(cluster, tenant, tenant.spec.instance ? 'asked' : 'spread')
       }
   }
 
@@ -378,7 +378,7 @@ export class Clusters {
     this.#departed.add(tenant)
   }
 
-  #probe({ config }: Cluster, tenant: Tenant, first: 'at once' | 'spread'): void {
+  #probe({ config }: Cluster, tenant: Tenant, first: FirstCheck): void {
     if (tenant.facts.mark !== 'maint') this.#watch.begin(config, tenant, first)
   }
 

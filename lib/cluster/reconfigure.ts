@@ -15,6 +15,7 @@ import type { Generations } from './generations.ts'
 import { staticIncarnation } from './incarnation.ts'
 import { type Cluster, undoOf } from './membership.ts'
 import type { Tenant } from './tenant.ts'
+import type { FirstCheck } from './watch.ts'
 
 export interface BackendRef {
   readonly cluster: string
@@ -37,7 +38,7 @@ export interface MembershipAccess {
   /** Throws `no_capacity`. */
   admit(config: ClusterConfig, backend: NewBackend): Tenant
   letGo(tenant: Tenant, why: string): void
-  probe(cluster: Cluster, tenant: Tenant, first: 'at once' | 'spread'): void
+  probe(cluster: Cluster, tenant: Tenant, first: FirstCheck): void
 }
 
 interface Plan {

@@ -26,6 +26,12 @@ export interface WatchDeps {
   readonly clusters: () => Iterable<Pick<Crew, 'tenants'> & { readonly config: ClusterConfig }>
 }
 
+/**
+ * When a backend is checked first. `spread`: somewhere within the first interval, so that those of a start do not come together. `asked`:
+ * somebody has just asked it, so an interval later, as spread. Who is warming is checked at once, however it came.
+ */
+export type FirstCheck = 'at once' | 'spread' | 'asked'
+
 interface Hold {
   readonly by: Set<string>
   /** Changes with every hold. */
@@ -66,8 +72,7 @@ export class Watch {
     }
   }
 
-  /** `spread`: the first check falls somewhere within the first interval, so that those of a start do not come together. */
-  begin(config: ClusterConfig, tenant: Tenant, first: 'at once' | 'spread'): void {
+  begin(config: ClusterConfig, tenant: Tenant, first: FirstCheck): void {
     if (this.#closed) return
     this.end(tenant)
     const { health } = config
@@ -77,7 +82,7 @@ export class Watch {
     const stop = startProbing(this.#deps, {
       target: () => this.target(config, tenant.spec),
       health,
-      firstDelayMs: first === 'spread' && !tenant.facts.warming ? random() * health.intervalMs : 0,
+      firstDelayMs: tenant.facts.warming ? 0 : delayOf(first, random) * health.intervalMs,
       gate: () => (hold.by.size > 0 ? null : hold.count),
       report: verdict => {
         const totals = tenant.totals()
@@ -144,4 +149,10 @@ export class Watch {
     this.#holds.set(tenant, hold)
     return hold
   }
+}
+
+/** In intervals. */
+function delayOf(first: FirstCheck, random: () => number): number {
+  if (first === 'at once') return 0
+  return first === 'spread' ? random() : 0.5 + random()
 }

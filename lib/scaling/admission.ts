@@ -1,4 +1,4 @@
-/** Letting an operation in: what can be known to fail is refused before it exists, and then it does, in the store. */
+/** Letting an operation in: what can be known to fail is refused before it exists. */
 import type { ClusterConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Json, OperationRecord } from '../store/store.ts'
@@ -13,8 +13,22 @@ import { planResize } from './resizing.ts'
 import { templateFor } from './rolling/templates.ts'
 import type { World } from './world.ts'
 
+/** Throws what `refuseUnfinished` and `preflight` throw: the first waits for the store, and meanwhile the second for the nodes. */
+export async function mustBePossible(
+  world: World,
+  cluster: string,
+  request: OperationRequest,
+  { standsStill, beside }: { readonly standsStill: (id: string) => boolean; readonly beside: boolean },
+): Promise<void> {
+  const looking = preflight(world, cluster, request)
+  // Where both refuse, what the store says comes first.
+  looking.catch(() => {})
+  await refuseUnfinished(world, cluster, standsStill, beside)
+  await looking
+}
+
 /** The steps look again: things change. Throws what `planOf` and `findPlaces` throw. */
-export async function preflight(world: World, cluster: string, request: OperationRequest): Promise<void> {
+async function preflight(world: World, cluster: string, request: OperationRequest): Promise<void> {
   // `planRolling` has looked, and each of its parts is looked at.
   if (request.type === 'rolling_replace') return
   // Its clones stand by: there is nothing to be found for them.
@@ -75,7 +89,7 @@ export function refusedBy(cluster: string, running: string | null): TidegateErro
  * One that the store stopped is in nobody's hands until the next reconcile. It is the cluster's operation all the same. `beside`: a
  * rolling replace does not count.
  */
-export async function refuseUnfinished(
+async function refuseUnfinished(
   world: World,
   cluster: string,
   standsStill: (id: string) => boolean,
@@ -93,19 +107,18 @@ export async function refuseUnfinished(
   )
 }
 
-export async function storeOperation(
-  { clock, store, events, random }: World,
+/** Not in the store yet: it goes there with its first entry. */
+export function newOperation(
+  { clock, random }: World,
   cluster: string,
   request: OperationRequest,
   actor: string,
-): Promise<OperationRecord> {
+): OperationRecord {
   const { type, ...asked } = request
   const createdAtMs = clock.now()
   const id = operationId(createdAtMs, random(5))
-  const ahead = { request: asked as Json, actor, createdAtMs, endedAtMs: null, outcome: null }
-  const record: OperationRecord = { id, cluster, type, ...ahead }
-  await store.write([{ put: 'operation', record }])
-  const target = 'target_count' in request ? request.target_count : null
-  events.publish({ type: 'operation_started', cluster, operation_id: id, operation: type, target })
-  return record
+  return {
+    ...{ id, cluster, type, request: asked as Json, actor, createdAtMs },
+    ...{ endedAtMs: null, outcome: null },
+  }
 }

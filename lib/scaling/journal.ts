@@ -40,6 +40,24 @@ export class Journal {
     return pivoted(this.#shape, this.#entries)
   }
 
+  /** The operation and its first entry, in one transaction: it is there with its first step begun, or it is not. Tried once. */
+  begin(step: string, intent: Json): Promise<void> {
+    return this.#inTurn(async () => {
+      const entry = this.#entry(step, 'started', intent)
+      const { store, events, tally } = this.#world
+      await store.write([
+        { put: 'operation', record: this.#record },
+        { put: 'journal', record: entry },
+      ])
+      this.#entries = [entry]
+      tally.written(this.#record, this.#entries)
+      const { id, cluster, type, request } = this.#record
+      const { target_count: target = null } = request as { readonly target_count?: number }
+      events.publish({ type: 'operation_started', cluster, operation_id: id, operation: type, target })
+      this.#tell(entry)
+    })
+  }
+
   /**
    * Appends one entry, with `writes` in the same transaction. The pivot is refused (`operation_cancelled`) when somebody
    * asked to cancel before it, and a request to cancel is refused (`operation_not_cancellable`) after it: whichever is
@@ -50,16 +68,14 @@ export class Journal {
     return this.#inTurn(async () => {
       this.#check(step, kind)
       this.#checkOrder({ step, kind, data })
-      const { clock } = this.#world
-      const seq = (this.#entries.at(-1)?.seq ?? 0) + 1
-      const entry: JournalEntry = { operation: this.#record.id, seq, step, kind, data, atMs: clock.now() }
+      const entry = this.#entry(step, kind, data)
       const entries = [...this.#entries, entry]
       const decision = next(this.#shape, entries)
       const ended = decision.act === 'end' ? this.#ended(decision.outcome) : null
       this.#checkPhase(entries, ended)
       const batch: Write[] = [...writes, { put: 'journal', record: entry }]
       if (ended) batch.push({ put: 'operation', record: ended }, ...summaryOf(ended, entries))
-      await this.#write(batch, seq)
+      await this.#write(batch, entry.seq)
       this.#entries = entries
       remember(this.#world, writes)
       this.#world.tally.written(this.#record, entries)
@@ -76,6 +92,11 @@ export class Journal {
       await this.#world.store.write([{ put: 'operation', record: ended }])
       this.#end(ended)
     })
+  }
+
+  #entry(step: string, kind: JournalEntry['kind'], data: Json): JournalEntry {
+    const seq = (this.#entries.at(-1)?.seq ?? 0) + 1
+    return { operation: this.#record.id, seq, step, kind, data, atMs: this.#world.clock.now() }
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

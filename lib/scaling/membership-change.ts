@@ -69,7 +69,7 @@ export async function ensureReplaced(
 }
 
 /** The ids of the backends that are in the newest table; none for a cluster that left the configuration. */
-export function servingIds(world: World, cluster: string): ReadonlySet<string> {
-  if (!world.clusters.has(cluster)) return new Set()
-  return new Set(world.clusters.backends(cluster).map(backend => backend.id))
+export function servingIds({ clusters }: World, cluster: string): ReadonlySet<string> {
+  const listed = clusters.table().clusters.find(({ id }) => id === cluster)
+  return new Set(listed?.members.map(({ id }) => id))
 }

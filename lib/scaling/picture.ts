@@ -122,8 +122,9 @@ function leftOver(now: Scene, own: Own): readonly Difference[] {
 
 function changed(before: Picture, now: Scene, own: Own): readonly Difference[] {
   const differences: Difference[] = []
+  const members = new Map(now.members.map(record => [record.id, record]))
   for (const was of before.members) {
-    const is = now.members.find(record => record.id === was.id)
+    const is = members.get(was.id)
     if (is) differences.push(...recordChanged(was, is, now, own), ...realityChanged(was, now, own))
     else {
       const where = `member at ${whereOf(was)}`

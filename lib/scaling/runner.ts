@@ -30,6 +30,8 @@ export class Run {
   readonly #stopping = new AbortController()
   /** What each step has used of its deadline: its tries before the pivot share one. */
   readonly #spentMs = new Map<string, number>()
+  /** The step that `begin` has journaled as started, until it is run. */
+  #begun: string | null = null
 
   constructor(world: World, recipe: Recipe, record: OperationRecord, entries: readonly JournalEntry[]) {
     this.#world = world
@@ -45,6 +47,13 @@ export class Run {
 
   get entries(): readonly JournalEntry[] {
     return this.#journal.entries
+  }
+
+  /** Puts a new operation into the store, and with it that its first step begins. Throws `store_unavailable`, with nothing begun. */
+  async begin(): Promise<void> {
+    const [step] = this.#recipe.steps
+    await this.#journal.begin(step!.name, step!.intend?.(this.#context()) ?? {})
+    this.#begun = step!.name
   }
 
   /**
@@ -125,8 +134,7 @@ export class Run {
     if (!this.#journal.pivoted) signals.push(this.#cancelling.signal)
     const beganMs = clock.monotonic()
     try {
-      const intent = step.intend?.(this.#context()) ?? {}
-      await this.#journal.append(step.name, 'started', intent)
+      const intent = await this.#intended(step)
       const result = await within(clock, this.#leftMs(step), `step ${step.name}`, signals, signal =>
         step.run(this.#context(), intent, signal),
       )
@@ -141,6 +149,16 @@ export class Run {
       this.#spentMs.set(step.name, (this.#spentMs.get(step.name) ?? 0) + spentMs)
       await this.#journal.append(step.name, 'failed', { ...fault, ...this.#again(step, attempt, fault.code) })
     }
+  }
+
+  /** What the step is about to make, in the journal from now on. */
+  async #intended(step: Step): Promise<Json> {
+    const begun = this.#begun === step.name
+    this.#begun = null
+    if (begun) return intentOf<Json>(this.entries, step.name)
+    const intent = step.intend?.(this.#context()) ?? {}
+    await this.#journal.append(step.name, 'started', intent)
+    return intent
   }
 
   /** Whether another attempt follows, for the journal: whoever reads it later does not judge anew. */

@@ -8,15 +8,7 @@ import type { RollingWish } from '../command.ts'
 import { TidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord, OperationFilter, OperationRecord, Write } from '../store/store.ts'
-import {
-  mustScale,
-  notCancellable,
-  notStuck,
-  preflight,
-  refusedBy,
-  refuseUnfinished,
-  storeOperation,
-} from './admission.ts'
+import { mustBePossible, mustScale, newOperation, notCancellable, notStuck, refusedBy } from './admission.ts'
 import { Cooldowns } from './cooldown.ts'
 import { limits } from './limits.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
@@ -179,8 +171,8 @@ export class Scaling {
     this.#standing.refuseMore(cluster, this.#quarantine.of(cluster))
     this.#admitting.add(cluster)
     try {
-      await refuseUnfinished(this.#world, cluster, id => this.#standsStill(id), beside)
-      await preflight(this.#world, cluster, request)
+      const standsStill = (id: string) => this.#standsStill(id)
+      await mustBePossible(this.#world, cluster, request, { standsStill, beside })
       const run = await this.#create(cluster, request, actor)
       void this.#drive(run)
       return operationView(run.record, run.entries)
@@ -296,8 +288,9 @@ export class Scaling {
   }
 
   async #create(cluster: string, request: OperationRequest, actor: string): Promise<Run> {
-    const record = await storeOperation(this.#world, cluster, request, actor)
+    const record = newOperation(this.#world, cluster, request, actor)
     const run = new Run(this.#world, recipeOf(record), record, [])
+    await run.begin()
     this.#active.add(run)
     return run
   }

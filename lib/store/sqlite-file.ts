@@ -38,6 +38,8 @@ export interface SqliteOptions {
 const pageBytes = 4096
 const defaultSizeMaxBytes = 1024 ** 3
 const busyTimeoutMs = 2_000
+/** Fewer transactions than this are left in the log; by itself SQLite waits for a thousand pages, some four of which a transaction takes. */
+const tidyAfter = 100
 
 /** The entries of one that has not ended are counted: where some are missing, what it did is not known. */
 const select = `SELECT *, CASE WHEN ended_at_ms IS NULL
@@ -47,6 +49,30 @@ const backends = 'SELECT * FROM backend ORDER BY cluster, id'
 
 const leftOf = (of: Flaw['of'], row: Row): Pick<Flaw, 'instance'> =>
   of === 'instance' ? { instance: toInstance(row) } : {}
+
+const keyOf = (of: Flaw['of'], id: string) => `${of} ${id}`
+const pairOf = (cluster: Cell | undefined, id: Cell | undefined) => `${cluster}/${id}`
+
+/** The record that a write puts or takes away, as a flaw names it; null: it is only ever added. */
+function subjectOf(write: Write): readonly [of: Flaw['of'], id: string] | null {
+  if ('delete' in write) {
+    if (write.delete === 'instance') return ['instance', write.id]
+    return [write.delete, pairOf(write.cluster, write.delete === 'mark' ? write.backend : write.id)]
+  }
+  switch (write.put) {
+    case 'operation':
+    case 'instance':
+      return [write.put, write.record.id]
+    case 'backend':
+      return ['backend', pairOf(write.record.cluster, write.record.id)]
+    case 'mark':
+      return ['mark', pairOf(write.record.cluster, write.record.backend)]
+    case 'value':
+      return ['value', write.key]
+    default:
+      return null
+  }
+}
 
 /** Opens or makes the store at `path`. Throws `already_running`, or `store_unavailable` with the reason. */
 export function openSqliteFile(path: string, options: SqliteOptions = {}): SqliteFile {
@@ -78,6 +104,10 @@ export class SqliteFile implements AtOnce {
   readonly #statements = new Map<string, StatementSync>()
   #closed = false
   #unsound: Map<string, Flaw> | null = null
+  /** Of all but operations, as of a version of the file. */
+  #damaged: { readonly version: number; readonly flaws: Map<string, Flaw> } | null = null
+  /** Transactions that are in the log only, as far as they were not taken over by SQLite itself. */
+  #untidied = 0
 
   constructor(file: string, db: DatabaseSync, lock: StoreLock, retention: Retention) {
     this.#file = file
@@ -121,13 +151,23 @@ export class SqliteFile implements AtOnce {
           this.#prune(batch)
         }
         this.#db.exec('COMMIT')
-        for (const write of batches.flat())
-          if ('put' in write && write.put === 'operation') this.#unsound?.delete(write.record.id)
+        this.#untidied++
+        for (const write of batches.flat()) this.#writtenAnew(write)
       } catch (error) {
         if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
         throw error
       }
     })
+  }
+
+  /**
+   * Takes the log over into the file where much is in it. It takes as long as several syncs, so it is for a moment in which nobody waits:
+   * else the commit that fills the log does it, and whoever waits for that commit waits for it too.
+   */
+  tidy(): void {
+    if (this.#closed || this.#untidied < tidyAfter) return
+    this.#untidied = 0
+    this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)')
   }
 
   operations(filter: Parameters<Store['operations']>[0]) {
@@ -156,10 +196,14 @@ export class SqliteFile implements AtOnce {
   }
 
   membership() {
-    const sound = (row: Row) => flawOfRow(row) === null
+    const flaws = this.#flaws()
     return {
-      instances: this.#all(instances).filter(sound).map(toInstance),
-      backends: this.#all(backends).filter(sound).map(toBackend),
+      instances: this.#all(instances)
+        .filter(({ id }) => !flaws.has(keyOf('instance', String(id))))
+        .map(toInstance),
+      backends: this.#all(backends)
+        .filter(row => !flaws.has(keyOf('backend', pairOf(row.cluster, row.id))))
+        .map(toBackend),
       marks: this.marks(),
     }
   }
@@ -185,18 +229,38 @@ export class SqliteFile implements AtOnce {
   }
 
   flaws(): readonly Flaw[] {
-    const among = (of: Flaw['of'], sql: string, name: (row: Row) => Cell | undefined): readonly Flaw[] =>
-      this.#all(sql).flatMap(row => {
+    return [...this.#flawed().values(), ...this.#flaws().values()]
+  }
+
+  /** Of a thousand records each look costs some ms: it is taken again when somebody else has written to the file. */
+  #flaws(): ReadonlyMap<string, Flaw> {
+    const version = Number(this.#all('PRAGMA data_version')[0]!.data_version)
+    if (this.#damaged?.version !== version) this.#damaged = { version, flaws: this.#lookThrough() }
+    return this.#damaged.flaws
+  }
+
+  #lookThrough(): Map<string, Flaw> {
+    const among = (of: Flaw['of'], sql: string, name: (row: Row) => Cell | undefined) =>
+      this.#all(sql).flatMap((row): readonly (readonly [string, Flaw])[] => {
         const why = flawOfRow(row)
-        return why === null ? [] : [{ of, id: String(name(row)), why, ...leftOf(of, row) }]
+        const id = String(name(row))
+        return why === null ? [] : [[keyOf(of, id), { of, id, why, ...leftOf(of, row) }]]
       })
-    return [
-      ...this.#flawed().values(),
+    return new Map([
       ...among('instance', instances, row => row.id),
-      ...among('backend', backends, row => `${row.cluster}/${row.id}`),
-      ...among('mark', 'SELECT * FROM mark', row => `${row.cluster}/${row.backend}`),
+      ...among('backend', backends, row => pairOf(row.cluster, row.id)),
+      ...among('mark', 'SELECT * FROM mark', row => pairOf(row.cluster, row.backend)),
       ...among('value', 'SELECT * FROM value', row => row.key),
-    ]
+    ])
+  }
+
+  /** It is sound from now on, or gone. */
+  #writtenAnew(write: Write): void {
+    const subject = subjectOf(write)
+    if (subject === null) return
+    const [of, id] = subject
+    if (of === 'operation') this.#unsound?.delete(id)
+    else this.#damaged?.flaws.delete(keyOf(of, id))
   }
 
   /** Operations that are not sound, whether they have ended or not: found once, for they are many, and struck out as they are written anew. */

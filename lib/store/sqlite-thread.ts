@@ -12,6 +12,8 @@ import { openSqliteFile, type SqliteFile } from './sqlite-file.ts'
 
 /** So many writes share a sync at the most: whoever waits for the first waits for them all. */
 const togetherMax = 64
+/** Nobody has asked for anything for so long: who writes one entry after another has something else to wait for. */
+const idleMs = 25
 
 const port = parentPort
 if (!port) throw new Error('sqlite-thread.ts runs only as a worker thread')
@@ -26,16 +28,27 @@ if (file) {
 
 function serve(file: SqliteFile): void {
   const waiting: Call[] = []
+  const idle = setTimeout(() => tidy(file), idleMs).unref()
   const work = () => {
     for (let first = waiting.shift(); first; first = waiting.shift()) {
       if (first.method !== 'write') carryOut(file, first)
       else writeTogether(file, [first, ...following(waiting)])
     }
+    idle.refresh()
   }
   port!.on('message', (call: Call) => {
     // All that has come is heard before the first of it is begun.
     if (waiting.push(call) === 1) setImmediate(work)
   })
+}
+
+/** What cannot be tidied now is tidied later, or by SQLite itself: nothing is lost by it. */
+function tidy(file: SqliteFile): void {
+  try {
+    file.tidy()
+  } catch {
+    // The next write says what is wrong with the disk.
+  }
 }
 
 type WriteCall = Extract<Call, { method: 'write' }>

@@ -174,7 +174,10 @@ export interface Store {
   history(cluster: string | null, limit: number): Promise<readonly HistoryRecord[]>
   /** Null also where it has a flaw. */
   value(key: string): Promise<Json | null>
-  /** All that is not sound. Of operations: as it was when the store was opened, less what was written anew since. */
+  /**
+   * All that is not sound, as of when it was first asked, less what was written anew since; but for operations also what another program
+   * has done to it meanwhile.
+   */
   flaws(): Promise<readonly Flaw[]>
   close(): Promise<void>
 }

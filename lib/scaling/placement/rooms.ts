@@ -78,12 +78,11 @@ export async function roomsOn(
 
 function roomOf(world: World, node: NodeConfig, held: Held, cluster: string): NodeRoom {
   const { id, zone, capacity, price } = node
-  const members = world.members.all().filter(record => record.node === id)
   return {
     ...{ id, zone, capacity },
     free: freeOf(world, node, held),
     load: loadOn(world, id),
-    instances: members.filter(record => record.cluster === cluster).length,
+    instances: world.members.of(cluster).filter(record => record.node === id).length,
     hourly: price?.hourly ?? 0,
     closed: world.nodeMarks.closed(id),
   }

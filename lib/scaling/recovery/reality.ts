@@ -108,5 +108,14 @@ export function realityOf(
 ): HeldInstance | 'gone' | 'unknown' {
   const answer = held.get(node)
   if (!answer) return 'unknown'
-  return answer.instances.find(instance => instance.name === name) ?? 'gone'
+  return byName(answer).get(name) ?? 'gone'
+}
+
+/** Of answers that somebody holds: of a thousand instances each is asked for. */
+const named = new WeakMap<Held, ReadonlyMap<string, HeldInstance>>()
+
+function byName(answer: Held): ReadonlyMap<string, HeldInstance> {
+  const known = named.get(answer) ?? new Map(answer.instances.map(instance => [instance.name, instance]))
+  named.set(answer, known)
+  return known
 }

@@ -47,8 +47,8 @@ export async function mendMembership(
   if (busy() || !world.clusters.has(cluster)) return
   await ensureRegistered(world, cluster, world.members.of(cluster))
   if (busy()) return
-  const backends = world.clusters.backends(cluster).filter(backend => backend.instance !== null)
-  const strayed = backends.map(backend => backend.id).filter(id => world.members.get(id) === null)
+  const strangers = [...servingIds(world, cluster)].filter(id => world.members.get(id) === null)
+  const strayed = strangers.filter(id => world.clusters.backend(cluster, id).instance !== null)
   await ensureDeregistered(world, cluster, strayed)
   for (const id of strayed) await world.clusters.waitGone(cluster, id, 0)
 }

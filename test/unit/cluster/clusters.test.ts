@@ -56,6 +56,30 @@ t.test('the start takes in what the store knew, in one table and unpublished', a
   t.strictSame(moves('i2'), ['null>ready'])
 })
 
+t.test('who was just asked is asked again an interval later, give or take a half', async t => {
+  const instance = { node: 'n1' }
+  for (const [chance, first] of [
+    [0, 1000],
+    [0.999, 2998],
+  ] as const) {
+    const { clusters, clock, checks } = clusterKit([clusterConfig({ backends: two })], {
+      random: () => chance,
+    })
+    clusters.start([
+      { cluster: 'web', backend: backend('i1', { port: 7, instance }) },
+      { cluster: 'web', backend: backend('i2', { port: 8, instance, verified: false }) },
+    ])
+    await clock.advance(1)
+    t.ok(checks.includes(8), 'nobody knows whether it is well')
+    await clock.advance(first - 3)
+    t.ok(checks.includes(1))
+    t.notOk(checks.includes(7))
+    await clock.advance(3)
+    t.ok(checks.includes(7))
+    clusters.close()
+  }
+})
+
 t.test('a change is one generation, acknowledged', async t => {
   const { clusters, plane, seen } = started()
   const number = await clusters.change('web', { add: [backend('c'), backend('d')], remove: ['a'] })

@@ -107,3 +107,38 @@ t.test('after its end nothing', async t => {
   await t.rejects(write(journal, 'validate:started'), { code: 'internal' })
   await t.rejects(write(journal, 'cancel:cancel_requested'), { code: 'operation_not_cancellable' })
 })
+
+t.test('an operation is in the store with its first step begun, or it is not', async t => {
+  const clock = new VirtualTime().connect(() => true)
+  const store = createMemoryStore()
+  const batches: number[] = []
+  const counting = {
+    ...store,
+    write: async (batch: Parameters<typeof store.write>[0]) => {
+      await store.write(batch)
+      batches.push(batch.length)
+    },
+  }
+  const events = new Events(clock.now, 100)
+  const seen: string[] = []
+  events.subscribe(({ event }) => seen.push(event.type))
+  const world = createWorld(
+    {
+      ...{ nodes: [], store: counting, clock, log: silentLog, installation: 'ours' },
+      ...{ clusters: null as unknown as Clusters, events },
+    },
+    null as unknown as Hands,
+  )
+  const record: OperationRecord = {
+    ...{ id: 'o', cluster: 'web', type: 'scale_out', request: { target_count: 2 }, actor: 'test' },
+    ...{ createdAtMs: clock.now(), endedAtMs: null, outcome: null },
+  }
+  const journal = new Journal(world, shapeOf(recipes.scale_out), record, [])
+  await journal.begin('validate', {})
+  t.strictSame(batches, [2], 'one transaction')
+  t.strictSame(await store.operation('o'), record)
+  t.match(await store.journal('o'), [{ seq: 1, step: 'validate', kind: 'started' }])
+  t.strictSame(seen, ['operation_started', 'operation_step'])
+  await journal.append('validate', 'done', told)
+  t.match(await store.journal('o'), [{ seq: 1 }, { seq: 2, kind: 'done' }])
+})

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { openStore } from '../../../lib/store/open.ts'
 import { openSqliteStore, waitingMax } from '../../../lib/store/sqlite.ts'
+import { openSqliteFile } from '../../../lib/store/sqlite-file.ts'
 import { entry, operation } from '../../contract/store/contract.ts'
 
 const writer = fileURLToPath(new URL('../../support/store-writer.ts', import.meta.url))
@@ -178,6 +179,37 @@ t.test('what is not as it was written is told, and never passed off as sound', a
   ])
   t.notMatch(await again.flaws(), [{ id: 'op2' }], 'what is written anew is sound')
   t.equal((await again.flaws()).length, 3)
+})
+
+t.test('what another program does to a store that is open is told too', async t => {
+  const path = join(t.testdir({}), 'tidegate.db')
+  const store = await openSqliteStore(path)
+  t.teardown(() => store.close())
+  const address = { host: '127.0.0.1', port: 80 }
+  const backend = { cluster: 'web', id: 's', address, weight: 1, incarnation: 'x' }
+  await store.write([{ put: 'backend', record: backend }])
+  t.strictSame(await store.flaws(), [])
+  const db = new DatabaseSync(path)
+  db.exec('UPDATE backend SET port = 81')
+  db.close()
+  t.strictSame((await store.membership()).backends, [])
+  t.match(await store.flaws(), [{ of: 'backend', id: 'web/s', why: /checksum/ }])
+  await store.write([{ put: 'backend', record: backend }])
+  t.strictSame(await store.flaws(), [])
+  t.strictSame((await store.membership()).backends, [backend])
+})
+
+t.test('much that is in the log only is taken over when there is time, and nothing of it is lost', t => {
+  const path = join(t.testdir({}), 'tidegate.db')
+  const store = openSqliteFile(path)
+  for (let n = 0; n < 120; n++) store.write([{ put: 'value', key: `key-${n}`, value: 'x'.repeat(2_000) }])
+  const before = statSync(path).size
+  store.tidy()
+  t.ok(statSync(path).size > before + 120 * 2_000)
+  t.equal(store.value('key-119'), 'x'.repeat(2_000))
+  store.close()
+  store.tidy()
+  t.end()
 })
 
 t.test('entries that are lost are missed', async t => {
