@@ -1,5 +1,7 @@
 /** What holds whenever no operation is under way and reconcile has been round, whatever happened before. */
 import type { Test } from 'tap'
+import { type GoldenValue, goldenKey } from '../../lib/scaling/facts.ts'
+import { isGolden } from '../../lib/scaling/names.ts'
 import { next } from '../../lib/scaling/next.ts'
 import { pooled } from '../../lib/scaling/readiness/pool.ts'
 import { recipeOf } from '../../lib/scaling/recipes.ts'
@@ -10,44 +12,74 @@ import type { Lab } from './scaling-lab.ts'
 export async function faultsOf(lab: Lab): Promise<readonly string[]> {
   const faults = [...lab.violations]
   const wrong = (what: string) => faults.push(what)
-  const standing = (await pooled(lab, lab.config.id)).filter(
-    ({ of, state }) => of !== undefined && state === 'kept',
-  )
+  const { instances } = await lab.store.membership()
+  const pools = await Promise.all(lab.configs.map(({ id }) => pooled(lab, id)))
+  const standing = pools.flat().filter(({ of, state }) => of !== undefined && state === 'kept')
   const pool = new Set(standing.map(({ name }) => name))
   const all = lab.nodes.flatMap(node => [...node.instances.values()])
   for (const { name } of standing)
     if (all.find(one => one.name === name)?.state !== 'paused') wrong(`${name} does not stand by`)
   const held = all.filter(({ name }) => !pool.has(name))
-  const { instances } = await lab.store.membership()
   const stored = instances.map(record => record.id).sort()
-  const serving = lab.backends().map(backend => backend.id)
-  const named = lab.clusters.table().clusters.flatMap(cluster => cluster.members.map(member => member.id))
   same('held instances and stored ones', held.map(one => one.name).sort(), stored, wrong)
-  same('stored instances and backends', stored, [...serving].sort(), wrong)
-  same('backends and the table', [...serving].sort(), [...named].sort(), wrong)
-  same(
-    'snapshots left',
-    lab.nodes.flatMap(node => [...node.snapshots.keys()]),
-    [],
-    wrong,
-  )
+  await snapshotsLeft(lab, all, wrong)
   for (const one of held) if (one.state !== 'running') wrong(`${one.name} is ${one.state}`)
-  for (const { id, state } of lab.backends()) if (state !== 'ready') wrong(`backend ${id} is ${state}`)
   for (const record of instances) {
     const identity = held.find(one => one.name === record.id)?.identity
     if (identity?.incarnation !== record.incarnation) wrong(`${record.id} believes it is somebody else`)
   }
-  const { minInstances, maxInstances } = lab.config.scaling
-  if (stored.length < minInstances || stored.length > maxInstances) wrong(`${stored.length} instances`)
-  const wanted = lab.scaling.repairs.wanted(lab.config.id)
-  if (stored.length < wanted && !noRoom(lab)) wrong(`${stored.length} instances where ${wanted} are wanted`)
+  for (const { id } of lab.configs) {
+    const own = instances.filter(({ cluster }) => cluster === id).map(record => record.id)
+    clusterFaults(lab, id, own.sort(), wrong)
+  }
   await journalsExplain(lab, wrong)
   return faults
 }
 
+function clusterFaults(
+  lab: Lab,
+  cluster: string,
+  stored: readonly string[],
+  wrong: (what: string) => void,
+): void {
+  const backends = lab.clusters.backends(cluster)
+  const serving = backends.map(backend => backend.id).sort()
+  const named = lab.clusters
+    .table()
+    .clusters.filter(({ id }) => id === cluster)
+    .flatMap(({ members }) => members.map(({ id }) => id))
+  same('stored instances and backends', stored, serving, wrong)
+  same('backends and the table', serving, [...named].sort(), wrong)
+  for (const { id, state } of backends) if (state !== 'ready') wrong(`backend ${id} is ${state}`)
+  const { minInstances, maxInstances } = lab.config.scaling
+  const few = stored.length < minInstances && !noRoom(lab, cluster)
+  if (few || stored.length > maxInstances) wrong(`${stored.length} instances of ${cluster}`)
+  const wanted = lab.scaling.repairs.wanted(cluster)
+  if (stored.length < wanted && !noRoom(lab, cluster))
+    wrong(`${stored.length} instances of ${cluster} where ${wanted} are wanted`)
+}
+
+/** But for the golden ones of now, and those on which somebody's memory rests. */
+async function snapshotsLeft(
+  lab: Lab,
+  instances: readonly { readonly snapshot: string | null }[],
+  wrong: (what: string) => void,
+): Promise<void> {
+  const golden = await Promise.all(lab.configs.map(({ id }) => lab.store.value(goldenKey(id))))
+  const kept = new Set(golden.flatMap(value => (value as GoldenValue | null)?.snapshot ?? []))
+  for (const { snapshot } of instances) if (snapshot !== null && isGolden(snapshot)) kept.add(snapshot)
+  const left = lab.nodes.flatMap(node => [...node.snapshots.keys()])
+  same(
+    'snapshots left',
+    left.filter(name => !kept.has(name)),
+    [],
+    wrong,
+  )
+}
+
 /** Who died while somebody was made in his room cannot be made again. */
-export const noRoom = (lab: Lab): boolean =>
-  lab.scaling.repairs.of(lab.config.id)?.fault?.code === 'no_capacity'
+export const noRoom = (lab: Lab, cluster = lab.config.id): boolean =>
+  lab.scaling.repairs.of(cluster)?.fault?.code === 'no_capacity'
 
 export async function check(t: Test, lab: Lab): Promise<void> {
   t.strictSame(await faultsOf(lab), [], 'nothing is wrong')

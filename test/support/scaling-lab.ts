@@ -24,7 +24,7 @@ import { VirtualTime } from './virtual-time.ts'
 
 const MiB = 1024 ** 2
 /** Between two rounds of reconcile. */
-const roundMs = 30_000
+export const roundMs = 30_000
 
 export interface LabOptions {
   /** What each node may hold of snapshots. */
@@ -58,6 +58,8 @@ export interface Watch {
   onTable?: (table: TableData) => void
   /** An instance that answered a check well. */
   onWell?: (name: string, incarnation: string | null) => void
+  /** A round of reconcile has been through. */
+  onReconciled?: () => Promise<void>
 }
 
 interface Process {
@@ -144,6 +146,10 @@ export class Lab {
     return [this.config, ...others]
   }
 
+  get nodeConfigs(): readonly NodeConfig[] {
+    return this.#nodeConfigs
+  }
+
   get scaling(): Scaling {
     return this.#process!.scaling
   }
@@ -199,8 +205,18 @@ export class Lab {
     for (;;) {
       await Promise.race([settling, clock.sleep(roundMs)])
       if (settled) return settling
-      await scaling.reconcile()
+      await this.#reconciled(scaling)
     }
+  }
+
+  /** One round of reconcile, or the end of the one that is under way. */
+  reconcile(): Promise<void> {
+    return this.#reconciled(this.scaling)
+  }
+
+  async #reconciled(scaling: Scaling): Promise<void> {
+    await scaling.reconcile()
+    await this.watch.onReconciled?.()
   }
 
   /** Waits until no operation runs. */

@@ -90,7 +90,14 @@ export async function collectOrphans(
     known: owner => epochs.knows(owner),
     heldBack: cluster => back.all ?? back.clusters.get(cluster) ?? null,
   })
-  await tellOf(world, found, told)
+  try {
+    await tellOf(world, found, told)
+  } catch (error) {
+    // They stay, and whoever asks hears of them all the same.
+    log.error({ err: error }, 'reconcile: no orphan goes before the history says so')
+    const why = `the history does not take that it goes: ${toTidegateError(error).message}`
+    return found.map(orphan => ({ ...orphan, why: orphan.why ?? why }))
+  }
   const never = new AbortController().signal
   const left = await parallel(found, limits.parallelMax, never, async orphan => {
     const { node, name, kind, cluster, why } = orphan

@@ -1,60 +1,75 @@
 /**
  * What must hold after every event, whatever goes wrong, checked where it could break first: at each write, each table, each
- * thing that is made, and each time that everything has come to rest.
+ * thing that is made, each round of reconcile, and each time that everything has come to rest.
  */
 import { claimedNames } from '../../../lib/scaling/facts.ts'
-import { standing } from '../../../lib/scaling/next.ts'
-import { partOf, replacedBy } from '../../../lib/scaling/operation.ts'
 import type { PoolItem } from '../../../lib/scaling/readiness/pool.ts'
-import { recipeKind } from '../../../lib/scaling/recipes.ts'
-import type { JournalEntry, OperationRecord, Write } from '../../../lib/store/store.ts'
-import { noRoom } from '../../support/scaling-check.ts'
+import type { JournalEntry, Write } from '../../../lib/store/store.ts'
+import type { FakeInstance, FakeNode } from '../../support/fake-driver.ts'
 import type { Lab } from '../../support/scaling-lab.ts'
-
-/** Longer than any step may keep a source paused, with its undo and a round of reconcile. */
-const pausedMaxMs = 180_000
+import { ClusterRules } from './cluster-rules.ts'
+import { Ownership } from './ownership.ts'
+import { Pauses } from './pauses.ts'
 
 export class Invariants {
   readonly #lab: Lab
   readonly broken: string[] = []
-  readonly #operations = new Map<string, OperationRecord>()
+  readonly #rules: ReadonlyMap<string, ClusterRules>
+  readonly #pauses: Pauses
+  readonly #ownership: Ownership
+  readonly #away: (node: string) => boolean
   readonly #journals = new Map<string, JournalEntry[]>()
-  readonly #members = new Set<string>()
+  /** By operation. */
+  readonly #clusters = new Map<string, string>()
   readonly #verified = new Set<string>()
-  /** Members when an operation began. */
-  readonly #atBegin = new Map<string, number>()
-  readonly #pausedSince = new Map<string, number>()
-  /** What was announced as standing by, ever; and what does now. */
+  /** What was announced as standing by, ever; and what does now, by cluster. */
   readonly #announced = new Set<string>()
-  #standing: ReadonlySet<string> = new Set()
-  /** How many there have to be in the end, by what was asked for and came to its pivot; null: nothing was. */
-  #wanted: number | null = null
+  readonly #standing = new Map<string, readonly PoolItem[]>()
 
-  constructor(lab: Lab) {
+  /** `away`: a node cannot be asked now. */
+  constructor(lab: Lab, away: (node: string) => boolean) {
     this.#lab = lab
+    this.#away = away
+    const must = this.#must.bind(this)
+    const journalOf = (operation: string) => this.#journals.get(operation) ?? []
+    this.#rules = new Map(
+      lab.configs.map(({ id }) => [id, new ClusterRules(lab, id, journalOf, must)] as const),
+    )
+    this.#pauses = new Pauses(lab)
+    this.#ownership = new Ownership(lab, name => this.#claimed(name))
     lab.watch = {
       onWrite: batch => this.#written(batch),
       onWell: (name, incarnation) => this.#verified.add(`${name} ${incarnation}`),
       onTable: table => {
         for (const { members } of table.clusters)
           for (const { id, incarnation } of members)
-            this.#must(this.#verified.has(`${id} ${incarnation}`), `${id} serves and was never verified`)
+            must(this.#verified.has(`${id} ${incarnation}`), `${id} serves and was never verified`)
+      },
+      onReconciled: async () => {
+        for (const what of await this.#ownership.reconciled()) must(false, what)
       },
     }
     for (const node of lab.nodes)
-      node.onMade = (name, owner) => {
-        const claimed = claimedNames(this.#journals.get(owner.operation) ?? [])
-        this.#must(
-          claimed.includes(name) || this.#announced.has(name),
+      node.onMade = (name, owner) =>
+        must(
+          claimedNames(journalOf(owner.operation)).includes(name) || this.#announced.has(name),
           `${name} was made, and no journal had said so`,
         )
-      }
     lab.time.onRest = () => this.#atRest()
   }
 
-  /** A process that starts anew has its own time to wake whoever was left paused. */
   restarted(): void {
-    this.#pausedSince.clear()
+    this.#pauses.restarted()
+    this.#ownership.restarted()
+  }
+
+  ended(): void {
+    for (const rules of this.#rules.values()) rules.ended()
+  }
+
+  /** The kinds of operations that there were. */
+  get kinds(): readonly string[] {
+    return [...new Set([...this.#rules.values()].flatMap(({ kinds }) => kinds))]
   }
 
   #must(holds: boolean, what: string): void {
@@ -62,104 +77,103 @@ export class Invariants {
   }
 
   #written(batch: readonly Write[]): void {
-    const before = this.#members.size
-    let by = ''
     for (const write of batch) {
-      if ('delete' in write) {
-        if (write.delete === 'instance') this.#members.delete(write.id)
-      } else if (write.put === 'instance') this.#members.add(write.record.id)
-      else if (write.put === 'operation') this.#begun(write.record)
-      else if (write.put === 'value' && write.key.startsWith('pool:')) this.#pooled(write.value)
-      else if (write.put === 'journal') {
-        by = write.record.operation
-        const journal = this.#journals.get(write.record.operation) ?? []
-        this.#must(
-          journal.length + 1 === write.record.seq,
-          `${write.record.operation}: entry ${write.record.seq} out of order`,
-        )
-        journal.push(write.record)
-        this.#came(write.record)
-        this.#journals.set(write.record.operation, journal)
-      }
+      if (!('put' in write)) continue
+      if (write.put === 'value' && write.key.startsWith('pool:')) this.#pooled(write.key, write.value)
+      if (write.put === 'operation') this.#clusters.set(write.record.id, write.record.cluster)
+      if (write.put === 'journal') this.#journaled(write.record)
     }
-    const { minInstances, maxInstances } = this.#lab.config.scaling
-    const replaces = Math.max(0, ...this.#open().map(replacedAtOnce))
-    const now = this.#members.size
-    if (now > before) this.#must(now <= maxInstances + replaces, `${now} members, at most ${maxInstances}`)
-    // Who asks for a replacement below the minimum is not refused, and has no fewer afterwards.
-    const least = Math.min(minInstances, this.#atBegin.get(by) ?? 0)
-    // Whoever died meanwhile is nobody's doing.
-    if (by === '' && now < before)
-      for (const [id, members] of this.#atBegin) this.#atBegin.set(id, members - (before - now))
-    if (by !== '' && now < before) this.#must(now >= least, `${now} members, at least ${least}`)
+    for (const [cluster, rules] of this.#rules) {
+      const own = batch.filter(write => this.#clusterOf(write) === cluster)
+      if (own.length > 0) rules.written(own)
+    }
   }
 
-  #pooled(value: unknown): void {
+  #journaled(entry: JournalEntry): void {
+    const { operation, seq } = entry
+    const journal = this.#journals.get(operation) ?? []
+    this.#must(journal.length + 1 === seq, `${operation}: entry ${seq} out of order`)
+    journal.push(entry)
+    this.#journals.set(operation, journal)
+    this.#pauses.came(journal)
+  }
+
+  #pooled(key: string, value: unknown): void {
     const { items } = value as { readonly items: readonly PoolItem[] }
     for (const { name, snapshot } of items) this.#announced.add(name).add(snapshot)
-    this.#standing = new Set(items.map(({ name }) => name))
+    const before = this.#standing.get(key) ?? []
+    this.#pauses.pooled(items.filter(({ name }) => !before.some(one => one.name === name)))
+    this.#standing.set(key, items)
   }
 
-  /** Whoever asks for more or fewer has them from the pivot on; what reconcile does for itself changes nothing of that. */
-  #came({ operation, step, kind }: JournalEntry): void {
-    const record = this.#operations.get(operation)
-    if (kind !== 'done' || !record || record.actor === 'reconcile') return
-    const pivot = { scale_out: 'register', scale_in: 'deregister' }[record.type as string]
-    if (pivot !== step) return
-    this.#wanted = (record.request as { readonly target_count: number }).target_count
+  /** Null: of none, or of what the rules do not look at. */
+  #clusterOf(write: Write): string | null {
+    if ('delete' in write) {
+      if (write.delete !== 'instance') return null
+      return [...this.#rules].find(([, rules]) => rules.has(write.id))?.[0] ?? null
+    }
+    if (write.put === 'journal') return this.#clusters.get(write.record.operation) ?? null
+    return write.put === 'instance' || write.put === 'operation' ? write.record.cluster : null
   }
 
-  /** In the end: whoever died was made again. */
-  ended(): void {
-    const { minInstances, maxInstances } = this.#lab.config.scaling
-    const wanted = Math.max(minInstances, Math.min(this.#wanted ?? 0, maxInstances))
-    const now = this.#members.size
-    const enough = now === wanted || (now < wanted && noRoom(this.#lab))
-    this.#must(enough, `${now} members in the end, and ${wanted} were asked for`)
+  #isMember(name: string): boolean {
+    return [...this.#rules.values()].some(rules => rules.has(name))
   }
 
-  /** The kinds of operations that there were. */
-  get kinds(): readonly string[] {
-    return [...new Set([...this.#operations.values()].map(recipeKind))]
+  /** Somebody who is at work or serves answers for it. */
+  #claimed(name: string): boolean {
+    if (this.#isMember(name) || this.#standsBy(name)) return true
+    const open = [...this.#rules.values()].flatMap(rules => rules.open)
+    return open.some(({ id }) => claimedNames(this.#journals.get(id) ?? []).includes(name))
   }
 
-  #begun(record: OperationRecord): void {
-    const fresh = !this.#operations.has(record.id)
-    this.#operations.set(record.id, record)
-    if (!fresh) return
-    this.#atBegin.set(record.id, this.#members.size)
-    // A part begins within its whole; and a repair between two parts.
-    const beside = partOf(record.request)?.operation
-    const under = this.#open().filter(
-      ({ id, type }) =>
-        id !== record.id &&
-        !standing(this.#journals.get(id) ?? []) &&
-        !(type === 'rolling_replace' && (id === beside || record.actor === 'reconcile')),
-    )
-    this.#must(under.length === 0, `${record.id} begins while ${under.map(({ id }) => id)} is under way`)
-  }
-
-  #open(): readonly OperationRecord[] {
-    return [...this.#operations.values()].filter(({ outcome }) => outcome === null)
+  #standsBy(name: string): boolean {
+    for (const items of this.#standing.values())
+      for (const item of items)
+        if (item.name === name || (item.snapshot === name && item.state === 'making')) return true
+    return false
   }
 
   #atRest(): void {
-    const { now } = this.#lab.time
-    for (const node of this.#lab.nodes)
-      for (const { name, state } of node.instances.values()) {
-        if (state !== 'paused' || this.#standing.has(name)) {
-          this.#pausedSince.delete(name)
-          continue
-        }
-        const since = this.#pausedSince.get(name) ?? now
-        this.#pausedSince.set(name, since)
-        if (this.#lab.alive) this.#must(now - since <= pausedMaxMs, `${name} is paused for too long`)
+    const lab = this.#lab
+    for (const node of lab.nodes) {
+      const paused: string[] = []
+      for (const one of node.instances.values())
+        if (one.state === 'paused' && !this.#standsBy(one.name)) paused.push(one.name)
+      if (paused.length > 0 && lab.alive) {
+        const late = this.#pauses.late(node.id, paused, this.#away(node.id))
+        this.#must(late === null, late ?? '')
+      }
+      this.#fits(node)
+    }
+    if (lab.alive) this.#served()
+  }
+
+  /** Those whom the table names are themselves, or dead. */
+  #served(): void {
+    const running = new Map<number, FakeInstance>()
+    for (const { instances } of this.#lab.nodes)
+      for (const one of instances.values()) if (one.address) running.set(one.address.port, one)
+    for (const { members } of this.#lab.clusters.table().clusters)
+      for (const { id, port, incarnation } of members) {
+        const one = running.get(port)
+        if (one && one.state !== 'stopped')
+          this.#must(one.identity?.incarnation === incarnation, `${id} is served by somebody else`)
       }
   }
-}
 
-/** How many instances a replacement has in addition, for its time. */
-function replacedAtOnce({ type, request }: OperationRecord): number {
-  if (type === 'replace') return replacedBy(request as { readonly instance_id: string }).length
-  return 0
+  /** What was admitted fits; a request that comes a second time when nobody waits for it was not. */
+  #fits(node: FakeNode): void {
+    const cpusMax = this.#lab.nodeConfigs.find(({ id }) => id === node.id)!.capacity.cpus
+    const each = this.#lab.config.instance!.resources.cpus
+    const size = (one: FakeInstance) => (one.state === 'stopped' ? 0 : (one.resources?.cpus ?? each))
+    const sum = (instances: Iterable<FakeInstance>) => {
+      let cpus = 0
+      for (const one of instances) cpus += size(one)
+      return cpus
+    }
+    if (sum(node.instances.values()) <= cpusMax) return
+    const cpus = sum([...node.instances.values()].filter(({ name }) => this.#claimed(name)))
+    this.#must(cpus <= cpusMax, `${node.id} carries ${cpus} CPUs and has ${cpusMax}`)
+  }
 }

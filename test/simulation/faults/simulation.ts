@@ -7,7 +7,7 @@ import { Board } from '../../../lib/cluster/board.ts'
 import type { OperationRequest } from '../../../lib/scaling/operation.ts'
 import type { Fault } from '../../support/fake-driver.ts'
 import { faultsOf } from '../../support/scaling-check.ts'
-import { clusterConfig, Lab } from '../../support/scaling-lab.ts'
+import { clusterConfig, Lab, roundMs } from '../../support/scaling-lab.ts'
 import { Chance } from './chance.ts'
 import { Invariants } from './invariants.ts'
 
@@ -36,9 +36,10 @@ const standbyEach = 5
 const refreshShare = 0.3
 /** Of looks at what stands by: one dies for whom somebody does. */
 const deathShare = 0.25
+/** In each fourth life another cluster wants the same nodes, and in each third new ones are clones of a golden snapshot. */
+const twoClustersEach = 4
+const goldenEach = 3
 const acts = 7
-/** Between two rounds of reconcile. */
-const roundMs = 30_000
 /** More rounds than the longest pauses of anything take. */
 const quietRounds = 24
 
@@ -76,6 +77,7 @@ class Simulation {
     this.#standby = seed % standbyEach === standbyEach - 1
     // Room for the clones too, or who dies could find his place taken by one.
     const cpus = chance.whole(4, 7) * (this.#standby ? 3 : 1)
+    const two = seed % twoClustersEach === 1
     this.#lab = new Lab({
       nodes: chance.happens(0.5)
         ? [
@@ -90,13 +92,15 @@ class Simulation {
           minInstances: chance.whole(1, 2),
           maxInstances: chance.whole(3, 6),
         },
-        instance: { ...instance!, cloneFrom: 'live' },
+        instance: { ...instance!, cloneFrom: seed % goldenEach === 2 ? 'golden' : 'live' },
         ...(this.#standby ? { standby } : {}),
       },
+      ...(two ? { others: ['api'] } : {}),
       random: chance.next,
       board,
     })
-    this.#invariants = new Invariants(this.#lab)
+    const away = (node: string) => this.#lab.time.now < (this.#awayUntil.get(node) ?? 0)
+    this.#invariants = new Invariants(this.#lab, away)
   }
 
   async run(): Promise<void> {
@@ -166,8 +170,10 @@ class Simulation {
     const lab = this.#lab
     const clock = lab.time.connect(() => lab.alive)
     const kind = this.#chance.among({
-      operate: 0.45,
-      race: 0.12,
+      operate: 0.35,
+      race: this.#lab.configs.length > 1 ? 0.3 : 0.12,
+      drain: 0.05,
+      protect: 0.05,
       kill: 0.12,
       away: 0.1,
       full: 0.06,
@@ -181,6 +187,8 @@ class Simulation {
     if (kind === 'away') this.#awayUntil.set(one(lab.nodes)!.id, lab.time.now + whole(1, 60) * 1_000)
     if (kind === 'full') this.#fullUntil = lab.time.now + whole(1, 30) * 1_000
     if (kind === 'load') this.#load()
+    if (kind === 'drain') await this.#drain()
+    if (kind === 'protect') await this.#protect()
     if (kind === 'restart') return lab.kill()
     const asked = await Promise.all((kind === 'race' ? [1, 2] : [1]).map(() => this.#ask()))
     const [id] = asked.filter(one => one !== null)
@@ -191,19 +199,55 @@ class Simulation {
     if (id && happens(0.7)) await lab.scaling.wait(id, 400_000).catch(() => {})
     if (happens(0.3)) this.#load()
     await clock.sleep(whole(0, 20) * 1_000)
-    await lab.scaling.reconcile()
+    await lab.reconcile()
     if (this.#standby) await this.#standBy()
-    const [stuck] = lab.scaling.stuck('web')
+    const [stuck] = lab.configs.flatMap(({ id }) => lab.scaling.stuck(id))
     if (stuck && happens(0.3)) await lab.scaling.acknowledge(stuck, 'test').catch(() => {})
+  }
+
+  /** Where there is but one there is nothing to choose. */
+  #cluster(): string {
+    const { configs } = this.#lab
+    return configs.length === 1 ? configs[0]!.id : this.#chance.one(configs)!.id
+  }
+
+  /** A node is emptied, or takes new ones again. */
+  async #drain(): Promise<void> {
+    const { scaling, nodes } = this.#lab
+    const { id } = this.#chance.one(nodes)!
+    const again = this.#chance.happens(0.4)
+    try {
+      await (again ? scaling.readyNode(id, 'test') : scaling.drainNode(id, 'test'))
+      this.#say(`${again ? 'ready' : 'drain'} ${id}`)
+    } catch (error) {
+      this.#say(`refused: ${(error as { code?: string }).code ?? error}`)
+    }
+  }
+
+  /** Somebody must not leave by a scale-in, or may again. */
+  async #protect(): Promise<void> {
+    const { scaling, clusters, time } = this.#lab
+    const cluster = this.#cluster()
+    const on = this.#chance.happens(0.7)
+    const id = this.#chance.one(clusters.backends(cluster))?.id ?? 'nobody'
+    const about = { cluster, backend: id, actor: 'test', action: 'protect_backend', outcome: 'done' } as const
+    const record = { ...about, atMs: time.now, from: !on, to: on, reason: `Protected instance ${id}` }
+    try {
+      await scaling.protect(cluster, id, on, { put: 'history', record })
+      this.#say(`${id} is ${on ? '' : 'not '}protected`)
+    } catch (error) {
+      this.#say(`refused: ${(error as { code?: string }).code ?? error}`)
+    }
   }
 
   /** What is to stand by is made, or made anew. */
   async #standBy(): Promise<void> {
     const lab = this.#lab
     const { readiness } = lab.scaling
-    if (this.#chance.happens(refreshShare)) readiness.refresh('web')
+    if (this.#chance.happens(refreshShare)) readiness.refresh(this.#cluster())
     await readiness.keepReady()
-    if (this.#chance.happens(deathShare)) this.#kill(this.#chance.one(lab.backends())?.id)
+    if (this.#chance.happens(deathShare))
+      this.#kill(this.#chance.one(lab.clusters.backends(this.#cluster()))?.id)
   }
 
   #kill(name: string | undefined): void {
@@ -214,9 +258,10 @@ class Simulation {
   async #ask(): Promise<string | null> {
     const { happens, whole, one } = bound(this.#chance)
     const lab = this.#lab
-    const named = one(lab.backends())
+    const cluster = this.#cluster()
+    const named = one(lab.clusters.backends(cluster))
     const target = whole(1, 6)
-    const type = target > lab.scaling.count('web') ? 'scale_out' : 'scale_in'
+    const type = target > lab.scaling.count(cluster) ? 'scale_out' : 'scale_in'
     const memoryBytes = whole(1, 3) * 64 * 1024 ** 2
     const request: OperationRequest =
       happens(resizeShare) && named
@@ -225,8 +270,8 @@ class Simulation {
           ? { type: 'replace', instance_id: named.id }
           : { type, target_count: target, immediate: happens(0.3), drain_connections: happens(0.8) }
     try {
-      if (happens(rollingShare)) return await this.#roll()
-      const { id } = await lab.scaling.start('web', request, 'test')
+      if (happens(rollingShare)) return await this.#roll(cluster)
+      const { id } = await lab.scaling.start(cluster, request, 'test')
       this.#say(`${id} ${JSON.stringify(request)}`)
       return id
     } catch (error) {
@@ -236,18 +281,18 @@ class Simulation {
   }
 
   /** A new template is put into service, batch by batch; now and then it is a bad one. */
-  async #roll(): Promise<string> {
+  async #roll(cluster: string): Promise<string> {
     const { happens, whole, one } = bound(this.#chance)
     const lab = this.#lab
     const release = whole(1, 3)
     const { instance } = lab.config
     // Not by `Lab.reconfigure`: that would move time from within.
     lab.config = { ...lab.config, instance: { ...instance!, template: { release } } }
-    await lab.clusters.reconfigure([lab.config])
+    await lab.clusters.reconfigure(lab.configs)
     const wish = {
       ...{ batch_size: one([1, 1, 2, '50%', '100%'])!, pause_seconds: whole(0, 5), max_failure_ratio: 0.2 },
     }
-    const { id } = await lab.scaling.replaceRolling('web', wish, 'test')
+    const { id } = await lab.scaling.replaceRolling(cluster, wish, 'test')
     this.#say(`${id} to release ${release} ${JSON.stringify(wish)}`)
     if (happens(0.3)) this.#spoil(id, whole(100, 8_000))
     return id
@@ -287,18 +332,43 @@ class Simulation {
     if (!lab.alive && !(await this.#boot())) throw new Error('it does not start in peace')
     for (const member of lab.clusters.table().clusters.flatMap(cluster => cluster.members))
       lab.board.add(0, member.slot, 'inFlight', -lab.board.total(member.slot, 'inFlight'))
+    await this.#readySome()
     for (let round = 0; round < quietRounds; round++) {
       await lab.time.pass(roundMs)
-      await lab.time.until(lab.scaling.reconcile())
-      await lab.time.until(lab.settle())
+      await this.#settled()
       if (this.#standby) await lab.time.until(lab.scaling.readiness.keepReady())
-      if (round > 1 && (await faultsOf(lab)).length === 0) return []
+      if (round > 1 && (await this.#faults()).length === 0) return []
     }
     // Whoever could not be asked for its health when it was registered is asked again with the next check.
     await lab.time.pass(lab.config.health.intervalMs * 1.2)
-    await lab.time.until(lab.scaling.reconcile())
+    await this.#settled()
+    return this.#faults()
+  }
+
+  async #settled(): Promise<void> {
+    const lab = this.#lab
+    await lab.time.until(lab.reconcile())
     await lab.time.until(lab.settle())
-    return faultsOf(lab)
+  }
+
+  /** Half of the nodes that are being emptied take new ones again; the others come to their end. */
+  async #readySome(): Promise<void> {
+    const { time, scaling, nodes } = this.#lab
+    for (const { id } of nodes) if (this.#chance.happens(0.5)) await time.until(scaling.readyNode(id, 'test'))
+  }
+
+  async #faults(): Promise<readonly string[]> {
+    return [...(await faultsOf(this.#lab)), ...this.#notEmptied()]
+  }
+
+  /** A node that is being emptied is empty, or it is said why not. */
+  #notEmptied(): readonly string[] {
+    const { nodes, nodeConfigs, scaling } = this.#lab
+    return nodes.flatMap((node, index) => {
+      const { drain } = scaling.report.nodeFacts(nodeConfigs[index]!, null)
+      if (drain === null || drain.blocked.length > 0 || node.instances.size === 0) return []
+      return [`${node.id} was to be emptied, and has ${[...node.instances.keys()]}`]
+    })
   }
 }
 

@@ -59,6 +59,26 @@ t.test('an orphan that cannot be destroyed says why', async t => {
   await lab.close()
 })
 
+t.test(
+  'an orphan is told of also where the history takes no line of it, and stays until it does',
+  async t => {
+    const lab = new Lab()
+    await lab.boot()
+    await strayed(lab, 'web-lost-1')
+    await lab.time.pass(limits.orphanGuardMs)
+    lab.faults.store = () => 'fail'
+    await lab.time.until(lab.scaling.reconcile())
+    t.match(await lab.scaling.report.diagnoses(), [
+      { name: 'orphan web-lost-1', detail: /the history does not take that it goes: disk full/ },
+    ])
+    t.ok(lab.nodes[0]!.instances.has('web-lost-1'))
+    lab.faults = {}
+    await lab.time.until(lab.scaling.reconcile())
+    t.notOk(lab.nodes[0]!.instances.has('web-lost-1'))
+    await lab.close()
+  },
+)
+
 t.test('a hypervisor that never answers about an orphan keeps a round from nothing else', async t => {
   const lab = new Lab()
   await lab.boot()
