@@ -7,6 +7,7 @@ import type { PolicyView } from './policy.ts'
 
 export type Command =
   | ScaleCommand
+  | ScaleToCpusCommand
   | { readonly kind: 'replace'; readonly cluster: string; readonly instanceId: string }
   /** Every instance at once, by new ones of the template of now. */
   | { readonly kind: 'replace_all'; readonly cluster: string }
@@ -70,6 +71,18 @@ export interface ScaleCommand {
   readonly immediate: boolean
   /** False: leaving instances are cut without a drain. */
   readonly drainConnections: boolean
+}
+
+/** As much together, at least, whoever has it: how that is met is the policy's. */
+export interface ScaleToCpusCommand {
+  readonly kind: 'scale_to_cpus'
+  readonly cluster: string
+  /** It only leads upwards: `scale_in` is `invalid_request`. */
+  readonly direction: 'scale_out' | 'scale_in' | null
+  /** CPUs of all instances together, whole. */
+  readonly targetCpus: number
+  /** Skips the cooldown. */
+  readonly immediate: boolean
 }
 
 /** What may be said of a rolling replace; what is left out comes from the cluster's policy. */

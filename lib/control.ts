@@ -7,13 +7,14 @@ import type { CertificateInUse } from './certificates.ts'
 import type { Clock } from './clock.ts'
 import type { BackendView, DrainProof } from './cluster/backend.ts'
 import type { Clusters } from './cluster/clusters.ts'
-import type { Actor, Command, ScaleCommand } from './command.ts'
+import type { Actor, Command } from './command.ts'
 import type { Config, NodeConfig } from './config/config.ts'
 import type { Audit } from './control/audit.ts'
 import { BackendCommands } from './control/backend-commands.ts'
 import { certificateView } from './control/certificates.ts'
 import { Nodes } from './control/nodes.ts'
 import type { Policies } from './control/policies.ts'
+import { type Scaled, scaleTo, scaleToCpus } from './control/scale.ts'
 import { TidegateError } from './errors.ts'
 import type { Events, StampedEvent } from './events.ts'
 import type { Diagnosis, Driver } from './hypervisor/driver.ts'
@@ -75,7 +76,9 @@ export class Control {
   async #carryOut(command: Command, actor: Actor): Promise<CommandResult> {
     switch (command.kind) {
       case 'scale':
-        return this.#scale(command, actor)
+        return this.#scaled(command.cluster, scaleTo(this.#deps, command, actor))
+      case 'scale_to_cpus':
+        return this.#scaled(command.cluster, scaleToCpus(this.#deps, command, actor))
       case 'replace':
         return this.#operate(command.cluster, { type: 'replace', instance_id: command.instanceId }, actor)
       case 'replace_all':
@@ -275,53 +278,10 @@ export class Control {
     return result
   }
 
-  async #scale(command: ScaleCommand, actor: Actor): Promise<CommandResult> {
-    const { clusters, scaling } = this.#deps
-    const { cluster, targetCount } = command
-    if (!clusters.config(cluster).instance) {
-      throw new TidegateError(
-        'not_scalable',
-        `Cluster \`${cluster}\` has static backends only; give it an \`instance\` section to scale it.`,
-      )
-    }
-    const now = scaling.count(cluster)
-    const running = scaling.running(cluster)
-    if (targetCount === now && running === null) {
-      await this.#settleFor(cluster, now, actor)
-      return {
-        result: 'unchanged',
-        cluster: await this.status(cluster),
-        message: `Already at ${now} instances.`,
-      }
-    }
-    const type = targetCount > now ? 'scale_out' : 'scale_in'
-    if (running === null && command.direction !== null && command.direction !== type) {
-      throw new TidegateError(
-        'invalid_request',
-        `operation \`${command.direction}\` cannot lead from ${now} to target_count ${targetCount}; leave \`operation\` out or correct the target.`,
-        { details: { instances: now, target_count: targetCount } },
-      )
-    }
-    if (!command.immediate && running === null) scaling.cooldowns.refuse(cluster, type)
-    return this.#operate(
-      cluster,
-      {
-        type,
-        target_count: targetCount,
-        immediate: command.immediate,
-        drain_connections: command.drainConnections,
-      },
-      actor,
-    )
-  }
-
-  /** So many are there, and somebody has just said that they are enough: nobody is made for those who died. */
-  async #settleFor(cluster: string, count: number, actor: Actor): Promise<void> {
-    const { scaling, audit } = this.#deps
-    const from = scaling.repairs.wanted(cluster)
-    const reason = `Settled for ${count} instances where ${from} were wanted`
-    const line = audit.line(actor, { cluster, action: 'scale', from, to: count, reason })
-    if (from !== count) await scaling.repairs.settleFor(cluster, count, line)
+  async #scaled(cluster: string, asked: Promise<Scaled>): Promise<CommandResult> {
+    const scaled = await asked
+    if ('operation' in scaled) return { result: 'operation', operation: scaled.operation }
+    return { result: 'unchanged', cluster: await this.status(cluster), message: scaled.unchanged }
   }
 
   async #cancel(id: string, actor: Actor): Promise<CommandResult> {

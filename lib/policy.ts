@@ -2,7 +2,7 @@
  * The bounds of a scaling policy and what is impossible in one, the same for the configuration file and the admin API. @pure
  * Names are the wire's.
  */
-import type { ScalingPolicy } from './config/config.ts'
+import type { DriverKind, Resources, ScalingPolicy } from './config/config.ts'
 
 /** A policy on the wire and in the store. */
 export interface PolicyView {
@@ -15,6 +15,8 @@ export interface PolicyView {
   readonly rolling_pause_seconds: number
   readonly rolling_max_failure_ratio: number
   readonly scale_in_cancel_in_flight: number
+  readonly resize_first_cpus: number
+  readonly resize_first_memory_mib: number
   readonly protect: 'none' | 'original'
 }
 
@@ -41,6 +43,10 @@ export const policyBounds = {
   rolling_max_failure_ratio: { min: 0, max: 1, whole: false },
   /** Exchanges under way per remaining instance at which a scale-in is given up; 0: it never is. */
   scale_in_cancel_in_flight: { min: 0, max: 1_000_000, whole: true },
+  /** Asked for CPUs, instances grow to so many each before others are made; 0: others are made. */
+  resize_first_cpus: { min: 0, max: 1_024, whole: true },
+  /** What one has of memory at that many CPUs; 0: it stays. */
+  resize_first_memory_mib: { min: 0, max: 16_777_216, whole: true },
 } as const satisfies Record<Exclude<PolicyKey, 'protect'>, Bound>
 
 export const policyDefaults = {
@@ -48,6 +54,8 @@ export const policyDefaults = {
   rolling_pause_seconds: 30,
   rolling_max_failure_ratio: 0.05,
   scale_in_cancel_in_flight: 32,
+  resize_first_cpus: 0,
+  resize_first_memory_mib: 0,
   protect: 'none',
 } as const
 
@@ -59,8 +67,74 @@ export interface PolicyFault {
   readonly fix: string
 }
 
-/** Everything that is impossible in it, each with its field and the fix. `toZero`: requests can wait for an instance. */
-export function policyFaults(policy: PolicyView, toZero: boolean): readonly PolicyFault[] {
+/** What of a running instance each driver can change, of what grows. */
+export const growsBy = {
+  process: [],
+  qemu: ['cpus', 'memory'],
+  cloud_hypervisor: ['cpus', 'memory'],
+  firecracker: ['memory'],
+} as const satisfies Record<DriverKind, readonly ('cpus' | 'memory')[]>
+
+const MiB = 2 ** 20
+
+/** What of growing first is impossible. `instance` null: nothing can be made, and so nothing grows. */
+export function resizeFirstFaults(
+  { resize_first_cpus: cpus, resize_first_memory_mib: memory }: ResizeFirst,
+  instance: Grown | null,
+): readonly PolicyFault[] {
+  if (cpus === 0 && memory === 0) return []
+  if (cpus === 0) {
+    const message = `resize_first_memory_mib ${memory} says nothing without resize_first_cpus`
+    return [{ field: 'resize_first_memory_mib', message, fix: 'set resize_first_cpus too, or leave it 0' }]
+  }
+  if (instance === null) {
+    const message = 'the cluster has no `instance` section, so nothing can grow'
+    return [{ field: 'resize_first_cpus', message, fix: 'add `instance`, or leave it 0' }]
+  }
+  const { driver, resources } = instance
+  const can: readonly string[] = growsBy[driver]
+  const able = driversThat('cpus')
+  if (!can.includes('cpus')) {
+    const message = `driver \`${driver}\` cannot give a running instance more CPUs`
+    return [{ field: 'resize_first_cpus', message, fix: `leave it 0, or use one of ${able}` }]
+  }
+  const faults: PolicyFault[] = []
+  if (cpus < resources.cpus)
+    faults.push({
+      field: 'resize_first_cpus',
+      message: `resize_first_cpus ${cpus} is less than the ${resources.cpus} of \`instance.resources\``,
+      fix: `at least ${Math.ceil(resources.cpus)}, or 0`,
+    })
+  if (memory !== 0 && memory * MiB < resources.memoryBytes)
+    faults.push({
+      field: 'resize_first_memory_mib',
+      message: `resize_first_memory_mib ${memory} is less than the ${resources.memoryBytes / MiB} of \`instance.resources\``,
+      fix: `at least ${Math.ceil(resources.memoryBytes / MiB)}, or 0`,
+    })
+  return faults
+}
+
+type ResizeFirst = Pick<PolicyView, 'resize_first_cpus' | 'resize_first_memory_mib'>
+/** What new instances are made from. */
+export interface Grown {
+  readonly driver: DriverKind
+  readonly resources: Pick<Resources, 'cpus' | 'memoryBytes'>
+}
+
+const driversThat = (what: string): string =>
+  Object.entries<readonly string[]>(growsBy)
+    .flatMap(([driver, can]) => (can.includes(what) ? [`\`${driver}\``] : []))
+    .join(', ')
+
+/**
+ * Everything that is impossible in it, each with its field and the fix. `toZero`: requests can wait for an instance; `instance`: what new
+ * ones are made from.
+ */
+export function policyFaults(
+  policy: PolicyView,
+  toZero: boolean,
+  instance: Grown | null = null,
+): readonly PolicyFault[] {
   const faults: PolicyFault[] = []
   for (const [field, { min, max, whole }] of Object.entries(policyBounds)) {
     const value = policy[field as keyof typeof policyBounds]
@@ -80,6 +154,7 @@ export function policyFaults(policy: PolicyView, toZero: boolean): readonly Poli
       message: `min_instances ${policy.min_instances} is more than max_instances ${policy.max_instances}`,
       fix: 'min_instances must not be above max_instances',
     })
+  if (faults.length === 0) faults.push(...resizeFirstFaults(policy, instance))
   return faults
 }
 
@@ -93,6 +168,8 @@ export const policyView = (policy: ScalingPolicy): PolicyView => ({
   rolling_pause_seconds: policy.rollingPauseSeconds ?? policyDefaults.rolling_pause_seconds,
   rolling_max_failure_ratio: policy.rollingMaxFailureRatio ?? policyDefaults.rolling_max_failure_ratio,
   scale_in_cancel_in_flight: policy.scaleInCancelInFlight ?? policyDefaults.scale_in_cancel_in_flight,
+  resize_first_cpus: policy.resizeFirstCpus ?? policyDefaults.resize_first_cpus,
+  resize_first_memory_mib: policy.resizeFirstMemoryMib ?? policyDefaults.resize_first_memory_mib,
   protect: policy.protect ?? policyDefaults.protect,
 })
 
@@ -106,6 +183,8 @@ export const policyOfView = (view: PolicyView): ScalingPolicy => ({
   rollingPauseSeconds: view.rolling_pause_seconds,
   rollingMaxFailureRatio: view.rolling_max_failure_ratio,
   scaleInCancelInFlight: view.scale_in_cancel_in_flight,
+  resizeFirstCpus: view.resize_first_cpus,
+  resizeFirstMemoryMib: view.resize_first_memory_mib,
   protect: view.protect,
 })
 

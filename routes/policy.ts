@@ -33,6 +33,12 @@ const body = strict({
   scale_in_cancel_in_flight: whole('scale_in_cancel_in_flight').meta({
     description: 'Exchanges per remaining instance at which a scale-in is given up; 0: never.',
   }),
+  resize_first_cpus: whole('resize_first_cpus').meta({
+    description: 'Asked for CPUs, instances grow to so many each before others are made; 0: others are made.',
+  }),
+  resize_first_memory_mib: whole('resize_first_memory_mib').meta({
+    description: 'The memory that an instance has at that many CPUs, MiB; 0: memory stays.',
+  }),
   protect: z.enum(protections).exactOptional(),
 })
 

@@ -18,6 +18,9 @@ const errors = [
   'wait_timeout',
 ] as const
 
+/** A hundred instances of 1,024 CPUs each: what the policy allows is less. */
+const targetCpusMax = 102_400
+
 const { rolling_pause_seconds: pause, rolling_max_failure_ratio: failures } = policyBounds
 
 const bytes = (min: number) =>
@@ -37,16 +40,30 @@ export const scaleEndpoints = [
     id: 'scale_cluster',
     method: 'POST',
     path: '/api/v1/clusters/{cluster}/scale',
-    summary: 'Bring a cluster to a number of instances',
+    summary: 'Bring a cluster to a number of instances, or of CPUs',
     query: strict({ wait: waitField }),
     body: strict({
-      target_count: z.number().int().meta({ description: '1 to 100, and within the bounds of the policy.' }),
+      target_count: z.number().int().exactOptional().meta({
+        description: '1 to 100, and within the bounds of the policy.',
+      }),
+      target_cpus: z.number().int().min(1).max(targetCpusMax).exactOptional().meta({
+        description:
+          'Instead of a count: the CPUs that all instances have together, at least. Only upwards; who grows and how many are made follows from the policy (`resize_first_cpus`).',
+      }),
       operation: z
         .enum(['scale_out', 'scale_in'])
         .optional()
         .meta({ description: 'The direction; refused when it does not lead to the target.' }),
       immediate: z.boolean().default(false).meta({ description: 'Skip cooldowns and grace periods.' }),
       drain_connections: z.boolean().default(true).meta({ description: 'False cuts leaving instances.' }),
+    }).superRefine(({ target_count: count, target_cpus: cpus }, ctx) => {
+      if ((count === undefined) === (cpus === undefined))
+        refuse(
+          ctx,
+          'one of `target_count` and `target_cpus` is wanted',
+          'say how many instances, or how many CPUs',
+          ['target_count'],
+        )
     }),
     answers: {
       200: {
@@ -55,20 +72,20 @@ export const scaleEndpoints = [
       },
       202: { description: 'Started.', shape: startedShape },
     },
-    errors: ['target_out_of_bounds', 'cooling_down', 'instances_protected', 'load_returned', ...errors],
+    errors: [
+      ...(['target_out_of_bounds', 'resize_unsupported', 'cooling_down'] as const),
+      ...(['instances_protected', 'load_returned'] as const),
+      ...errors,
+    ],
     handle: async ({ params, query, body, actor }, control) => {
-      const result = await control.execute(
-        {
-          kind: 'scale',
-          cluster: params.cluster ?? '',
-          direction: body.operation ?? null,
-          targetCount: body.target_count,
-          immediate: body.immediate,
-          drainConnections: body.drain_connections,
-        },
-        actor,
-      )
-      return answerOperation(result, query.wait, control)
+      const { target_count: targetCount, target_cpus: targetCpus, immediate } = body
+      const common = { cluster: params.cluster ?? '', direction: body.operation ?? null, immediate }
+      const count = { targetCount: targetCount!, drainConnections: body.drain_connections }
+      const command =
+        targetCpus === undefined
+          ? ({ kind: 'scale', ...common, ...count } as const)
+          : ({ kind: 'scale_to_cpus', ...common, targetCpus } as const)
+      return answerOperation(await control.execute(command, actor), query.wait, control)
     },
   }),
   endpoint({

@@ -35,6 +35,8 @@ const policyFields = {
   rolling_pause_seconds: count,
   rolling_max_failure_ratio: z.number(),
   scale_in_cancel_in_flight: count,
+  resize_first_cpus: count,
+  resize_first_memory_mib: count,
   protect: z.enum(protections),
 }
 const policy: z.ZodType<PolicyView> = z.strictObject(policyFields)

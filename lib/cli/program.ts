@@ -106,8 +106,9 @@ function addScaling(program: Command, io: Io): void {
   program
     .command('scale')
     .argument('<cluster>')
-    .description('bring a cluster to a number of instances')
-    .requiredOption('--to <n>', 'how many instances', countArgument(0, 1_000_000))
+    .description('bring a cluster to a number of instances, or of CPUs')
+    .option('--to <n>', 'how many instances', countArgument(0, 1_000_000))
+    .option('--cpus <n>', 'how many CPUs together, at least', countArgument(1, 1_000_000))
     .option('--immediate', 'skip cooldowns and grace periods', false)
     .option('--no-drain', 'cut leaving instances')
     .option('--no-wait', 'start it and return')
@@ -188,6 +189,8 @@ const policyFlags = {
   disruption_budget: '--disruption-budget',
   rolling_pause_seconds: '--rolling-pause',
   scale_in_cancel_in_flight: '--cancel-in-flight',
+  resize_first_cpus: '--resize-first-cpus',
+  resize_first_memory_mib: '--resize-first-memory',
 } as const
 
 const camel = (flag: string) =>

@@ -2,7 +2,7 @@
  * The configuration as the rest of the program sees it: checked, defaulted, frozen, with units in its names. @pure
  * The file format (snake_case, `30s`, `512MiB`) is described in `schema.ts`, which produces these types.
  */
-import type { RollingPolicy, SnapshotLimits, StandbyConfig } from './standby.ts'
+import type { GrowthPolicy, RollingPolicy, SnapshotLimits, StandbyConfig } from './standby.ts'
 
 export type * from './standby.ts'
 export interface Config {
@@ -247,7 +247,7 @@ export interface OutlierConfig {
   readonly maxEjected: number
 }
 
-export interface ScalingPolicy extends RollingPolicy {
+export interface ScalingPolicy extends RollingPolicy, GrowthPolicy {
   readonly minInstances: number
   readonly maxInstances: number
   readonly targetCpuUtilization: number

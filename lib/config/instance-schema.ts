@@ -9,6 +9,9 @@ const warmRequestsMax = 32
 const MiB = 1024 ** 2
 const TiB = 1024 ** 4
 
+/** What an instance has where nothing else is said. */
+export const instanceDefaults = { cpus: 1, memory: '384MiB', disk: '1GiB' } as const
+
 export const resources = (defaults: { cpus: number; memory: string; disk: string }) =>
   strict({
     cpus: ratio(0.1, cpusMax).prefault(defaults.cpus),
@@ -26,7 +29,7 @@ const warmRequest = strict({
 export const instance = strict({
   driver: choice(driverKinds),
   port: whole(1, 65_535, 'port').prefault(8080),
-  resources: resources({ cpus: 1, memory: '384MiB', disk: '1GiB' }).prefault({}),
+  resources: resources(instanceDefaults).prefault({}),
   clone_from: choice(['live', 'golden']).prefault('golden'),
   warm_requests: z.array(warmRequest).max(warmRequestsMax).prefault([]),
   template: z.record(z.string(), z.unknown()).prefault({}),

@@ -8,6 +8,7 @@ import { balanceFaults } from './balance-rules.ts'
 import { type DriverKind, driverKinds } from './config.ts'
 import { routeHost, routePath } from './fields.ts'
 import { fault, type Group, isGroup, items, type Path } from './plain-values.ts'
+import { resizeFirstRules } from './resize-first-rules.ts'
 
 export function ruleFaults(root: unknown): ShapeFault[] {
   if (!isGroup(root)) return []
@@ -126,6 +127,7 @@ function clusterFaults(cluster: Group, path: Path): ShapeFault[] {
         'remove `warm_pool`, or write `clone_from: golden`',
       ),
     )
+  faults.push(...resizeFirstRules(cluster, path))
   if (isGroup(scaling.standby)) faults.push(...standbyFaults([...path, 'scaling', 'standby'], live, zero))
   return faults
 }

@@ -81,6 +81,10 @@ export const scaling = strict({
   scale_in_cancel_in_flight: bounded('scale_in_cancel_in_flight').prefault(
     policyDefaults.scale_in_cancel_in_flight,
   ),
+  resize_first_cpus: bounded('resize_first_cpus').prefault(policyDefaults.resize_first_cpus),
+  resize_first_memory_mib: bounded('resize_first_memory_mib').prefault(
+    policyDefaults.resize_first_memory_mib,
+  ),
   protect: choice(protections).prefault(policyDefaults.protect),
   scale_to_zero: scaleToZero.optional(),
   warm_pool: warmPool.optional(),

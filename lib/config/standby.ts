@@ -1,4 +1,4 @@
-/** What `clusters[].scaling` says of what is there before anybody asks for it, and of rolling replaces, as it is used. @pure */
+/** What `clusters[].scaling` says of what is there before anybody asks for it, of rolling replaces and of growth, as it is used. @pure */
 
 /** How a cluster without instances is woken. */
 export interface WakeConfig {
@@ -43,6 +43,14 @@ export interface SnapshotLimits {
   readonly maxCount: number | null
   /** A golden one that is older is made anew. */
   readonly maxAgeMs: number | null
+}
+
+/** How far instances grow before others are made, where CPUs are asked for. */
+export interface GrowthPolicy {
+  /** Asked for CPUs, the instances that are there grow first, to so many at most; 0: others are made. Left out: 0. */
+  readonly resizeFirstCpus?: number
+  /** The memory that one has at so many, MiB; 0: memory stays. Left out: 0. */
+  readonly resizeFirstMemoryMib?: number
 }
 
 /** What a scaling policy says of rolling replaces. */

@@ -48,10 +48,10 @@ export class Policies {
 
   /** What is left out stays as it is. Throws `unknown_cluster`, or `invalid_request` with every fault. */
   async set(cluster: string, given: Partial<PolicyView>, actor: Actor): Promise<PolicyAnswer> {
-    const { scaling, standby } = this.#deps.clusters.config(cluster)
+    const { scaling, standby, instance } = this.#deps.clusters.config(cluster)
     const before = policyView(scaling)
     const policy = { ...before, ...given }
-    const faults = policyFaults(policy, standby.scaleToZero !== null)
+    const faults = policyFaults(policy, standby.scaleToZero !== null, instance)
     if (faults.length > 0) {
       const sentences = faults.map(({ field, message, fix }) => `${field}: ${message} (${fix})`)
       throw new TidegateError('invalid_request', `The policy is impossible: ${sentences.join('; ')}`, {

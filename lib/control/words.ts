@@ -17,6 +17,10 @@ export function askedIn(command: Command): Asked {
   switch (command.kind) {
     case 'scale':
       return of(command.cluster, command.targetCount, `scale to ${command.targetCount}`)
+    case 'scale_to_cpus': {
+      const { cluster, targetCpus: cpus } = command
+      return { cluster, action: 'scale', to: { cpus }, words: `scale to ${cpus} CPUs` }
+    }
     case 'replace':
       return of(command.cluster, command.instanceId, `replace instance ${command.instanceId}`)
     case 'replace_all':

@@ -2,6 +2,7 @@
 import type { ClusterConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Json, OperationRecord } from '../store/store.ts'
+import { planCapacity } from './capacity.ts'
 import { instancesOf } from './metrics.ts'
 import { operationId } from './names.ts'
 import type { OperationRequest, OperationView } from './operation.ts'
@@ -43,7 +44,12 @@ async function preflight(world: World, cluster: string, request: OperationReques
   const { scaling: policy } = config
   const instance = templateFor(world, config, request)
   const cloneFrom = instance?.cloneFrom ?? 'live'
-  const golden = instance && (await goldenFor(world, config, instance, request))
+  const golden = instance ? await goldenFor(world, config, instance, request) : null
+  if ('target_cpus' in request) {
+    const target = request.target_cpus
+    if (instance) await planCapacity(world, { cluster, target, instance, instances, golden, held })
+    return
+  }
   const plan = planOf(request, { cluster, policy, cloneFrom, instances, golden })
   const add = plan.add - readyFor(world, cluster, plan)
   await findPlaces(world, cluster, { ...plan, add, held, ...(instance ? { instance } : {}) })

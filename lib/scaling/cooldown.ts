@@ -61,9 +61,10 @@ export class Cooldowns {
 
 /** What goes with the membership that an operation has come to. */
 export function cooldownBy({ world, cluster, request, journal }: StepContext): readonly Write[] {
-  if ((request.type !== 'scale_out' && request.type !== 'scale_in') || request.repair) return []
+  if (request.type !== 'scale_out' && request.type !== 'scale_in') return []
+  if ('target_count' in request && (request.repair || request.target_count === 0)) return []
   const { from } = doneData<PlanData>(journal, 'plan')
-  if (from === 0 || request.target_count === 0) return []
+  if (from === 0) return []
   const before = world.scaled.get(cluster) ?? {}
   return [world.scaled.write(cluster, { ...before, [request.type]: world.clock.now() })]
 }

@@ -97,8 +97,18 @@ export type PlanData = {
   readonly in_flight?: number
   /** The version of the template that what is not cloned from a live one is made from. Absent in journals of former versions. */
   readonly version?: string
+  /** Of an operation that was asked for CPUs: those of all together, before, after and as they were asked for. */
+  readonly cpus?: { readonly from: number; readonly to: number; readonly target: number }
+  /** Who grows before others are made. */
+  readonly grow?: readonly Growing[]
   readonly reason: string
 }
+
+type Size = { readonly [K in keyof Resources]: number }
+/** One who is there and gets more. */
+export type Growing = { readonly id: string; readonly node: string; readonly from: Size; readonly to: Size }
+/** Each with what it really has now. */
+export type GrownData = { readonly grown: readonly { readonly id: string; readonly resources: Size }[] }
 
 /** One instance to be made. `snapshot` null: it boots from nothing. */
 export type Item = {
@@ -180,6 +190,13 @@ export function doneData<T>(journal: readonly JournalEntry[], step: string): T {
   return entry.data as T
 }
 
+/** What those have who grew in this operation: the store knows it only with its members. */
+export function grownIn(journal: readonly JournalEntry[]): ReadonlyMap<string, Resources> {
+  const entry = journal.findLast(({ step, kind }) => step === 'grow' && kind === 'done')
+  const { grown = [] } = (entry?.data ?? {}) as Partial<GrownData>
+  return new Map(grown.map(({ id, resources }) => [id, resources]))
+}
+
 /** What a step said it was about to do, the last time it was started; null if it never was. */
 export function intentOf<T>(journal: readonly JournalEntry[], step: string): T | null {
   const entry = journal.findLast(entry => entry.step === step && entry.kind === 'started')
@@ -225,7 +242,7 @@ export function concernedBy(
   const plan = chosen.find(({ step }) => step === 'plan')?.data as Partial<PlanData> | undefined
   const places = chosen.find(({ step }) => step === 'allocate')?.data as Partial<AllocateData> | undefined
   if (!plan || ((plan.add ?? 0) > 0 && !places)) return null
-  const victims = (plan.victims ?? []).map(({ id }) => id)
+  const victims = [...(plan.victims ?? []), ...(plan.grow ?? [])].map(({ id }) => id)
   const sources = [
     ...(places?.snapshots ?? []).map(({ source }) => source),
     ...(places?.items ?? []).flatMap(({ from }) => from?.instance_id ?? []),

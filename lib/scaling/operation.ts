@@ -24,6 +24,8 @@ export type OperationRequest =
       /** It makes up for those who died: how many are wanted is not changed by it. */
       readonly repair?: true
     }
+  /** The CPUs of all together, at least: those who are there grow first as far as the policy says, and others are made for the rest. */
+  | { readonly type: 'scale_out'; readonly target_cpus: number }
   | {
       readonly type: 'replace'
       readonly instance_id: string

@@ -14,6 +14,9 @@ const phaseOfSteps: Readonly<Record<string, Phase>> = {
   validate: 'validating',
   collect_metrics: 'collecting_metrics',
   plan: 'planning',
+  // Who grows is given room before others are.
+  grow: 'allocating',
+  verify_grown: 'allocating',
   allocate: 'allocating',
   prepare: 'preparing',
   clone: 'preparing',

@@ -7,7 +7,10 @@ import { type OperationRequest, replacedBy } from './operation.ts'
 import { cannotStop, chooseVictims, rankSources, silentSources } from './placement/victims.ts'
 
 /** What changes how many there are, or which ones. */
-export type MembershipRequest = Exclude<OperationRequest, { type: 'resize' | 'rolling_replace' | 'failover' }>
+export type MembershipRequest = Exclude<
+  OperationRequest,
+  { type: 'resize' | 'rolling_replace' | 'failover' } | { target_cpus: number }
+>
 
 export interface Situation {
   readonly cluster: string
@@ -72,7 +75,7 @@ function anew({ golden }: Situation): Pick<PlanData, 'mode' | 'sources' | 'reaso
 }
 
 /** The instance that is replaced is the best source for its own successor: it has the memory that would be lost. */
-function sourcing(
+export function sourcing(
   situation: Situation,
   preferred: readonly string[],
 ): Pick<PlanData, 'mode' | 'sources' | 'reason'> {

@@ -2,6 +2,8 @@
  * The recipes: what each kind of operation does, in order, and where its point of no return is.
  *
  *   scale_out  validate collect_metrics plan allocate prepare clone identify verify keep_golden REGISTER warm_up finalize
+ *   to CPUs    validate collect_metrics plan grow verify_grown allocate prepare clone identify verify keep_golden REGISTER warm_up finalize:
+ *              a scale_out that was asked for CPUs; those who are there grow before others are made, and its register tells the store both
  *   scale_in   validate collect_metrics plan fence drain DEREGISTER stop destroy finalize
  *   resize     validate collect_metrics plan resize verify ADOPT finalize
  *   failover   validate collect_metrics plan allocate clone identify verify REGISTER warm_up stop destroy finalize
@@ -25,6 +27,7 @@ import { drain } from './steps/drain.ts'
 import { allocateStandby, planFailover, registerStandby, wakeStandby } from './steps/failover.ts'
 import { fence } from './steps/fence.ts'
 import { finalize } from './steps/finalize.ts'
+import { grow, planCapacityStep, registerGrown, verifyGrown } from './steps/grow.ts'
 import { identify } from './steps/identify.ts'
 import { keepGolden } from './steps/keep-golden.ts'
 import { plan } from './steps/plan.ts'
@@ -40,11 +43,19 @@ import { warmUp, warmUpOrBack } from './steps/warm-up.ts'
 
 const decide: readonly Step[] = [validate, collectMetricsStep, plan]
 const make: readonly Step[] = [prepare, clone, identify, verify]
-const begin: readonly Step[] = [...decide, allocate, ...make.map(straining), keepGolden]
+const bring: readonly Step[] = [allocate, ...make.map(straining), keepGolden]
+const begin: readonly Step[] = [...decide, ...bring]
 const leave: readonly Step[] = [drain, deregister, stop, destroy, finalize]
 
 export const recipes = {
   scale_out: { steps: [...begin, register, warmUp, finalize], pivot: register.name },
+  scale_out_to_cpus: {
+    steps: [
+      ...[validate, collectMetricsStep, planCapacityStep, grow, verifyGrown],
+      ...[...bring, registerGrown, warmUp, finalize],
+    ],
+    pivot: registerGrown.name,
+  },
   scale_in: { steps: [...decide, fence, ...leave], pivot: deregister.name },
   replace: {
     steps: [...begin, switchOver, warmUpOrBack, stayClosed, ...leave],
@@ -66,13 +77,20 @@ export const recipes = {
     steps: [...begin, switchOver, stayClosed, checkpoint, ...leave],
     pivot: deregister.name,
   },
-} satisfies Record<Exclude<OperationRecord['type'], 'rolling_replace'> | 'replace_on_trial', Recipe>
+} satisfies Record<
+  Exclude<OperationRecord['type'], 'rolling_replace'> | 'scale_out_to_cpus' | 'replace_on_trial',
+  Recipe
+>
 
 /** Which recipe an operation has: of each kind there is one, but of a rolling replace one for each number of batches. */
 export type RecipeKind = keyof typeof recipes | 'rolling_replace'
 
 export function recipeKind({ type, request }: Pick<OperationRecord, 'type' | 'request'>): RecipeKind {
-  const { trial } = (request ?? {}) as { readonly trial?: unknown }
+  const { trial, target_cpus: cpus } = (request ?? {}) as {
+    readonly trial?: unknown
+    readonly target_cpus?: unknown
+  }
+  if (type === 'scale_out' && cpus !== undefined) return 'scale_out_to_cpus'
   return type === 'replace' && trial !== undefined ? 'replace_on_trial' : type
 }
 

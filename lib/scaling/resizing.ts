@@ -2,10 +2,12 @@
 import type { Resources } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Resizable } from '../hypervisor/driver.ts'
+import type { JournalEntry, Write } from '../store/store.ts'
+import { type Claim, doneData, type Growing, intentOf, type PlanData } from './facts.ts'
 import { holds } from './placement/placement.ts'
 import { mustBeMember } from './placement/protection.ts'
 import { freeOf, resourcesOf } from './placement/rooms.ts'
-import type { World } from './world.ts'
+import type { Promised, World } from './world.ts'
 
 export interface Resizing {
   readonly node: string
@@ -49,6 +51,34 @@ export const growth = ({ from, to }: Pick<Resizing, 'from' | 'to'>): Resources =
   memoryBytes: Math.max(0, to.memoryBytes - from.memoryBytes),
   diskBytes: Math.max(0, to.diskBytes - from.diskBytes),
 })
+
+/** Under names of their own: what they have already is counted where it is held. */
+export const growthPromised = ({ grow = [] }: Pick<PlanData, 'grow'>): readonly Promised[] =>
+  grow.map(({ id, node, from, to }) => ({ name: `${id}+`, node, resources: growth({ from, to }) }))
+
+/**
+ * Of an operation that ends as it stands, before its point of no return: those whom it had begun to resize and did not give back what they
+ * had. They are counted with the most that they may have.
+ */
+export function sizesLeft(
+  { members }: Pick<World, 'members'>,
+  journal: readonly JournalEntry[],
+): readonly Write[] {
+  return resizedIn(journal).flatMap(({ id, from, to }): readonly Write[] => {
+    const record = members.get(id)
+    const most = Object.fromEntries(keys.map(key => [key, Math.max(from[key], to[key])]))
+    return record ? [{ put: 'instance', record: { ...record, resources: most as unknown as Resources } }] : []
+  })
+}
+
+function resizedIn(journal: readonly JournalEntry[]): readonly Omit<Growing, 'node'>[] {
+  const begun = ['grow', 'resize'].find(step => intentOf(journal, step) !== null)
+  if (begun === undefined || journal.some(({ step, kind }) => step === begun && kind === 'reverted'))
+    return []
+  if (begun === 'grow') return intentOf<{ readonly grow: readonly Growing[] }>(journal, begun)!.grow
+  const { names, from } = intentOf<Claim & Pick<Growing, 'from'>>(journal, begun)!
+  return [{ id: names[0]!, from, to: doneData<Resizing>(journal, 'plan').to }]
+}
 
 async function mustHaveRoom(world: World, node: string, id: string, from: Resources, to: Resources) {
   const config = world.reality.nodes().find(one => one.id === node)

@@ -17,6 +17,7 @@ import { backoffMs, limits } from './limits.ts'
 import { type Decision, next, type RecipeShape, standing, turnedBack } from './next.ts'
 import { anotherTry, pauseMs } from './patience.ts'
 import { cancelStep, recoverStep, restoreStep, stuckStep } from './phase.ts'
+import { sizesLeft } from './resizing.ts'
 import { differencesAfter, mendDifferences } from './restore.ts'
 import { type Recipe, type Step, StepContext } from './step.ts'
 import type { World } from './world.ts'
@@ -79,9 +80,10 @@ export class Run {
     await this.#journal.append(stuckStep, 'resumed', { why })
   }
 
-  /** Ends it as it stands: what is left is nobody's from now on. Throws `operation_not_stuck`. */
+  /** Ends it as it stands: what is left is nobody's from now on, and who has another size keeps it. Throws `operation_not_stuck`. */
   async acknowledge(actor: string, lines: readonly Write[]): Promise<void> {
-    await this.#journal.append(stuckStep, 'acknowledged', { actor }, lines)
+    const sizes = this.#journal.pivoted ? [] : sizesLeft(this.#world, this.entries)
+    await this.#journal.append(stuckStep, 'acknowledged', { actor }, [...lines, ...sizes])
     this.#release()
   }
 

@@ -9,13 +9,14 @@ import { TidegateError } from '../errors.ts'
 import type { Held } from '../hypervisor/driver.ts'
 import type { InstanceRecord, OperationFilter, OperationRecord, Write } from '../store/store.ts'
 import { mustBePossible, mustScale, newOperation, notCancellable, notStuck, refusedBy } from './admission.ts'
+import { checkTarget, cpusIn } from './capacity.ts'
 import { Cooldowns } from './cooldown.ts'
 import { limits } from './limits.ts'
 import { type OperationRequest, type OperationView, operationView } from './operation.ts'
+import { OperationViews } from './operation-views.ts'
 import { watchLoad } from './placement/load-watch.ts'
 import { NodeDrains } from './placement/node-drains.ts'
 import { protect } from './placement/protection.ts'
-import { checkBounds } from './plan.ts'
 import { Readiness } from './readiness/readiness.ts'
 import { listSnapshots, removeSnapshot, type SnapshotView } from './readiness/snapshots.ts'
 import { recipeOf } from './recipes.ts'
@@ -45,6 +46,7 @@ export class Scaling {
   readonly #admitting = new Set<string>()
   readonly #standing: Standing
   readonly #quarantine: Quarantine
+  readonly #views: OperationViews
   readonly #drains: NodeDrains
   readonly #reconciler: Reconciler
   #recovered = false
@@ -58,6 +60,7 @@ export class Scaling {
     })
     this.#standing = new Standing(deps.clock)
     this.#quarantine = new Quarantine(this.#world)
+    this.#views = new OperationViews(this.#world, this.#quarantine)
     this.readiness = new Readiness(this.#world, {
       start: (...asked) => this.start(...asked),
       running: cluster => this.#active.rolling(cluster) ?? this.#active.ordinary(cluster),
@@ -167,7 +170,7 @@ export class Scaling {
     mustScale(config)
     if (this.#busy(cluster) || (!beside && this.#active.rolling(cluster)))
       throw refusedBy(cluster, this.running(cluster))
-    if ('target_count' in request) checkBounds(request.target_count, { cluster, policy: config.scaling })
+    checkTarget(this.#world, cluster, request)
     this.#standing.refuseMore(cluster, this.#quarantine.of(cluster))
     this.#admitting.add(cluster)
     try {
@@ -266,16 +269,18 @@ export class Scaling {
     return this.#world.members.of(cluster).length
   }
 
-  /** Throws `unknown_operation`. */
-  async view(id: string): Promise<OperationView> {
-    const record = await this.#world.store.operation(id)
-    if (!record) throw new TidegateError('unknown_operation', `there is no operation ${id}`)
-    return this.#shown(record)
+  /** How many CPUs they have together. */
+  cpus(cluster: string): number {
+    return cpusIn(this.#world, cluster)
   }
 
-  async list(filter: OperationFilter): Promise<readonly OperationView[]> {
-    const records = await this.#world.store.operations(filter)
-    return Promise.all(records.map(record => this.#shown(record)))
+  /** Throws `unknown_operation`. */
+  view(id: string): Promise<OperationView> {
+    return this.#views.one(id)
+  }
+
+  list(filter: OperationFilter): Promise<readonly OperationView[]> {
+    return this.#views.list(filter)
   }
 
   /** Breaks off what is under way, between steps or within one, and leaves the rest to `recover` of the next process. */
@@ -293,14 +298,6 @@ export class Scaling {
     await run.begin()
     this.#active.add(run)
     return run
-  }
-
-  async #shown(record: OperationRecord): Promise<OperationView> {
-    const { store } = this.#world
-    const { cluster, type } = record
-    const parts =
-      type === 'rolling_replace' ? await store.operations({ cluster, limit: limits.partsMax }) : []
-    return this.#quarantine.view(record, await store.journal(record.id), parts)
   }
 
   async #reviveAll(): Promise<void> {

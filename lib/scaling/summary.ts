@@ -22,12 +22,23 @@ export function summaryOf(record: OperationRecord, journal: readonly JournalEntr
         action: record.type,
         operation: record.id,
         outcome: outcomes[record.outcome ?? 'failed'],
-        from,
-        to: failed ? from : to,
+        ...told(plan, failed, from, to),
         reason: failed ? failure(record, journal, from, to) : success(record, plan, from, to),
       },
     },
   ]
+}
+
+/** Of CPUs the counts too. */
+function told(
+  plan: PlanData | null,
+  failed: boolean,
+  from: Json,
+  to: Json,
+): { readonly from: Json; readonly to: Json } {
+  if (!plan?.cpus) return { from, to: failed ? from : to }
+  const before = { cpus: plan.cpus.from, instances: plan.from }
+  return { from: before, to: failed ? before : { cpus: plan.cpus.to, instances: plan.to } }
 }
 
 const outcomes = { completed: 'done', failed: 'failed', cancelled: 'cancelled' } as const
@@ -69,8 +80,23 @@ function rollingSummary(record: OperationRecord, journal: readonly JournalEntry[
 function success(record: OperationRecord, plan: PlanData | null, from: Json, to: Json): string {
   if (record.type === 'failover') return `${to} took the place of ${from}, which died`
   if (record.type === 'replace') return `Replaced ${from} by ${to}`
+  if (plan?.cpus) return `Scaled from ${from} to ${to} CPUs (${capacityBy(plan)})`
   if (record.type === 'scale_out') return `Scaled up from ${from} to ${to} replicas (${plan?.add ?? 0} added)`
   return `Scaled down from ${from} to ${to} replicas (${plan?.victims.length ?? 0} removed)`
+}
+
+const cpusAsked = ({ request }: OperationRecord): number | null =>
+  (request as { readonly target_cpus?: number } | null)?.target_cpus ?? null
+
+/** Who grew to what, and how many were made. */
+function capacityBy({ grow = [], add }: PlanData): string {
+  const sizes = [...Map.groupBy(grow, ({ to }) => to.cpus)].map(([cpus, grown]) => {
+    const ids = grown.map(({ id }) => id)
+    const names = [ids.slice(0, -1).join(', '), ids.at(-1)].filter(Boolean).join(' and ')
+    return `${names} resized to ${cpus}${ids.length > 1 ? ' each' : ''}`
+  })
+  const made = add > 0 ? [`${add} instance${add > 1 ? 's' : ''} added`] : []
+  return [...sizes, ...made].join(', ')
 }
 
 function failure(record: OperationRecord, journal: readonly JournalEntry[], from: Json, to: Json): string {
@@ -79,7 +105,7 @@ function failure(record: OperationRecord, journal: readonly JournalEntry[], from
       ? `Replacing ${from}, which died, by a clone that stood by`
       : record.type === 'replace'
         ? `Replacing ${from}`
-        : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}`
+        : `Scaling ${record.type === 'scale_out' ? 'up' : 'down'} from ${from ?? '?'} to ${to}${cpusAsked(record) === null ? '' : ' CPUs'}`
   const error = errorOf(record, journal)
   if (record.outcome === 'cancelled') {
     const why = error?.code === 'operation_cancelled' ? '' : `: ${error?.message}`
@@ -102,6 +128,8 @@ function bounds(
     readonly instance_id?: string
     readonly instance_ids?: readonly string[]
   }
+  const cpus = cpusAsked(record)
+  if (cpus !== null) return { from: plan?.cpus?.from ?? null, to: plan?.cpus?.to ?? cpus }
   if (record.type !== 'replace' && record.type !== 'failover')
     return { from: plan?.from ?? null, to: plan?.to ?? request.target_count ?? null }
   const allocated = journal.some(entry => entry.step === 'allocate' && entry.kind === 'done')

@@ -5,6 +5,7 @@
  * Calls are carried out in the order in which they came. Writes that came while the disk was busy with those before share one sync.
  */
 import { parentPort, workerData } from 'node:worker_threads'
+import { systemClock } from '../clock.ts'
 import { writeCompiled } from '../compiled.ts'
 import { toTidegateError } from '../errors.ts'
 import { type Answer, type Call, type Opening, openingId, toWire } from './sqlite-calls.ts'
@@ -28,13 +29,14 @@ if (file) {
 
 function serve(file: SqliteFile): void {
   const waiting: Call[] = []
-  const idle = setTimeout(() => tidy(file), idleMs).unref()
+  let stop = () => {}
   const work = () => {
+    stop()
     for (let first = waiting.shift(); first; first = waiting.shift()) {
       if (first.method !== 'write') carryOut(file, first)
       else writeTogether(file, [first, ...following(waiting)])
     }
-    idle.refresh()
+    stop = systemClock.after(idleMs, () => tidy(file))
   }
   port!.on('message', (call: Call) => {
     // All that has come is heard before the first of it is begun.

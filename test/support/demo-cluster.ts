@@ -28,6 +28,7 @@ export interface DemoOptions {
   readonly scaleToZero?: Readonly<Record<string, unknown>>
   readonly threads?: number
   readonly maxInstances?: number
+  readonly resizeFirstCpus?: number
   readonly drainSeconds?: number
   readonly minInstances?: number
   readonly directory?: string
@@ -122,6 +123,7 @@ async function document(options: DemoOptions, directory: string) {
           max_instances: options.maxInstances ?? 8,
           // Tests scale as fast as they can.
           ...{ scale_in_cooldown_seconds: 0, scale_out_cooldown_seconds: 0 },
+          ...(options.resizeFirstCpus ? { resize_first_cpus: options.resizeFirstCpus } : {}),
           ...(options.standby ? { standby: options.standby } : {}),
           ...(options.warmPool ? { warm_pool: options.warmPool } : {}),
           ...(options.scaleToZero ? { scale_to_zero: options.scaleToZero } : {}),

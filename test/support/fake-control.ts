@@ -255,6 +255,7 @@ function known(id: string): void {
 function resultOf(command: Command): CommandResult {
   switch (command.kind) {
     case 'scale':
+    case 'scale_to_cpus':
     case 'replace':
     case 'replace_all':
     case 'replace_rolling':

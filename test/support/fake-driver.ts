@@ -58,6 +58,8 @@ interface FakeSnapshot extends HeldSnapshot {
   /** What a clone finds out before anything is started from it. */
   damaged?: boolean
   memory: string[]
+  /** What its source had been given, which its clones have too. */
+  resources?: Resources | null
 }
 
 /** What is known of one that does not run. */
@@ -205,7 +207,10 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
           `snapshot ${spec.snapshot} cannot be used: it is damaged`,
         )
       const clone = await launch('clone', spec, snapshot.memory, signal)
-      node.instances.get(spec.name)!.snapshot = spec.snapshot
+      Object.assign(node.instances.get(spec.name)!, {
+        snapshot: spec.snapshot,
+        resources: snapshot.resources ?? null,
+      })
       return clone
     },
     async snapshot({ name, owner, source }, signal) {
@@ -222,6 +227,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
         bytes: 1_000,
         complete: false,
         memory: [],
+        resources: instance.resources,
       }
       node.snapshots.set(name, snapshot)
       node.onMade(name, owner)

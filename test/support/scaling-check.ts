@@ -27,6 +27,10 @@ export async function faultsOf(lab: Lab): Promise<readonly string[]> {
   for (const record of instances) {
     const identity = held.find(one => one.name === record.id)?.identity
     if (identity?.incarnation !== record.incarnation) wrong(`${record.id} believes it is somebody else`)
+    const made = lab.config.instance!.resources
+    const has = held.find(one => one.name === record.id)?.resources ?? made
+    const counted = record.resources ?? made
+    if (has.cpus !== counted.cpus) wrong(`${record.id} has ${has.cpus} CPUs, and ${counted.cpus} are counted`)
   }
   for (const { id } of lab.configs) {
     const own = instances.filter(({ cluster }) => cluster === id).map(record => record.id)
@@ -52,7 +56,7 @@ function clusterFaults(
   same('backends and the table', serving, [...named].sort(), wrong)
   for (const { id, state } of backends) if (state !== 'ready') wrong(`backend ${id} is ${state}`)
   const { minInstances, maxInstances } = lab.config.scaling
-  const few = stored.length < minInstances && !noRoom(lab, cluster)
+  const few = stored.length < minInstances && !(noRoom(lab, cluster) && nowhere(lab))
   if (few || stored.length > maxInstances) wrong(`${stored.length} instances of ${cluster}`)
   const wanted = lab.scaling.repairs.wanted(cluster)
   if (stored.length < wanted && !noRoom(lab, cluster))
@@ -80,6 +84,16 @@ async function snapshotsLeft(
 /** Who died while somebody was made in his room cannot be made again. */
 export const noRoom = (lab: Lab, cluster = lab.config.id): boolean =>
   lab.scaling.repairs.of(cluster)?.fault?.code === 'no_capacity'
+
+/** Every node is full, or takes nobody. */
+const nowhere = (lab: Lab): boolean =>
+  lab.nodes.every(({ instances }, index) => {
+    const config = lab.nodeConfigs[index]!
+    const each = lab.config.instance!.resources.cpus
+    const used = [...instances.values()].reduce((sum, { resources }) => sum + (resources?.cpus ?? each), 0)
+    const { drain } = lab.scaling.report.nodeFacts(config, null)
+    return drain !== null || config.capacity.cpus - used < each
+  })
 
 export async function check(t: Test, lab: Lab): Promise<void> {
   t.strictSame(await faultsOf(lab), [], 'nothing is wrong')

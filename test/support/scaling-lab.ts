@@ -179,7 +179,7 @@ export class Lab {
       return await this.survive(async () => {
         process.clusters.start(await process.scaling.membership(), process.scaling.lost())
         await process.scaling.recover()
-        await this.#recovered(process.scaling)
+        await this.atRest(process.scaling)
       })
     } catch (error) {
       // It could not start, and ends.
@@ -195,7 +195,7 @@ export class Lab {
   }
 
   /** Until nothing that was unfinished runs any more; rounds of reconcile go on meanwhile, as they do in a process. */
-  async #recovered(scaling: Scaling): Promise<void> {
+  async atRest(scaling: Scaling = this.scaling): Promise<void> {
     const clock = this.time.connect(() => this.alive)
     let settled = false
     const settling = this.settle().finally(() => {

@@ -1,4 +1,4 @@
-/** `scale CLUSTER --to N`, `replace CLUSTER INSTANCE` and `resize`: start an operation and follow it to its end. */
+/** `scale CLUSTER --to N` or `--cpus N`, `replace CLUSTER INSTANCE` and `resize`: start an operation and follow it to its end. */
 import type { OperationView } from '../../scaling/operation.ts'
 import type { ClusterStatus } from '../../views.ts'
 import { AdminClient, segment } from '../client.ts'
@@ -10,14 +10,27 @@ type Started =
   | { readonly operation_id: null; readonly message: string; readonly cluster: ClusterStatus }
 
 export interface ScaleOptions {
-  readonly to: number
+  readonly to?: number
+  readonly cpus?: number
   readonly immediate: boolean
   readonly drain: boolean
   readonly wait: boolean
 }
 
 export async function scale(context: Context, cluster: string, options: ScaleOptions): Promise<void> {
-  const body = { target_count: options.to, immediate: options.immediate, drain_connections: options.drain }
+  const { to, cpus, immediate, drain } = options
+  if ((to === undefined) === (cpus === undefined))
+    throw new CliError(
+      2,
+      'invalid_request',
+      'write --to N for so many instances, or --cpus N for so many CPUs.',
+    )
+  if (cpus !== undefined && !drain)
+    throw new CliError(2, 'invalid_request', '--no-drain goes with --to: nobody leaves for more CPUs.')
+  const body =
+    cpus === undefined
+      ? { target_count: to, immediate, drain_connections: drain }
+      : { target_cpus: cpus, immediate }
   await operate(context, `/api/v1/clusters/${segment(cluster)}/scale`, body, options.wait)
 }
 

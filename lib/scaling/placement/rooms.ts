@@ -11,6 +11,8 @@ export type Wish = Pick<PlanData, 'add' | 'sources' | 'victims'> & {
   readonly instance?: InstanceConfig
   /** What the nodes hold, for whoever has just looked; left out: they are asked. */
   readonly held?: ReadonlyMap<string, Held | null>
+  /** Of sources that grew in this operation: their clones have it too. */
+  readonly grown?: ReadonlyMap<string, Resources>
 }
 
 const nothing: Placing = { places: [], candidates: [] }
@@ -31,7 +33,7 @@ export async function findPlaces(
   const wanted = {
     count: add,
     need: instance.resources,
-    sizes: sizesOf(world, sources),
+    sizes: sizesOf(world, sources, wish.grown),
     sources,
     ...memories,
   }
@@ -50,10 +52,11 @@ export async function findPlaces(
 export function sizesOf(
   { members }: Pick<World, 'members'>,
   sources: Wish['sources'],
+  grown: ReadonlyMap<string, Resources> = new Map(),
 ): ReadonlyMap<string, Resources> {
   return new Map(
     sources.flatMap(({ instance }) => {
-      const own = instance === null ? undefined : members.get(instance)?.resources
+      const own = instance === null ? undefined : (grown.get(instance) ?? members.get(instance)?.resources)
       return own ? [[instance!, own] as const] : []
     }),
   )

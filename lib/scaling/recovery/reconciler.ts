@@ -109,7 +109,9 @@ export class Reconciler {
     )
     this.#deps.tryAgain(held)
     await this.attempt('orphans', async () => {
-      this.#orphans = await collectOrphans(world, held, await quarantine.heldBack(), this.#told)
+      const left = await collectOrphans(world, held, await quarantine.heldBack(), this.#told)
+      // What a node held that cannot be asked is taken to be there still.
+      this.#orphans = [...left, ...this.#orphans.filter(({ node }) => held.get(node) === null)]
     })
     await severalAtOnce(clusters.ids(), async cluster => {
       if (!busy(cluster) && !closed()) await this.#deps.repairs.bringUp(cluster)

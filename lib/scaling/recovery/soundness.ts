@@ -116,7 +116,7 @@ export function outOfOrder(
 /** Lists that later steps read out of an earlier one's `done`. */
 const lists: Readonly<Record<string, readonly string[]>> = {
   ...{ collect_metrics: ['instances'], allocate: ['items', 'snapshots'] },
-  ...{ clone: ['instances'], identify: ['items'] },
+  ...{ clone: ['instances'], identify: ['items'], grow: ['grown'] },
 }
 
 function lacks({ step, data }: Pick<JournalEntry, 'step' | 'data'>): string | null {

@@ -3,6 +3,7 @@
  * membership is: so a death, which is nobody's purpose, leaves it as it was, and the repair makes up for it.
  */
 import type { InstanceRecord, Write } from '../../store/store.ts'
+import { doneData, type PlanData } from '../facts.ts'
 import { KeptValues } from '../kept-values.ts'
 import { limits } from '../limits.ts'
 import type { StepContext } from '../step.ts'
@@ -21,13 +22,19 @@ export function wantedNow({ clusters, members, wanted }: World, cluster: string)
 
 /**
  * What goes with the membership that an operation has come to. A replacement is for somebody who is wanted already. So is what a
- * repair makes, which may be less than is wanted where there is no room, and more where the minimum has been raised.
+ * repair makes, which may be less than is wanted where there is no room, and more where the minimum has been raised; and what is made for
+ * more CPUs, which are no word on how many.
  */
-export function wantedBy({ world, cluster, request }: StepContext): readonly Write[] {
+export function wantedBy({ world, cluster, request, journal }: StepContext): readonly Write[] {
   if (request.type !== 'scale_out' && request.type !== 'scale_in') return []
-  const { target_count: target, repair = false } = request
   const before = world.wanted.get(cluster)
-  const wanted = repair ? Math.max(before ?? 0, target) : target
+  const atLeast = (count: number) => Math.max(before ?? 0, count)
+  const wanted =
+    'target_cpus' in request
+      ? atLeast(doneData<PlanData>(journal, 'plan').to)
+      : request.repair
+        ? atLeast(request.target_count)
+        : request.target_count
   return wanted === before ? [] : [world.wanted.write(cluster, wanted)]
 }
 

@@ -9,7 +9,7 @@ import { copyMs, limits } from '../limits.ts'
 import { parallel } from '../parallel.ts'
 import { forgetGolden } from '../readiness/golden.ts'
 import { wakeStandby } from '../readiness/wake-standby.ts'
-import type { Step, StepContext } from '../step.ts'
+import { type Step, type StepContext, shortMs } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
 
 export const clone: Step = {
@@ -23,7 +23,7 @@ export const clone: Step = {
     const each =
       (clones.length > 0 ? copyMs(limits.cloneBaseMs, Math.max(...memories)) : 0) +
       (boots ? limits.createMs : 0)
-    return each * Math.max(1, Math.ceil(items.length / limits.parallelMax))
+    return Math.max(shortMs, each * Math.ceil(items.length / limits.parallelMax))
   },
   intend({ journal }): Claim {
     return { names: doneData<AllocateData>(journal, 'allocate').items.map(item => item.name) }

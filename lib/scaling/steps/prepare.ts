@@ -1,7 +1,7 @@
 /**
  * Saves the live sources (`save-live.ts`), those with company out of new traffic meanwhile. The undo brings them back after a crash.
  */
-import { type AllocateData, doneData, type PrepareIntent, type SnapshotItem } from '../facts.ts'
+import { type AllocateData, doneData, grownIn, type PrepareIntent, type SnapshotItem } from '../facts.ts'
 import { open, saveLive, saveMs, wake } from '../readiness/save-live.ts'
 import type { Step, StepContext } from '../step.ts'
 import { destroyAll } from '../teardown.ts'
@@ -37,8 +37,8 @@ export const prepare: Step = {
   },
 }
 
-const memoryOf = ({ world, instance }: StepContext, source: string): number =>
-  world.members.get(source)?.resources?.memoryBytes ?? instance.resources.memoryBytes
+const memoryOf = ({ world, instance, journal }: StepContext, source: string): number =>
+  (grownIn(journal).get(source) ?? world.members.get(source)?.resources ?? instance.resources).memoryBytes
 
 async function saveSource(ctx: StepContext, item: SnapshotItem, fence: boolean, signal: AbortSignal) {
   const { world, cluster, owner } = ctx

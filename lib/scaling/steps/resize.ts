@@ -6,7 +6,7 @@ import type { Resources } from '../../config/config.ts'
 import { TidegateError, toTidegateError } from '../../errors.ts'
 import type { Driver } from '../../hypervisor/driver.ts'
 import type { Write } from '../../store/store.ts'
-import { type Claim, doneData } from '../facts.ts'
+import { type Claim, doneData, type Growing } from '../facts.ts'
 import { limits } from '../limits.ts'
 import type { OperationRequest } from '../operation.ts'
 import { mustBeMember } from '../placement/protection.ts'
@@ -65,14 +65,18 @@ export const resize: Step = {
   },
   async revert(ctx, intent) {
     const { node, to } = planned(ctx)
-    const id = asked(ctx).instance_id
-    const held = await ctx.world.reality.find(node, id)
-    // One that is gone or dead has nothing to be taken back.
-    if (held === null || held.state === 'stopped') return []
     const { from } = intent as ResizeIntent
-    const has = await giveBack(ctx.world.reality.driver(node), id, from, to)
-    return remembered(ctx, id, { from, to, has })
+    return takeBack(ctx, { id: asked(ctx).instance_id, node, from, to })
   },
+}
+
+/** It has again what it had; what the store must know of it all the same. */
+export async function takeBack(ctx: StepContext, { id, node, from, to }: Growing): Promise<readonly Write[]> {
+  const held = await ctx.world.reality.find(node, id)
+  // One that is gone or dead has nothing to be taken back.
+  if (held === null || held.state === 'stopped') return []
+  const has = await giveBack(ctx.world.reality.driver(node), id, from, to)
+  return remembered(ctx, id, { from, to, has })
 }
 
 /** Disks only grow: where one has, a driver may refuse what is less, and the rest is given back without it. */

@@ -5,9 +5,16 @@
 import { TidegateError } from '../../errors.ts'
 import { doneData, type GoldenValue, goldenKey } from '../facts.ts'
 import { limits } from '../limits.ts'
+import { leftBehind } from '../next.ts'
 import { goldenInputs, wholeSource } from '../readiness/golden.ts'
 import type { CheckpointData } from '../rolling/checkpoint.ts'
-import { type BatchData, batchStep, type RollingPlan, type RollingRequest } from '../rolling/rolling.ts'
+import {
+  type BatchData,
+  batchOf,
+  batchStep,
+  type RollingPlan,
+  type RollingRequest,
+} from '../rolling/rolling.ts'
 import { type Recipe, type Step, type StepContext, shortMs } from '../step.ts'
 import { collectMetricsStep } from './collect-metrics.ts'
 
@@ -40,7 +47,16 @@ const plan: Step = {
     const pin = world.templates.pin(cluster, operation.id, { ...templates, [template]: config.instance })
     return { data, writes: [pin] }
   },
-  revert: async ({ world, cluster, operation }) => [world.templates.unpin(cluster, operation.id)],
+  async revert({ world, cluster, operation, journal }) {
+    // A batch that could not be taken back is tried again later, and by the former template.
+    const left = leftBehind(journal).filter(step => batchOf(step) !== null)
+    if (left.length > 0)
+      throw new TidegateError(
+        'operation_failed',
+        `${left.join(', ')} is not undone, and needs the former template`,
+      )
+    return [world.templates.unpin(cluster, operation.id)]
+  },
 }
 
 async function goldenOfFormer(ctx: StepContext): Promise<RollingPlan['golden']> {

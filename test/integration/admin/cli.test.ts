@@ -133,6 +133,27 @@ t.test('scale follows the operation to its end', async t => {
   })
 })
 
+t.test('scale by CPUs asks for these, and for one of both', async t => {
+  const { url, control } = await startAdmin(t)
+  t.match(await cli(['scale', 'web', '--cpus', '8', '--no-wait', '--admin', url]), { code: 0 })
+  const command = { kind: 'scale_to_cpus', targetCpus: 8, direction: null, immediate: false }
+  t.match(control.asked[0], { actor: 'cli', command })
+  for (const [wrong, message] of [
+    [[], /write --to N for so many instances, or --cpus N/],
+    [['--to', '3', '--cpus', '8'], /write --to N for so many instances, or --cpus N/],
+    [['--cpus', '8', '--no-drain'], /nobody leaves for more CPUs/],
+  ] as const)
+    t.match(await cli(['scale', 'web', ...wrong, '--admin', url]), { code: 2, err: message })
+  t.match(
+    await cli(['policy', 'web', '--resize-first-cpus', '4', '--resize-first-memory', '1024', '--admin', url]),
+    {
+      code: 0,
+    },
+  )
+  const policy = { resize_first_cpus: 4, resize_first_memory_mib: 1_024 }
+  t.match(control.asked.at(-1)?.command, { kind: 'set_policy', policy })
+})
+
 t.test('a terminal gets a list that is redrawn', async t => {
   const { url, control } = await startAdmin(t)
   control.onOperation = () => completed()
@@ -280,7 +301,7 @@ t.test('doctor shows the server checks; one that fails is exit 1', async t => {
 t.test('bad usage is exit 2', async t => {
   const cases: [string[], RegExp][] = [
     [['sacle'], /Did you mean scale\?/],
-    [['scale', 'web'], /required option '--to/],
+    [['scale', 'web'], /write --to N/],
     [['scale', 'web', '--to', 'many'], /whole number/],
     [['drain', 'web'], /write CLUSTER\/BACKEND/],
     [['drain', 'web/a', '--grace', '30'], /no unit; write `30s`/],

@@ -33,11 +33,14 @@ t.test('every endpoint is in the document, and nothing else is', async t => {
   t.strictSame(listed.sort(), endpoints.map(({ method, path }) => `${method} ${path}`).sort())
   const ids = endpoints.map(({ id }) => id)
   t.equal(new Set(ids).size, ids.length, 'operation ids are unique')
-  t.strictSame(
-    body.paths['/api/v1/clusters/{cluster}/scale'].post.requestBody.content['application/json'].schema
-      .required,
-    ['target_count'],
-  )
+  const bodyOf = (path: string) => body.paths[path].post.requestBody.content['application/json'].schema
+  t.strictSame(bodyOf('/api/v1/deployments/{cluster}/scale').required, ['replicas'])
+  const scale = bodyOf('/api/v1/clusters/{cluster}/scale')
+  t.equal(scale.required, undefined, 'one of two')
+  t.match(scale.properties, {
+    target_count: { type: 'integer' },
+    target_cpus: { type: 'integer', minimum: 1 },
+  })
   t.ok(body.paths['/api/v1/clusters/{cluster}/scale'].post.responses['409'], 'errors are described')
   t.notOk(body.paths['/api/v1/clusters/{cluster}/backends/{backend}/drain'].post.requestBody.required)
 })

@@ -45,6 +45,28 @@ t.test('scale starts an operation and says where to look', async t => {
   })
 })
 
+t.test('scale by CPUs is another question, and one of both is asked', async t => {
+  const { ask, control } = await startAdmin(t)
+  const scale = (body: object) => ask(scalePath, { method: 'POST', body })
+  t.match(await scale({ target_cpus: 8, immediate: true }), { status: 202 })
+  t.strictSame(control.asked, [
+    {
+      command: { kind: 'scale_to_cpus', cluster: 'web', direction: null, immediate: true, targetCpus: 8 },
+      actor: 'api',
+    },
+  ])
+  for (const body of [{}, { target_cpus: 8, target_count: 3 }])
+    t.match(await scale(body), {
+      status: 400,
+      body: {
+        error: { code: 'invalid_request', message: /one of `target_count` and `target_cpus` is wanted/ },
+      },
+    })
+  for (const target_cpus of [0, 1.5, 102_401])
+    t.match(await scale({ target_cpus }), { status: 400, body: { error: { code: 'invalid_request' } } })
+  t.equal(control.asked.length, 1)
+})
+
 t.test('scale with wait answers when it has ended, with its error when it ended badly', async t => {
   const { ask, control } = await startAdmin(t)
   const scale = () => ask(`${scalePath}?wait=60s`, { method: 'POST', body: { target_count: 3 } })
@@ -108,7 +130,7 @@ t.test('faulty bodies and queries name the field and the fix', async t => {
     [scalePath, '{ "target_count": ', /not JSON/, 400],
     [scalePath, '3', /not a group of keys/, 400],
     [scalePath, undefined, /body is missing/, 400],
-    [scalePath, {}, /target_count.*missing/, 400],
+    [scalePath, {}, /target_count.*is wanted/, 400],
     [scalePath, { target_count: '3' }, /target_count.*without quotes/, 400],
     [scalePath, { target_count: 2.5 }, /target_count.*whole number/, 400],
     [scalePath, { target_cout: 3 }, /target_cout.*did you mean `target_count`/, 400],

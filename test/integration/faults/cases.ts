@@ -27,6 +27,8 @@ export interface RecipeCase {
   readonly command: ((id: string, situation: Situation) => Command) | null
   /** Whom it removes or changes. */
   readonly concerns: 'first' | 'all' | 'leaving' | 'nobody'
+  /** Each who is there has one CPU before it. */
+  readonly small?: true
   /** Those who are made know nothing of what those before them kept. */
   readonly fresh?: true
 }
@@ -66,6 +68,16 @@ export const recipeCases: Readonly<Record<string, RecipeCase>> = {
     ...{ kind: 'scale_out', cluster: 'golden', concerns: 'nobody' },
     command: (_id, { serving }) => scaleTo(serving + 1),
   },
+  'scale_out, resize first': {
+    ...{ kind: 'scale_out_to_cpus', cluster: 'live', concerns: 'all', small: true },
+    // Each who is there gets one more, and one is made.
+    command: () => ({
+      ...{ kind: 'scale_to_cpus', cluster: 'web' },
+      direction: null,
+      immediate: false,
+      targetCpus: 5,
+    }),
+  },
   scale_in: {
     ...{ kind: 'scale_in', cluster: 'live', more: 1, concerns: 'leaving' },
     command: (_id, { serving }) => scaleTo(serving - 1),
@@ -98,7 +110,8 @@ export const recipeCases: Readonly<Record<string, RecipeCase>> = {
 
 /** Why a recipe is not tried, in words; null: it is. */
 export function excluded(name: string, driver: 'process' | 'qemu'): string | null {
-  return name === 'resize' && driver === 'process' ? 'a process has no size' : null
+  const sized = recipeCases[name]?.small === true || name === 'resize'
+  return sized && driver === 'process' ? 'a process has no size' : null
 }
 
 export const recipeNames: readonly string[] = Object.keys(recipeCases)

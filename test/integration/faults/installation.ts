@@ -99,6 +99,7 @@ async function document({ driver, cluster, maxInstances }: InstallationOptions, 
           ...{ scale_in_cooldown_seconds: 0, scale_out_cooldown_seconds: 0 },
           disruption_budget: maxInstances,
           scale_in_cancel_in_flight: 0,
+          ...(vm ? { resize_first_cpus: 2 } : {}),
           // Made when there is none, and never again.
           ...(cluster === 'standby'
             ? { standby: { count: 1, refresh: '0 0 29 2 *', max_waiting: 100, wait_timeout: '60s' } }

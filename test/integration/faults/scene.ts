@@ -10,12 +10,20 @@ import type { Driver } from '../../../lib/hypervisor/driver.ts'
 import { createDriver } from '../../../lib/hypervisor/registry.ts'
 import { silentLog } from '../../../lib/log.ts'
 import type { OperationView } from '../../../lib/scaling/operation.ts'
-import { recipeOf } from '../../../lib/scaling/recipes.ts'
+import { recipeKind, recipeOf } from '../../../lib/scaling/recipes.ts'
 import { type Server, startServer } from '../../../lib/server.ts'
 import { get } from '../../support/load.ts'
 import { until } from '../../support/wait.ts'
 import { held } from '../churn/leftovers.ts'
-import { type Case, type ClusterKind, type Fault, type Situation, scaleTo, type Victim } from './cases.ts'
+import {
+  type Case,
+  type ClusterKind,
+  type Fault,
+  type RecipeCase,
+  type Situation,
+  scaleTo,
+  type Victim,
+} from './cases.ts'
 import { Clients } from './clients.ts'
 import { Doomed } from './controller.ts'
 import { type Installation, install, type MatrixDriver, ttlSeconds } from './installation.ts'
@@ -103,6 +111,7 @@ export class Scene {
     if (this.#marked || this.#server === null) await this.#start()
     this.#marked = false
     await this.#bringTo(from)
+    if (what.recipe.small) await this.#makeSmall()
     const before = this.#ids()
     const answered = this.#clients.answers
     this.#clients.failures()
@@ -171,7 +180,7 @@ export class Scene {
       this.#clients.goOn()
       if (what.recipe.command === null) await this.#killFirst(before[0]!, course)
       else doomed.execute(what.recipe.command(before[0]!, this.#situation(before)))
-      const type = what.recipe.kind === 'replace_on_trial' ? 'rolling_replace' : what.recipe.kind
+      const type = typeOf(what.recipe)
       course.begun = await doomed.died(type, known, waitMs)
     } finally {
       await doomed.kill()
@@ -278,6 +287,12 @@ export class Scene {
     if (this.#options.cluster !== 'golden') for (const one of this.#backends()) await this.#tell(one)
     await until('clones stand by', () => this.#stoodFor(), waitMs)
     this.#cpus = this.#backends()[0]!.instance?.resources?.cpus ?? 1
+  }
+
+  async #makeSmall(): Promise<void> {
+    for (const { id: instanceId, instance } of this.#backends())
+      if ((instance?.resources?.cpus ?? 1) > 1)
+        await this.#carryOut({ kind: 'resize', cluster: 'web', instanceId, resources: { cpus: 1 } })
   }
 
   /** Past the front door. */
@@ -413,12 +428,19 @@ function judged({ step, fault }: Case, { begun, victim, operation }: Course): re
   return wrong
 }
 
+/** Of the operation that its command begins. */
+function typeOf({ kind }: RecipeCase): string {
+  if (kind === 'replace_on_trial') return 'rolling_replace'
+  return kind === 'scale_out_to_cpus' ? 'scale_out' : kind
+}
+
 /** Whether it is the operation whose steps the case names. */
 function meant({ recipe, step }: Pick<Case, 'recipe' | 'step'>, operation: OperationView): boolean {
   const { type, request } = operation
   if (recipe.kind === 'replace_on_trial') return type === 'replace'
-  if (type !== recipe.kind) return false
-  return recipeOf({ type, request } as Parameters<typeof recipeOf>[0]).steps.some(({ name }) => name === step)
+  const record = { type, request } as Parameters<typeof recipeOf>[0]
+  if (recipeKind(record) !== recipe.kind) return false
+  return recipeOf(record).steps.some(({ name }) => name === step)
 }
 
 /** Resolves to what it takes until it is over. */

@@ -1,4 +1,5 @@
 /** What must hold of one cluster at each write: how many members it has, who leaves, and what runs beside what. */
+import { doneData, type PlanData } from '../../../lib/scaling/facts.ts'
 import { standing } from '../../../lib/scaling/next.ts'
 import { partOf, replacedBy } from '../../../lib/scaling/operation.ts'
 import { recipeKind } from '../../../lib/scaling/recipes.ts'
@@ -108,7 +109,10 @@ export class ClusterRules {
     if (kind !== 'done' || !record || record.actor === 'reconcile') return
     const pivot = { scale_out: 'register', scale_in: 'deregister' }[record.type as string]
     if (pivot !== step) return
-    this.#wanted = (record.request as { readonly target_count: number }).target_count
+    const { target_count: count } = record.request as { readonly target_count?: number }
+    // Who asks for CPUs says nothing of how many; those who are made for it are wanted.
+    this.#wanted =
+      count ?? Math.max(this.#wanted ?? 0, doneData<PlanData>(this.#journalOf(operation), 'plan').to)
   }
 
   #begun(record: OperationRecord): void {

@@ -63,6 +63,11 @@ export class Invariants {
     this.#ownership.restarted()
   }
 
+  /** A node did not answer. */
+  unasked(node: string): void {
+    this.#ownership.unasked(node)
+  }
+
   ended(): void {
     for (const rules of this.#rules.values()) rules.ended()
   }

@@ -13,6 +13,8 @@ export class Ownership {
   readonly #claimed: (name: string) => boolean
   /** Who was left at the end of the last round of this process. */
   #left: ReadonlySet<string> = new Set()
+  /** Nodes that could not be asked since then. */
+  readonly #unasked = new Set<string>()
 
   constructor(lab: Lab, claimed: (name: string) => boolean) {
     this.#lab = lab
@@ -24,6 +26,10 @@ export class Ownership {
     this.#left = new Set()
   }
 
+  unasked(node: string): void {
+    this.#unasked.add(node)
+  }
+
   /** After a round of reconcile: who is left, and the report does not say so. */
   async reconciled(): Promise<readonly string[]> {
     const { scaling, nodes } = this.#lab
@@ -32,7 +38,8 @@ export class Ownership {
     const said = new Set(told.map(({ name }) => name))
     const again = [...left].filter(name => this.#left.has(name) && !said.has(`orphan ${name}`))
     this.#left = left
-    const silent = nodes.filter(({ id }) => said.has(`node ${id}`))
+    const silent = nodes.filter(({ id }) => said.has(`node ${id}`) || this.#unasked.has(id))
+    this.#unasked.clear()
     const unasked = new Set(silent.flatMap(node => [...node.instances.keys(), ...node.snapshots.keys()]))
     return again
       .filter(name => !unasked.has(name))

@@ -31,6 +31,10 @@ const twiceShare = 0.03
 /** Of what is asked for. */
 const rollingShare = 0.12
 const resizeShare = 0.06
+/** In three of eight lives those who are there grow first, and CPUs are asked for now and then. */
+const growsEach = 8
+const growsOf = 3
+const cpusShare = 0.2
 /** In each fifth life a clone stands by for each instance. */
 const standbyEach = 5
 const refreshShare = 0.3
@@ -66,6 +70,7 @@ class Simulation {
   readonly #lab: Lab
   readonly #invariants: Invariants
   readonly #standby: boolean
+  readonly #grows: boolean
   /** Until when a node cannot be asked, and its disk is full. */
   readonly #awayUntil = new Map<string, number>()
   #fullUntil = 0
@@ -75,6 +80,7 @@ class Simulation {
     this.#chance = chance
     const { scaling, instance } = clusterConfig()
     this.#standby = seed % standbyEach === standbyEach - 1
+    this.#grows = seed % growsEach >= growsEach - growsOf
     // Room for the clones too, or who dies could find his place taken by one.
     const cpus = chance.whole(4, 7) * (this.#standby ? 3 : 1)
     const two = seed % twoClustersEach === 1
@@ -91,6 +97,7 @@ class Simulation {
           disruptionBudget: chance.whole(1, 3),
           minInstances: chance.whole(1, 2),
           maxInstances: chance.whole(3, 6),
+          resizeFirstCpus: this.#grows ? 2 : 0,
         },
         instance: { ...instance!, cloneFrom: seed % goldenEach === 2 ? 'golden' : 'live' },
         ...(this.#standby ? { standby } : {}),
@@ -155,7 +162,7 @@ class Simulation {
       return fault
     }
     faults.driver = (point, name): Fault => {
-      if (point === 'inspect:before' && time.now < (this.#awayUntil.get(name) ?? 0)) return 'fail'
+      if (point === 'inspect:before') return told(`${point} ${name}`, this.#inspected(name, time.now))
       if (point.endsWith(':sent'))
         return chance.happens(twiceShare) ? told(`${point} ${name}`, 'twice') : null
       if (time.now < this.#fullUntil && point.endsWith(':tagged')) return told(`${point} ${name}`, 'full')
@@ -163,6 +170,12 @@ class Simulation {
     }
     faults.store = (moment, write) => told(`write ${write} ${moment}`, chance.among(storeShares))
     faults.publish = () => told('publish', chance.happens(publishShare))
+  }
+
+  #inspected(node: string, nowMs: number): Fault {
+    const fault = nowMs < (this.#awayUntil.get(node) ?? 0) ? 'fail' : this.#chance.among(shares)
+    if (fault !== null) this.#invariants.unasked(node)
+    return fault
   }
 
   async #act(): Promise<void> {
@@ -270,14 +283,20 @@ class Simulation {
           ? { type: 'replace', instance_id: named.id }
           : { type, target_count: target, immediate: happens(0.3), drain_connections: happens(0.8) }
     try {
+      if (this.#grows && happens(cpusShare))
+        return await this.#start(cluster, { type: 'scale_out', target_cpus: whole(2, 8) })
       if (happens(rollingShare)) return await this.#roll(cluster)
-      const { id } = await lab.scaling.start(cluster, request, 'test')
-      this.#say(`${id} ${JSON.stringify(request)}`)
-      return id
+      return await this.#start(cluster, request)
     } catch (error) {
       this.#say(`refused: ${(error as { code?: string }).code ?? error}`)
       return null
     }
+  }
+
+  async #start(cluster: string, request: OperationRequest): Promise<string> {
+    const { id } = await this.#lab.scaling.start(cluster, request, 'test')
+    this.#say(`${id} ${JSON.stringify(request)}`)
+    return id
   }
 
   /** A new template is put into service, batch by batch; now and then it is a bad one. */
@@ -348,7 +367,7 @@ class Simulation {
   async #settled(): Promise<void> {
     const lab = this.#lab
     await lab.time.until(lab.reconcile())
-    await lab.time.until(lab.settle())
+    await lab.time.until(lab.atRest())
   }
 
   /** Half of the nodes that are being emptied take new ones again; the others come to their end. */

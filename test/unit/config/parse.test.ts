@@ -58,6 +58,8 @@ t.test('the smallest config has a default for all the rest', async t => {
           rollingPauseSeconds: 30,
           rollingMaxFailureRatio: 0.05,
           scaleInCancelInFlight: 32,
+          resizeFirstCpus: 0,
+          resizeFirstMemoryMib: 0,
           protect: 'none',
         },
         timeouts: { connectMs: 2000, headerMs: 30_000, idleMs: 60_000, tunnelIdleMs: 3_600_000 },

@@ -31,6 +31,31 @@ t.test('scale to zero brings its minimum with it', async t => {
   t.match(faults('scale_to_zero: { idle_after: 1ms }'), [/too short/])
 })
 
+t.test('growing first needs a driver that can, and a bound above the size that instances have', async t => {
+  const parsed = (scaling: string, instance: string) => {
+    const text = `clusters: [{ id: a, instance: { ${instance} }, scaling: { ${scaling} } }]`
+    return parseConfig(text, { file: 'tidegate.yaml', directory: '/d', cpus: 2 })
+  }
+  const of = (scaling: string, more = '') => {
+    const result = parsed(scaling, `driver: qemu, template: { kernel: k }${more}`)
+    return 'faults' in result ? result.faults.map(({ path, message }) => `${path}: ${message}`) : []
+  }
+  const fine = parsed(
+    'resize_first_cpus: 4, resize_first_memory_mib: 1024',
+    'driver: qemu, template: { kernel: k }',
+  )
+  t.match(fine, { config: { clusters: [{ scaling: { resizeFirstCpus: 4, resizeFirstMemoryMib: 1_024 } }] } })
+  t.match(of('resize_first_cpus: 1', ', resources: { cpus: 2 }'), [
+    /scaling.resize_first_cpus: .* less than the 2/,
+  ])
+  t.match(of('resize_first_cpus: 4, resize_first_memory_mib: 128'), [
+    /resize_first_memory_mib: .* less than the 384/,
+  ])
+  t.match(of('resize_first_memory_mib: 1024'), [/says nothing without resize_first_cpus/])
+  t.match(of('resize_first_cpus: 1025'), [/resize_first_cpus/])
+  t.match(faults('resize_first_cpus: 4'), [/scaling.resize_first_cpus: driver `process` cannot give/])
+})
+
 t.test('a warm pool is of golden clones', async t => {
   t.match(cluster('warm_pool: { size: 3 }').standby, { warmPool: { size: 3, state: 'paused' } })
   t.match(faults('warm_pool: { size: 3 }', ', clone_from: live'), [/holds golden clones/])

@@ -97,7 +97,7 @@ const isFailure = ({ kind }: JournalEntry) => kind === 'failed' || kind === 'rev
 const isFatal = (entry: JournalEntry) => entry.kind === 'failed' && !triedAgain(entry)
 
 /** What later steps read of an earlier one. */
-const told = { instances: [], items: [], snapshots: [], by: [], replaced: [] }
+const told = { instances: [], items: [], snapshots: [], by: [], replaced: [], grown: [] }
 
 const rolling = { batches: [['a'], ['b']] } as unknown as Parameters<typeof rollingRecipe>[0]
 const all: readonly (readonly [string, Recipe])[] = [

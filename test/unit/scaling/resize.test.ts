@@ -122,3 +122,20 @@ t.test('only what was asked for changes, also where a reload has raised the rest
   await check(t, lab)
   await lab.close()
 })
+
+t.test('one that was not given back and is left so is counted with the most that it may have', async t => {
+  const { lab, resize, instance } = await booted()
+  const former = lab.config.instance!.resources
+  lab.faults.driver = point => {
+    if (point === 'resize:done') return 'fail'
+    return point === 'resize:before' && instance().resources !== null ? 'fail' : null
+  }
+  const { id, status } = await lab.operate(resize({ cpus: 3 }))
+  t.equal(status, 'stuck')
+  await lab.time.until(lab.scaling.acknowledge(id, 'anna'))
+  t.strictSame((await lab.store.membership()).instances[0]?.resources, { ...former, cpus: 3 })
+  t.strictSame(lab.scaling.instance(lab.backends()[0]!.id)?.resources, { ...former, cpus: 3 })
+  lab.faults = {}
+  await check(t, lab)
+  await lab.close()
+})

@@ -38,6 +38,8 @@ const scale = (type: 'scale_out' | 'scale_in', target_count: number) => (): Oper
 const golden: LabOptions = { cluster: { instance: { ...instance!, cloneFrom: 'golden' } } }
 const fromNothing: LabOptions = { cluster: { scaling: { ...new Lab().config.scaling, minInstances: 0 } } }
 
+const growing: LabOptions = { cluster: { scaling: { ...new Lab().config.scaling, resizeFirstCpus: 2 } } }
+
 const wait = {
   ...{ idleAfterMs: Number.POSITIVE_INFINITY, maxWaiting: 10, waitTimeoutMs: 10_000 },
   afterFailure: true,
@@ -54,6 +56,10 @@ const scenes: Readonly<Record<string, Scene>> = {
   'scale_out, cold': { type: 'scale_out', options: fromNothing, from: 0, request: scale('scale_out', 2) },
   'scale_out, clones': { type: 'scale_out', from: 2, request: scale('scale_out', 4) },
   'scale_out, golden': { type: 'scale_out', options: golden, from: 1, request: scale('scale_out', 3) },
+  'scale_out, resize first': {
+    ...{ type: 'scale_out_to_cpus', options: growing, from: 2, concerns: all },
+    request: () => ({ type: 'scale_out', target_cpus: 5 }),
+  },
   // The original stays.
   scale_in: { type: 'scale_in', from: 3, request: scale('scale_in', 1), concerns: ids => ids.slice(1) },
   replace: {

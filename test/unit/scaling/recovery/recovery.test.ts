@@ -79,6 +79,21 @@ t.test(
   },
 )
 
+t.test('an orphan is not forgotten while its node cannot be asked', async t => {
+  const lab = new Lab()
+  await lab.boot()
+  await strayed(lab, 'web-lost-1')
+  await lab.time.until(lab.scaling.reconcile())
+  lab.faults.driver = point => (point === 'inspect:before' ? 'fail' : null)
+  await lab.time.until(lab.scaling.reconcile())
+  lab.faults = {}
+  t.match(await lab.scaling.report.diagnoses(), [{ name: 'node n1' }, { name: 'orphan web-lost-1' }])
+  await lab.time.pass(limits.orphanGuardMs)
+  await lab.time.until(lab.scaling.reconcile())
+  t.strictSame(await lab.scaling.report.diagnoses(), [])
+  await lab.close()
+})
+
 t.test('a hypervisor that never answers about an orphan keeps a round from nothing else', async t => {
   const lab = new Lab()
   await lab.boot()
