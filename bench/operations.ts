@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Decision } from './operations/decisions.ts'
+import { syncs } from './operations/disk.ts'
 import { type Doors, openDoors } from './operations/doors.ts'
 import { pageOf, type Results, rowsOf, type Start } from './operations/page.ts'
 import { thousand } from './operations/world.ts'
@@ -50,6 +51,7 @@ async function measure(directory: string, doors: Doors): Promise<Results> {
     cpSync(broken, place, { recursive: true })
     starts.push(await life<Start>(doors, 'start', place))
   }
+  const disk = await syncs(directory, Number(values.decisions))
   const decisions = { sqlite: [] as readonly Decision[], memory: [] as readonly Decision[] }
   for (const store of ['sqlite', 'memory'] as const) {
     const place = join(directory, store)
@@ -67,6 +69,7 @@ async function measure(directory: string, doors: Doors): Promise<Results> {
     size: thousand,
     starts,
     decisions,
+    disk,
     command: `npm run bench:operations -- --rounds ${values.rounds} --decisions ${values.decisions}`,
   }
 }

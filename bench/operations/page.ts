@@ -19,6 +19,8 @@ export interface Results {
   readonly size: Size
   readonly starts: readonly Start[]
   readonly decisions: Readonly<Record<'sqlite' | 'memory', readonly Decision[]>>
+  /** Milliseconds of each sync of the disk, without a store. */
+  readonly disk: readonly number[]
   readonly command: string
 }
 
@@ -33,7 +35,7 @@ export interface Row {
 const recoverTargetMs = 2_000
 const decideTargetMs = 20
 
-export function rowsOf({ size, starts, decisions }: Results): readonly Row[] {
+export function rowsOf({ size, starts, decisions, disk }: Results): readonly Row[] {
   const well = size.clusters * (size.instances - 1)
   // As many as the death left: on a starved machine one may have ended before it.
   const left = ({ unfinished, undone }: Recovered) => unfinished + undone
@@ -72,6 +74,10 @@ export function rowsOf({ size, starts, decisions }: Results): readonly Row[] {
         met: all,
       },
     },
+    {
+      ...{ what: 'a sync of this disk alone, without a store', target: '', met: null },
+      text: spread(disk),
+    },
     ...(['sqlite', 'memory'] as const).flatMap(store => decisionRows(store, decisions[store])),
   ]
 }
@@ -92,17 +98,23 @@ function startRow(what: string, times: readonly number[], targetMs: number | nul
 function decisionRows(store: 'sqlite' | 'memory', decisions: readonly Decision[]): readonly Row[] {
   const where = store === 'sqlite' ? 'SQLite on disk' : 'store in memory'
   const row = (what: string, key: keyof Decision, targetMs: number | null): Row => {
-    const times = decisions.map(one => one[key]).sort((a, b) => a - b)
-    const p99 = percentile(times, 0.99)
-    const met = targetMs === null ? null : p99 <= targetMs
-    const text = `p50 ${tenth(percentile(times, 0.5))} ms, p99 ${tenth(p99)} ms`
-    return { what: `${where}: ${what}`, text, target: targetMs === null ? '' : `p99 ≤ ${targetMs} ms`, met }
+    const times = decisions.map(one => one[key])
+    const met = targetMs === null ? null : percentile(times.toSorted(byValue), 0.99) <= targetMs
+    const target = targetMs === null ? '' : `p99 ≤ ${targetMs} ms`
+    return { what: `${where}: ${what}`, text: spread(times), target, met }
   }
   return [
     row('decision → operation in the store', 'journaledMs', decideTargetMs),
     row('decision → first step begun, and in the journal', 'startedMs', decideTargetMs),
     row('decision → first act on a hypervisor', 'actedMs', null),
   ]
+}
+
+const byValue = (a: number, b: number) => a - b
+
+function spread(times: readonly number[]): string {
+  const ordered = times.toSorted(byValue)
+  return `p50 ${tenth(percentile(ordered, 0.5))} ms, p99 ${tenth(percentile(ordered, 0.99))} ms`
 }
 
 export function pageOf(results: Results, rows: readonly Row[]): string {
@@ -127,7 +139,7 @@ dead, ${size.clusters / 4} are paused, and there is one orphan in each. Recovere
 operations are undone; the dead are out; those paused run; the orphans are gone.
 
 **The decision.** ${decisions.sqlite.length} times, one more or one less in each cluster in turn, beside the thousand. It begins with the call that carries out the
-command. Before it is in the store the nodes are looked at (5 ms), a place or a victim is found, and what cannot be done is refused.
+command. Before it is in the store the nodes are looked at (5 ms), a place or a victim is found, and what cannot be done is refused. With SQLite it waits for one sync of the disk.
 `
 }
 
