@@ -21,7 +21,7 @@ export const cpusIn = (world: World, cluster: string): number =>
 /** Whether what is asked for is within the policy's bounds, whatever there is room for. Throws `target_out_of_bounds`. */
 export function checkTarget(world: World, cluster: string, request: OperationRequest): void {
   const { scaling: policy, instance } = world.clusters.config(cluster)
-  if ('target_count' in request) return checkBounds(request.target_count, { cluster, policy })
+  if ('target_count' in request) return checkBounds(request, { cluster, policy })
   if (!('target_cpus' in request)) return
   const { target_cpus: target } = request
   const max = Math.min(policy.maxInstances, limits.instancesMax)

@@ -26,7 +26,7 @@ export function planOf(request: MembershipRequest, situation: Situation): PlanDa
   const from = situation.instances.length
   if (request.type === 'replace') return planReplace(replacedBy(request), request.fresh ?? false, situation)
   const to = request.target_count
-  checkBounds(to, situation)
+  checkBounds(request, situation)
   checkDirection(request.type, from, to)
   if (request.type === 'scale_out') {
     return { ...sourcing(situation, []), from, to, add: to - from, victims: [] }
@@ -128,11 +128,13 @@ export function sourcing(
 }
 
 export function checkBounds(
-  target: number,
+  { target_count: target, repair = false }: { readonly target_count: number; readonly repair?: boolean },
   { cluster, policy }: Pick<Situation, 'cluster' | 'policy'>,
 ): void {
   const max = Math.min(policy.maxInstances, limits.instancesMax)
-  if (Number.isInteger(target) && target >= policy.minInstances && target <= max) return
+  // Where there is not room for the fewest that there should be, fewer are better than none.
+  const min = repair ? Math.min(1, policy.minInstances) : policy.minInstances
+  if (Number.isInteger(target) && target >= min && target <= max) return
   throw new TidegateError(
     'target_out_of_bounds',
     `target_count ${target} is outside ${policy.minInstances} … ${max} of cluster \`${cluster}\`; ask for a number within, or change scaling.min_instances or scaling.max_instances`,

@@ -85,15 +85,19 @@ async function snapshotsLeft(
 export const noRoom = (lab: Lab, cluster = lab.config.id): boolean =>
   lab.scaling.repairs.of(cluster)?.fault?.code === 'no_capacity'
 
-/** Every node is full, or takes nobody. */
-const nowhere = (lab: Lab): boolean =>
-  lab.nodes.every(({ instances }, index) => {
-    const config = lab.nodeConfigs[index]!
-    const each = lab.config.instance!.resources.cpus
-    const used = [...instances.values()].reduce((sum, { resources }) => sum + (resources?.cpus ?? each), 0)
+/** Every node takes nobody, or has no room for one more: a clone is as large as its source, which may have grown. */
+export function nowhere(lab: Lab): boolean {
+  const each = lab.config.instance!.resources.cpus
+  const sizes = lab.nodes.map(({ instances }) =>
+    [...instances.values()].map(({ resources }) => resources?.cpus ?? each),
+  )
+  const largest = Math.max(each, ...sizes.flat())
+  return lab.nodeConfigs.every((config, index) => {
+    const used = sizes[index]!.reduce((sum, cpus) => sum + cpus, 0)
     const { drain } = lab.scaling.report.nodeFacts(config, null)
-    return drain !== null || config.capacity.cpus - used < each
+    return drain !== null || config.capacity.cpus - used < largest
   })
+}
 
 export async function check(t: Test, lab: Lab): Promise<void> {
   t.strictSame(await faultsOf(lab), [], 'nothing is wrong')

@@ -154,7 +154,8 @@ export function freeOn(
   resourcesOf: (name: string, cluster: string) => Resources | null,
 ): Resources {
   const free = { ...capacity }
-  const names = new Set(held.instances.map(instance => instance.name))
+  // One that is being made is there before it runs: until then its promise counts.
+  const names = new Set(held.instances.filter(({ state }) => state !== 'stopped').map(({ name }) => name))
   const sizes = new Map(promised.map(({ name, resources }) => [name, resources]))
   for (const instance of held.instances) {
     if (instance.state === 'stopped') continue

@@ -40,8 +40,7 @@ export class Pauses {
         0,
       )
     // It is saved before it serves, when it has been asked a few times.
-    if (step === 'keep_golden' && kind === 'started')
-      this.#saving([doneData<MadeData>(journal, 'clone').instances[0]!.name], rehearsalsMs)
+    if (step === 'keep_golden' && kind === 'started') this.#saving(firstMade(journal), rehearsalsMs)
     // Nobody else than reconcile will wake them.
     if (kind === 'revert_failed') this.restarted()
   }
@@ -74,3 +73,9 @@ export class Pauses {
     return found?.resources?.memoryBytes ?? clusterConfig().instance!.resources.memoryBytes
   }
 }
+
+/** Nobody, where those who are there grew and that was enough. */
+const firstMade = (journal: readonly JournalEntry[]): readonly string[] =>
+  doneData<MadeData>(journal, 'clone')
+    .instances.slice(0, 1)
+    .map(({ name }) => name)

@@ -5,8 +5,8 @@
  */
 import { Board } from '../../../lib/cluster/board.ts'
 import type { OperationRequest } from '../../../lib/scaling/operation.ts'
-import type { Fault } from '../../support/fake-driver.ts'
-import { faultsOf } from '../../support/scaling-check.ts'
+import type { FakeNode, Fault } from '../../support/fake-driver.ts'
+import { faultsOf, nowhere } from '../../support/scaling-check.ts'
 import { clusterConfig, Lab, roundMs } from '../../support/scaling-lab.ts'
 import { Chance } from './chance.ts'
 import { Invariants } from './invariants.ts'
@@ -351,9 +351,10 @@ class Simulation {
     if (!lab.alive && !(await this.#boot())) throw new Error('it does not start in peace')
     for (const member of lab.clusters.table().clusters.flatMap(cluster => cluster.members))
       lab.board.add(0, member.slot, 'inFlight', -lab.board.total(member.slot, 'inFlight'))
-    await this.#readySome()
+    await this.#ready(lab.nodes.filter(() => this.#chance.happens(0.5)))
     for (let round = 0; round < quietRounds; round++) {
       await lab.time.pass(roundMs)
+      await this.#helped(round)
       await this.#settled()
       if (this.#standby) await lab.time.until(lab.scaling.readiness.keepReady())
       if (round > 1 && (await this.#faults()).length === 0) return []
@@ -370,10 +371,23 @@ class Simulation {
     await lab.time.until(lab.atRest())
   }
 
-  /** Half of the nodes that are being emptied take new ones again; the others come to their end. */
-  async #readySome(): Promise<void> {
-    const { time, scaling, nodes } = this.#lab
-    for (const { id } of nodes) if (this.#chance.happens(0.5)) await time.until(scaling.readyNode(id, 'test'))
+  /** What cannot be undone for want of room waits for a person, who makes some, and ends it as it stands where there is none to be made. */
+  async #helped(round: number): Promise<void> {
+    const lab = this.#lab
+    const stuck = lab.configs.flatMap(({ id }) => lab.scaling.stuck(id))
+    if (stuck.length === 0) return
+    await this.#ready(lab.nodes)
+    if (round < quietRounds / 2 || !nowhere(lab)) return
+    for (const id of stuck) {
+      this.#say(`${id} is stuck, and there is no room`)
+      await lab.time.until(lab.scaling.acknowledge(id, 'test'))
+    }
+  }
+
+  /** They take new ones again; others that are being emptied come to their end. */
+  async #ready(nodes: readonly FakeNode[]): Promise<void> {
+    const { time, scaling } = this.#lab
+    for (const { id } of nodes) await time.until(scaling.readyNode(id, 'test'))
   }
 
   async #faults(): Promise<readonly string[]> {

@@ -103,9 +103,11 @@ t.test('bounds: the policy’s, and a hundred', async t => {
     scaleInCooldownSeconds: 0,
     scaleOutCooldownSeconds: 0,
   }
-  for (const fine of [2, 100]) checkBounds(fine, { cluster: 'web', policy })
+  for (const fine of [2, 100]) checkBounds({ target_count: fine }, { cluster: 'web', policy })
   for (const bad of [1, 101, 2.5, Number.NaN])
-    t.throws(() => checkBounds(bad, { cluster: 'web', policy }), { code: 'target_out_of_bounds' })
+    t.throws(() => checkBounds({ target_count: bad }, { cluster: 'web', policy }), {
+      code: 'target_out_of_bounds',
+    })
 })
 
 t.test('pauses grow and stop growing', async t => {

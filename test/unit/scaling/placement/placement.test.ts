@@ -114,4 +114,11 @@ t.test('free: capacity less the worst case of what is held, what was promised, a
     () => need,
   )
   t.equal(made.cpus, 5, 'who is being made has the size that was promised')
+  const begun = freeOn(
+    { ...need, cpus: 8 },
+    { ...reality, snapshots: [], instances: [held('c', { state: 'stopped' })] } as never,
+    [{ name: 'c', resources: { ...need, cpus: 3 } }],
+    () => need,
+  )
+  t.equal(begun.cpus, 5, 'also while it is there and does not run yet')
 })

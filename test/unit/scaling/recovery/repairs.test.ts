@@ -134,25 +134,29 @@ t.test('who asks for as many as are left has them', async t => {
   await check(t, lab)
 })
 
-t.test('as many as there is room for, and the rest when there is more', async t => {
-  const lab = await scaled(t, 4)
-  const [held] = lab.nodes
-  const [first, second] = ids(lab)
-  const { memoryBytes } = lab.config.instance!.resources
-  const strange = { ...held!.instances.get(first!)!, name: 'strange', memory: [], identity: null }
-  const owner = { ...strange.owner, installation: 'theirs' }
-  const residentBytes = 64 * 2 ** 30 - 3 * memoryBytes
-  held!.instances.set('strange', { ...strange, owner, residentBytes, address: null })
-  await die(lab, first!, second!)
-  t.equal(count(lab), 3, 'where a neighbour has taken all but the room of three')
-  t.equal(wanted(lab), 4)
-  held!.instances.delete('strange')
-  await round(lab)
-  t.equal(count(lab), 4)
-  await lab.time.pass(limits.orphanGuardMs)
-  await round(lab)
-  await check(t, lab)
-})
+for (const minInstances of [1, 4])
+  t.test(
+    `as many as there is room for, and the rest when there is more: at least ${minInstances} are to be there`,
+    async t => {
+      const lab = await scaled(t, 4, { cluster: { scaling: { ...clusterConfig().scaling, minInstances } } })
+      const [held] = lab.nodes
+      const [first, second] = ids(lab)
+      const { memoryBytes } = lab.config.instance!.resources
+      const strange = { ...held!.instances.get(first!)!, name: 'strange', memory: [], identity: null }
+      const owner = { ...strange.owner, installation: 'theirs' }
+      const residentBytes = 64 * 2 ** 30 - 3 * memoryBytes
+      held!.instances.set('strange', { ...strange, owner, residentBytes, address: null })
+      await die(lab, first!, second!)
+      t.equal(count(lab), 3, 'where a neighbour has taken all but the room of three')
+      t.equal(wanted(lab), 4)
+      held!.instances.delete('strange')
+      await round(lab)
+      t.equal(count(lab), 4)
+      await lab.time.pass(limits.orphanGuardMs)
+      await round(lab)
+      await check(t, lab)
+    },
+  )
 
 t.test('of a store in which nothing was kept, those who were there are wanted', async t => {
   const lab = await scaled(t, 3)
