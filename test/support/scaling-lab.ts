@@ -216,7 +216,8 @@ export class Lab {
 
   async #reconciled(scaling: Scaling): Promise<void> {
     await scaling.reconcile()
-    await this.watch.onReconciled?.()
+    // A process that has not recovered yet looks at nothing: whoever asked the one before it is answered at once.
+    if (scaling.report.numbers().reconcile !== null) await this.watch.onReconciled?.()
   }
 
   /** Waits until no operation runs. */

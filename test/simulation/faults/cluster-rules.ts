@@ -47,6 +47,12 @@ export class ClusterRules {
     return [...this.#operations.values()].filter(({ outcome }) => outcome === null)
   }
 
+  /** Somebody asked for it, and was told that it is so. */
+  protect(id: string, on: boolean): void {
+    if (on) this.#protected.add(id)
+    else this.#protected.delete(id)
+  }
+
   /** Its own of a batch that the store has taken. */
   written(batch: readonly Write[]): void {
     const before = this.#members.size
@@ -55,7 +61,7 @@ export class ClusterRules {
     for (const write of batch) {
       if ('delete' in write) {
         if (write.delete === 'instance' && this.#members.delete(write.id)) left.push(write.id)
-      } else if (write.put === 'instance') this.#put(write.record.id, write.record.protected ?? false)
+      } else if (write.put === 'instance') this.#members.add(write.record.id)
       else if (write.put === 'operation') this.#begun(write.record)
       else if (write.put === 'journal') {
         by = write.record.operation
@@ -73,12 +79,6 @@ export class ClusterRules {
     const now = this.#members.size
     const enough = now === wanted || (now < wanted && noRoom(this.#lab, this.#cluster))
     this.#must(enough, `${now} members of ${this.#cluster} in the end, and ${wanted} were asked for`)
-  }
-
-  #put(id: string, isProtected: boolean): void {
-    this.#members.add(id)
-    if (isProtected) this.#protected.add(id)
-    else this.#protected.delete(id)
   }
 
   /** Who is protected leaves by no scale-in; a replacement and its own death do not ask. */

@@ -68,6 +68,10 @@ export class Invariants {
     this.#ownership.unasked(node)
   }
 
+  protect(cluster: string, id: string, on: boolean): void {
+    this.#rules.get(cluster)!.protect(id, on)
+  }
+
   ended(): void {
     for (const rules of this.#rules.values()) rules.ended()
   }

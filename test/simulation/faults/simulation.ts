@@ -245,8 +245,11 @@ class Simulation {
     const id = this.#chance.one(clusters.backends(cluster))?.id ?? 'nobody'
     const about = { cluster, backend: id, actor: 'test', action: 'protect_backend', outcome: 'done' } as const
     const record = { ...about, atMs: time.now, from: !on, to: on, reason: `Protected instance ${id}` }
+    // Until it is told nobody can say.
+    this.#invariants.protect(cluster, id, false)
     try {
       await scaling.protect(cluster, id, on, { put: 'history', record })
+      this.#invariants.protect(cluster, id, on)
       this.#say(`${id} is ${on ? '' : 'not '}protected`)
     } catch (error) {
       this.#say(`refused: ${(error as { code?: string }).code ?? error}`)
