@@ -120,6 +120,7 @@ export class Lab {
   readonly #others: readonly string[]
   #process: Process | null = null
   #writes = 0
+  #roundEndedMs: number | null = null
 
   constructor(options: LabOptions = {}) {
     this.config = clusterConfig(options.cluster)
@@ -216,8 +217,11 @@ export class Lab {
 
   async #reconciled(scaling: Scaling): Promise<void> {
     await scaling.reconcile()
-    // A process that has not recovered yet looks at nothing: whoever asked the one before it is answered at once.
-    if (scaling.report.numbers().reconcile !== null) await this.watch.onReconciled?.()
+    const { reconcile: last } = scaling.report.numbers()
+    // A process that has not recovered yet looks at nothing; and two may have waited for the same round.
+    if (last === null || this.time.now - last.ageMs === this.#roundEndedMs) return
+    this.#roundEndedMs = this.time.now - last.ageMs
+    await this.watch.onReconciled?.()
   }
 
   /** Waits until no operation runs. */

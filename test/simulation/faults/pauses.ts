@@ -20,6 +20,8 @@ export class Pauses {
   readonly #lab: Lab
   /** By who is saved: until when it has to run again. */
   readonly #dueMs = new Map<string, number>()
+  /** Rounds of reconcile that have ended since then: one of them at least began when it was late. */
+  readonly #rounds = new Map<string, number>()
 
   constructor(lab: Lab) {
     this.#lab = lab
@@ -29,6 +31,14 @@ export class Pauses {
   restarted(): void {
     const { now } = this.#lab.time
     for (const name of this.#dueMs.keys()) this.#dueMs.set(name, now + wakeMs)
+    this.#rounds.clear()
+  }
+
+  /** A round has been through, which wakes who is late; here rounds stand still while somebody waits for a hypervisor. */
+  reconciled(): void {
+    const { now } = this.#lab.time
+    for (const [name, due] of this.#dueMs)
+      if (now > due) this.#rounds.set(name, (this.#rounds.get(name) ?? 0) + 1)
   }
 
   /** `journal` ends with what has just been written. */
@@ -57,7 +67,8 @@ export class Pauses {
       const due = this.#dueMs.get(name)
       if (due === undefined) return `${name} on ${node} is paused, and nobody had said so`
       if (away) this.#dueMs.set(name, Math.max(due, now + wakeMs))
-      else if (now > due) return `${name} on ${node} is paused past its deadline`
+      else if (now > due && (this.#rounds.get(name) ?? 0) > 1)
+        return `${name} on ${node} is paused past its deadline`
     }
     return null
   }
@@ -65,7 +76,10 @@ export class Pauses {
   #saving(sources: readonly string[], beforeMs: number): void {
     const { now } = this.#lab.time
     const allowedMs = sources.reduce((sum, source) => sum + saveMs(this.#memoryOf(source)), beforeMs)
-    for (const source of sources) this.#dueMs.set(source, now + allowedMs + undoMs)
+    for (const source of sources) {
+      this.#dueMs.set(source, now + allowedMs + undoMs)
+      this.#rounds.delete(source)
+    }
   }
 
   #memoryOf(name: string): number {
