@@ -56,7 +56,14 @@ export const scaleEndpoints = [
         .meta({ description: 'The direction; refused when it does not lead to the target.' }),
       immediate: z.boolean().default(false).meta({ description: 'Skip cooldowns and grace periods.' }),
       drain_connections: z.boolean().default(true).meta({ description: 'False cuts leaving instances.' }),
-    }).superRefine(({ target_count: count, target_cpus: cpus }, ctx) => {
+    }).superRefine(({ target_count: count, target_cpus: cpus, drain_connections: drain }, ctx) => {
+      if (cpus !== undefined && !drain)
+        refuse(
+          ctx,
+          '`drain_connections: false` goes with `target_count`: nobody leaves for more CPUs',
+          'leave it out',
+          ['drain_connections'],
+        )
       if ((count === undefined) === (cpus === undefined))
         refuse(
           ctx,

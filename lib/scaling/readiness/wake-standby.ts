@@ -9,6 +9,7 @@ import type { World } from '../world.ts'
 export async function wakeStandby(world: World, item: Item, signal: AbortSignal): Promise<HeldInstance> {
   const { clock, log } = world
   const untilMs = clock.monotonic() + limits.wakeMs
+  let told = false
   for (;;) {
     try {
       const held = await woken(world, item)
@@ -20,7 +21,8 @@ export async function wakeStandby(world: World, item: Item, signal: AbortSignal)
     } catch (error) {
       const ended = error instanceof TidegateError && error.code === 'instance_died'
       if (ended || clock.monotonic() >= untilMs) throw error
-      log.warn({ instance: item.name, err: error }, 'a clone that stands by does not wake yet')
+      if (!told) log.warn({ instance: item.name, err: error }, 'a clone that stands by does not wake yet')
+      told = true
     }
     await clock.sleep(limits.wakePollMs, signal)
   }

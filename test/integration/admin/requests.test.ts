@@ -62,6 +62,10 @@ t.test('scale by CPUs is another question, and one of both is asked', async t =>
         error: { code: 'invalid_request', message: /one of `target_count` and `target_cpus` is wanted/ },
       },
     })
+  t.match(await scale({ target_cpus: 8, drain_connections: false }), {
+    status: 400,
+    body: { error: { code: 'invalid_request', message: /nobody leaves for more CPUs/ } },
+  })
   for (const target_cpus of [0, 1.5, 102_401])
     t.match(await scale({ target_cpus }), { status: 400, body: { error: { code: 'invalid_request' } } })
   t.equal(control.asked.length, 1)

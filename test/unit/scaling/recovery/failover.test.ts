@@ -35,7 +35,13 @@ async function started(over: LabOptions = options()) {
     await lab.time.until(lab.scaling.reconcile())
     await lab.time.until(lab.settle())
   }
-  return { lab, node, memory, look, members, others, table, die }
+  /** What is left of the dead is guarded for half a minute. */
+  const later = async () => {
+    await lab.time.pass(60_000)
+    await lab.time.until(lab.scaling.reconcile())
+    await lab.time.until(lab.settle())
+  }
+  return { lab, node, memory, look, members, others, table, die, later }
 }
 
 t.test(
@@ -157,7 +163,7 @@ t.test(
 )
 
 t.test('a clone that died with its instance is named, and not looked for among snapshots', async t => {
-  const { lab, node, look, members, others, die } = await started()
+  const { lab, node, look, members, others, die, later } = await started()
   const [primary] = members()
   await look()
   const [clone] = others()
@@ -168,10 +174,7 @@ t.test('a clone that died with its instance is named, and not looked for among s
     status: 'failed',
     error: { code: 'instance_died', message: new RegExp(`${clone} that stood by for instance ${primary}`) },
   })
-  // What is left of the dead is guarded for half a minute.
-  await lab.time.pass(60_000)
-  await lab.time.until(lab.scaling.reconcile())
-  await lab.time.until(lab.settle())
+  await later()
   t.equal(members().length, 1, 'another is made')
   await check(t, lab)
   await lab.close()
@@ -194,7 +197,7 @@ t.test('a clone that does not wake at once is asked again: nobody else has what 
 })
 
 t.test('one that stays silent is given up after a while, and the failover says why', async t => {
-  const { lab, node, look, members, others, die } = await started()
+  const { lab, node, look, members, others, die, later } = await started()
   const [primary] = members()
   await look()
   const [clone] = others()
@@ -204,9 +207,7 @@ t.test('one that stays silent is given up after a while, and the failover says w
   const failover = (await lab.scaling.list({ cluster: 'web' })).find(({ type }) => type === 'failover')
   t.match(failover, { status: 'failed', error: { code: 'hypervisor_failed' } })
   t.ok(lab.time.now - before >= limits.wakeMs)
-  await lab.time.pass(60_000)
-  await lab.time.until(lab.scaling.reconcile())
-  await lab.time.until(lab.settle())
+  await later()
   t.equal(members().length, 1, 'another is made')
   t.notOk(node.instances.has(clone!))
   await check(t, lab)
