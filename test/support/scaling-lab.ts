@@ -195,17 +195,22 @@ export class Lab {
     return this.time.until(Promise.race([act().then(() => true), crashed.then(() => false)]))
   }
 
-  /** Until nothing that was unfinished runs any more; rounds of reconcile go on meanwhile, as they do in a process. */
-  async atRest(scaling: Scaling = this.scaling): Promise<void> {
+  /** Until nothing that was unfinished runs any more. */
+  atRest(scaling: Scaling = this.scaling): Promise<void> {
+    return this.meanwhile(this.settle(), scaling)
+  }
+
+  /** Rounds of reconcile go on, as they do in a process, until `work` is done. */
+  async meanwhile<T>(work: Promise<T>, scaling: Scaling = this.scaling): Promise<T> {
     const clock = this.time.connect(() => this.alive)
-    let settled = false
-    const settling = this.settle().finally(() => {
-      settled = true
+    let done = false
+    const doing = work.finally(() => {
+      done = true
     })
-    settling.catch(() => {})
+    doing.catch(() => {})
     for (;;) {
-      await Promise.race([settling, clock.sleep(roundMs)])
-      if (settled) return settling
+      await Promise.race([doing, clock.sleep(roundMs)]).catch(() => {})
+      if (done) return doing
       await this.#reconciled(scaling)
     }
   }

@@ -46,7 +46,6 @@ export class Invariants {
             must(this.#verified.has(`${id} ${incarnation}`), `${id} serves and was never verified`)
       },
       onReconciled: async () => {
-        this.#pauses.reconciled()
         for (const what of await this.#ownership.reconciled()) must(false, what)
       },
     }

@@ -20,8 +20,6 @@ export class Pauses {
   readonly #lab: Lab
   /** By who is saved: until when it has to run again. */
   readonly #dueMs = new Map<string, number>()
-  /** Rounds of reconcile that have ended since then: one of them at least began when it was late. */
-  readonly #rounds = new Map<string, number>()
 
   constructor(lab: Lab) {
     this.#lab = lab
@@ -29,30 +27,17 @@ export class Pauses {
 
   /** A process that starts anew has its own time for whoever was left paused. */
   restarted(): void {
-    const { now } = this.#lab.time
-    for (const name of this.#dueMs.keys()) this.#dueMs.set(name, now + wakeMs)
-    this.#rounds.clear()
-  }
-
-  /** A round has been through, which wakes who is late; here rounds stand still while somebody waits for a hypervisor. */
-  reconciled(): void {
-    const { now } = this.#lab.time
-    for (const [name, due] of this.#dueMs)
-      if (now > due) this.#rounds.set(name, (this.#rounds.get(name) ?? 0) + 1)
+    this.#later([...this.#dueMs.keys()])
   }
 
   /** `journal` ends with what has just been written. */
   came(journal: readonly JournalEntry[]): void {
     const { step, kind } = journal.at(-1)!
-    if (step === 'prepare' && kind === 'started')
-      this.#saving(
-        intentOf<PrepareIntent>(journal, step)!.snapshots.map(({ source }) => source),
-        0,
-      )
+    if (step === 'prepare' && kind === 'started') this.#saving(saved(journal), 0)
+    // Nobody else than reconcile will wake them.
+    if (step === 'prepare' && kind === 'revert_failed') this.#later(saved(journal))
     // It is saved before it serves, when it has been asked a few times.
     if (step === 'keep_golden' && kind === 'started') this.#saving(firstMade(journal), rehearsalsMs)
-    // Nobody else than reconcile will wake them.
-    if (kind === 'revert_failed') this.restarted()
   }
 
   /** Clones that stand by are made by nobody's operation. */
@@ -67,19 +52,19 @@ export class Pauses {
       const due = this.#dueMs.get(name)
       if (due === undefined) return `${name} on ${node} is paused, and nobody had said so`
       if (away) this.#dueMs.set(name, Math.max(due, now + wakeMs))
-      else if (now > due && (this.#rounds.get(name) ?? 0) > 1)
-        return `${name} on ${node} is paused past its deadline`
+      else if (now > due) return `${name} on ${node} is paused past its deadline`
     }
     return null
+  }
+
+  #later(names: readonly string[]): void {
+    for (const name of names) this.#dueMs.set(name, this.#lab.time.now + wakeMs)
   }
 
   #saving(sources: readonly string[], beforeMs: number): void {
     const { now } = this.#lab.time
     const allowedMs = sources.reduce((sum, source) => sum + saveMs(this.#memoryOf(source)), beforeMs)
-    for (const source of sources) {
-      this.#dueMs.set(source, now + allowedMs + undoMs)
-      this.#rounds.delete(source)
-    }
+    for (const source of sources) this.#dueMs.set(source, now + allowedMs + undoMs)
   }
 
   #memoryOf(name: string): number {
@@ -87,6 +72,10 @@ export class Pauses {
     return found?.resources?.memoryBytes ?? clusterConfig().instance!.resources.memoryBytes
   }
 }
+
+/** Whom a `prepare` saves. */
+const saved = (journal: readonly JournalEntry[]): readonly string[] =>
+  intentOf<PrepareIntent>(journal, 'prepare')!.snapshots.map(({ source }) => source)
 
 /** Nobody, where those who are there grew and that was enough. */
 const firstMade = (journal: readonly JournalEntry[]): readonly string[] =>

@@ -209,7 +209,7 @@ class Simulation {
       await clock.sleep(this.#chance.next() * 400)
       await lab.scaling.cancel(id).catch(() => {})
     }
-    if (id && happens(0.7)) await lab.scaling.wait(id, 400_000).catch(() => {})
+    if (id && happens(0.7)) await lab.meanwhile(lab.scaling.wait(id, 400_000)).catch(() => {})
     if (happens(0.3)) this.#load()
     await clock.sleep(whole(0, 20) * 1_000)
     await lab.reconcile()
@@ -261,7 +261,7 @@ class Simulation {
     const lab = this.#lab
     const { readiness } = lab.scaling
     if (this.#chance.happens(refreshShare)) readiness.refresh(this.#cluster())
-    await readiness.keepReady()
+    await lab.meanwhile(readiness.keepReady())
     if (this.#chance.happens(deathShare))
       this.#kill(this.#chance.one(lab.clusters.backends(this.#cluster()))?.id)
   }
@@ -359,7 +359,7 @@ class Simulation {
       await lab.time.pass(roundMs)
       await this.#helped(round)
       await this.#settled()
-      if (this.#standby) await lab.time.until(lab.scaling.readiness.keepReady())
+      if (this.#standby) await lab.time.until(lab.meanwhile(lab.scaling.readiness.keepReady()))
       if (round > 1 && (await this.#faults()).length === 0) return []
     }
     // Whoever could not be asked for its health when it was registered is asked again with the next check.
