@@ -2,7 +2,6 @@
 import type { ClusterConfig } from '../config/config.ts'
 import { TidegateError } from '../errors.ts'
 import type { Json, OperationRecord } from '../store/store.ts'
-import { planCapacity } from './capacity.ts'
 import { instancesOf } from './metrics.ts'
 import { operationId } from './names.ts'
 import type { OperationRequest, OperationView } from './operation.ts'
@@ -10,8 +9,9 @@ import { findPlaces } from './placement/rooms.ts'
 import { planOf } from './plan.ts'
 import { goldenFor } from './readiness/golden.ts'
 import { readyFor } from './readiness/pool.ts'
-import { planResize } from './resizing.ts'
 import { templateFor } from './rolling/templates.ts'
+import { planCapacity } from './sizing/capacity.ts'
+import { planResize } from './sizing/resizing.ts'
 import type { World } from './world.ts'
 
 /** Throws what `refuseUnfinished` and `preflight` throw: the first waits for the store, and meanwhile the second for the nodes. */

@@ -12,12 +12,12 @@ import {
   type PlanData,
   type SnapshotItem,
 } from '../facts.ts'
-import { cpusOf } from '../growing.ts'
 import { resourceName } from '../names.ts'
 import type { Placing } from '../placement/placement.ts'
 import { findPlaces } from '../placement/rooms.ts'
 import { readyFor } from '../readiness/pool.ts'
-import { growthPromised } from '../resizing.ts'
+import { cpusOf } from '../sizing/growing.ts'
+import { growthPromised } from '../sizing/resizing.ts'
 import { type Step, shortMs } from '../step.ts'
 
 export const allocate: Step = {

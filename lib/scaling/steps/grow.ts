@@ -3,7 +3,6 @@
  * anything fails, and told to the store with the new members. Applications hear of it from the driver, as in a resize.
  */
 import type { Write } from '../../store/store.ts'
-import { planCapacity } from '../capacity.ts'
 import {
   type Claim,
   doneData,
@@ -18,7 +17,8 @@ import { resourceName } from '../names.ts'
 import { parallel } from '../parallel.ts'
 import { mustBeMember } from '../placement/protection.ts'
 import { goldenFor, goldenInputs } from '../readiness/golden.ts'
-import { growthPromised } from '../resizing.ts'
+import { planCapacity } from '../sizing/capacity.ts'
+import { growthPromised } from '../sizing/resizing.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 import type { Promised } from '../world.ts'
 import { register } from './register.ts'

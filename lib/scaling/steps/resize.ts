@@ -10,7 +10,7 @@ import { type Claim, doneData, type Growing } from '../facts.ts'
 import { limits } from '../limits.ts'
 import type { OperationRequest } from '../operation.ts'
 import { mustBeMember } from '../placement/protection.ts'
-import { growth, planResize, type Resizing, words } from '../resizing.ts'
+import { growthPromised, planResize, type Resizing, words } from '../sizing/resizing.ts'
 import { type Step, type StepContext, shortMs } from '../step.ts'
 import { untilHealthy } from './verify.ts'
 
@@ -37,10 +37,9 @@ export const planResizeStep: Step = {
     const { instance_id, resources } = asked(ctx)
     return world.promises.inTurn(async () => {
       const { node, from, to } = await planResize(world, cluster, instance_id, resources)
-      // Under a name of its own: what the instance has already is counted where it is held.
-      const more = { name: `${instance_id}+`, node, resources: growth({ from, to }) }
-      world.promises.keep(operation.id, [more])
-      return { data: { node, from: { ...from }, to: { ...to } } }
+      const data = { node, from: { ...from }, to: { ...to } }
+      world.promises.keep(operation.id, growthPromised({ grow: [{ id: instance_id, ...data }] }))
+      return { data }
     })
   },
   async revert({ world, operation }) {

@@ -1,8 +1,8 @@
 /** Is it still allowed? The configuration may have changed since it was asked for. */
 import { TidegateError } from '../../errors.ts'
-import { checkTarget } from '../capacity.ts'
 import { replacedBy } from '../operation.ts'
 import { mustBeMember } from '../placement/protection.ts'
+import { checkTarget } from '../sizing/capacity.ts'
 import { type Step, shortMs } from '../step.ts'
 
 export const validate: Step = {

@@ -2,17 +2,17 @@
  * So many CPUs instead of so many instances: what is asked for against what is there, who grows and how many are made. Whoever is there
  * grows first where the policy prefers that; by how much is in `growing.ts`.
  */
-import type { InstanceConfig, Resources } from '../config/config.ts'
-import { TidegateError } from '../errors.ts'
-import type { Held } from '../hypervisor/driver.ts'
-import type { InstanceFacts, PlanData, Source } from './facts.ts'
+import type { InstanceConfig, Resources } from '../../config/config.ts'
+import { TidegateError } from '../../errors.ts'
+import type { Held } from '../../hypervisor/driver.ts'
+import type { InstanceFacts, PlanData, Source } from '../facts.ts'
+import { limits } from '../limits.ts'
+import type { OperationRequest } from '../operation.ts'
+import { resourcesOf, roomsOn, sizesOf } from '../placement/rooms.ts'
+import { checkBounds, sourcing } from '../plan.ts'
+import { readyFor } from '../readiness/pool.ts'
+import type { World } from '../world.ts'
 import { cpusOf, type Grower, type GrowthBound, growthBound, growthFor, newcomersFor } from './growing.ts'
-import { limits } from './limits.ts'
-import type { OperationRequest } from './operation.ts'
-import { resourcesOf, roomsOn, sizesOf } from './placement/rooms.ts'
-import { checkBounds, sourcing } from './plan.ts'
-import { readyFor } from './readiness/pool.ts'
-import type { World } from './world.ts'
 
 /** The CPUs of all its members together. */
 export const cpusIn = (world: World, cluster: string): number =>

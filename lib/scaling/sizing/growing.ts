@@ -4,9 +4,9 @@
  * The smallest grows first, by one CPU, and then again the smallest: so that those who grew are alike and take like shares of the load. Whom
  * his node has no room for stays as he is. What is lacking then is cloned: a clone of a live one has the size that its source has by then.
  */
-import type { Resources, ScalingPolicy } from '../config/config.ts'
-import type { Growing } from './facts.ts'
-import { holds, type NodeRoom, place, type Wanted } from './placement/placement.ts'
+import type { Resources, ScalingPolicy } from '../../config/config.ts'
+import type { Growing } from '../facts.ts'
+import { holds, type NodeRoom, place, type Wanted } from '../placement/placement.ts'
 
 const MiB = 2 ** 20
 /** Memory that a running machine is given comes in pieces of so much. */

@@ -1,13 +1,13 @@
 /** Giving one instance other resources: what was asked against what it has, what its driver can and what its node has free. */
-import type { Resources } from '../config/config.ts'
-import { TidegateError } from '../errors.ts'
-import type { Resizable } from '../hypervisor/driver.ts'
-import type { JournalEntry, Write } from '../store/store.ts'
-import { type Claim, doneData, type Growing, intentOf, type PlanData } from './facts.ts'
-import { holds } from './placement/placement.ts'
-import { mustBeMember } from './placement/protection.ts'
-import { freeOf, resourcesOf } from './placement/rooms.ts'
-import type { Promised, World } from './world.ts'
+import type { Resources } from '../../config/config.ts'
+import { TidegateError } from '../../errors.ts'
+import type { Resizable } from '../../hypervisor/driver.ts'
+import type { JournalEntry, Write } from '../../store/store.ts'
+import { type Claim, doneData, type Growing, intentOf, type PlanData } from '../facts.ts'
+import { holds } from '../placement/placement.ts'
+import { mustBeMember } from '../placement/protection.ts'
+import { freeOf, resourcesOf } from '../placement/rooms.ts'
+import type { Promised, World } from '../world.ts'
 
 export interface Resizing {
   readonly node: string
@@ -46,7 +46,7 @@ export async function planResize(
 }
 
 /** What it takes more than it has; nothing where it gives something back. */
-export const growth = ({ from, to }: Pick<Resizing, 'from' | 'to'>): Resources => ({
+const growth = ({ from, to }: Pick<Resizing, 'from' | 'to'>): Resources => ({
   cpus: Math.max(0, to.cpus - from.cpus),
   memoryBytes: Math.max(0, to.memoryBytes - from.memoryBytes),
   diskBytes: Math.max(0, to.diskBytes - from.diskBytes),
@@ -66,8 +66,12 @@ export function sizesLeft(
 ): readonly Write[] {
   return resizedIn(journal).flatMap(({ id, from, to }): readonly Write[] => {
     const record = members.get(id)
-    const most = Object.fromEntries(keys.map(key => [key, Math.max(from[key], to[key])]))
-    return record ? [{ put: 'instance', record: { ...record, resources: most as unknown as Resources } }] : []
+    const resources = {
+      cpus: Math.max(from.cpus, to.cpus),
+      memoryBytes: Math.max(from.memoryBytes, to.memoryBytes),
+      diskBytes: Math.max(from.diskBytes, to.diskBytes),
+    }
+    return record ? [{ put: 'instance', record: { ...record, resources } }] : []
   })
 }
 

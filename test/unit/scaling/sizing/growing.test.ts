@@ -1,7 +1,7 @@
 /** Who grows to what, and how many are made: a table of situations. */
 import t from 'tap'
-import { type Grower, growthFor, memoryAt, newcomersFor } from '../../../lib/scaling/growing.ts'
-import type { NodeRoom } from '../../../lib/scaling/placement/placement.ts'
+import type { NodeRoom } from '../../../../lib/scaling/placement/placement.ts'
+import { type Grower, growthFor, memoryAt, newcomersFor } from '../../../../lib/scaling/sizing/growing.ts'
 
 const MiB = 2 ** 20
 const size = (cpus: number, mib = 256) => ({ cpus, memoryBytes: mib * MiB, diskBytes: 0 })
