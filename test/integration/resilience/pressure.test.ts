@@ -21,6 +21,7 @@ t.test('memory that runs short refuses new requests with 503, and comes back', a
   t.teardown(() => backend.close())
   const text = JSON.stringify({
     listeners: [{ address: '127.0.0.1:0' }],
+    admin: { address: '127.0.0.1:0' },
     threads: 1,
     store: { kind: 'memory' },
     overload: { max_memory: '48MiB', max_event_loop_delay: '60s' },
