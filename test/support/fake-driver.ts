@@ -46,6 +46,8 @@ export interface FakeInstance extends HeldInstance {
   healthy: boolean
   /** What `resize` gave it; null before. */
   resources: Resources | null
+  /** It was resized by a request that had been given up: no driver does that, and nobody can see it. */
+  unheard?: boolean
   /** It runs and has no time for checks; its clones have. */
   busy: boolean
 }
@@ -60,6 +62,7 @@ interface FakeSnapshot extends HeldSnapshot {
   memory: string[]
   /** What its source had been given, which its clones have too. */
   resources?: Resources | null
+  unheard?: boolean
 }
 
 /** What is known of one that does not run. */
@@ -210,6 +213,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
       Object.assign(node.instances.get(spec.name)!, {
         snapshot: spec.snapshot,
         resources: snapshot.resources ?? null,
+        unheard: snapshot.unheard ?? false,
       })
       return clone
     },
@@ -228,6 +232,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
         complete: false,
         memory: [],
         resources: instance.resources,
+        unheard: instance.unheard ?? false,
       }
       node.snapshots.set(name, snapshot)
       node.onMade(name, owner)
@@ -272,6 +277,7 @@ function createFakeDriver(node: FakeNode, process: FakeProcess): Driver {
         throw new TidegateError('resize_unsupported', `${name}: disks only grow`)
       const given = node.gives(resources, instance.resources)
       instance.resources = given
+      if (signal.aborted) instance.unheard = true
       await stage('resize:done', name, signal)
       return { instance: { ...instance }, resources: given, application: 'acknowledged' }
     },
